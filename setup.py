@@ -1,0 +1,49 @@
+"""Installs pkpo_jax; tool settings live in pyproject.toml."""
+
+import pathlib
+
+import setuptools
+
+_HERE = pathlib.Path(__file__).parent
+
+# Command-line training needs the Gemma stack, which needs Python 3.12; the
+# estimators need jax and chex alone and run from Python 3.11 on.
+_TRAIN = [
+  "absl-py",
+  "flax",
+  "gemma>=4",
+  "grain",
+  "matplotlib",
+  "ml-collections",
+  "optax",
+  "orbax-checkpoint",
+  "tensorboardX",
+  "tqdm",
+]
+_DEV = [
+  "hypothesis",
+  "ipykernel",
+  "mypy",
+  "nbclient",
+  "nbformat",
+  "pre-commit",
+  "pytest",
+  "pytest-timeout",
+  "ruff",
+  "scipy",
+  "types-tqdm",
+]
+
+setuptools.setup(
+  name="pkpo_jax",
+  version="0.1.0",
+  description="Pass@k Policy Optimization (arXiv:2505.15201) in JAX",
+  long_description=(_HERE / "README.md").read_text(encoding="utf-8"),
+  long_description_content_type="text/markdown",
+  license="Apache-2.0",
+  packages=setuptools.find_packages(include=["pkpo_jax", "pkpo_jax.*"]),
+  package_data={"pkpo_jax": ["py.typed"]},
+  python_requires=">=3.11",
+  install_requires=["chex", "jax", "numpy"],
+  extras_require={"train": _TRAIN, "dev": _DEV},
+)
