@@ -17,6 +17,9 @@ _TRAIN = [
   "ml-collections",
   "optax",
   "orbax-checkpoint",
+  # 0.2.3 was generated with a protobuf newer than tensorflow (which gemma
+  # imports) admits: it fails at import.
+  "sentencepiece<0.2.2",
   "tensorboardX",
   "tqdm",
 ]

@@ -72,16 +72,21 @@ def check_group(
 
 
 def check_k(name: str, n: int, k: chex.Numeric, last: int) -> None:
-  """Raises ValueError unless k is an integer, in 1..last where concrete."""
+  """Raises ValueError unless k is an integer, in 1..last where concrete.
+
+  Where no k is valid at all, a traced one raises too.
+  """
   dtype, shape = jnp.result_type(k), jnp.shape(k)
   if not jnp.issubdtype(dtype, jnp.integer) or shape:
     raise ValueError(
       f"{name}: k must be an integer scalar, but is {dtype} of shape {shape};"
       f" n={n}, valid k: {_interval(last)}."
     )
-  if not isinstance(k, jax.core.Tracer) and not 1 <= int(k) <= last:
+  traced = isinstance(k, jax.core.Tracer)
+  if last < 1 or (not traced and not 1 <= int(k) <= last):
+    value = "(traced)" if traced else int(k)
     raise ValueError(
-      f"{name}: k={int(k)} is out of range for n={n} samples; valid k:"
+      f"{name}: k={value} is out of range for n={n} samples; valid k:"
       f" {_interval(last)}."
     )
 

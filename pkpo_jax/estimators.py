@@ -33,12 +33,18 @@ def pass_at_k(
     a traced or array argument is out of range: the estimate does not exist.
 
   Raises:
-    ValueError: a Python int is out of its range, or n is traced.
+    ValueError: a Python int is out of its range, k is not of an integer
+      dtype, or n is traced.
   """
   if isinstance(num_samples, jax.core.Tracer):
     raise ValueError(
       "pass_at_k: num_samples must be concrete, but it is traced; for a varying"
       " number of graded samples use max_at_k(rewards, k, where=valid)."
+    )
+  if not jnp.issubdtype(jnp.asarray(k).dtype, jnp.integer):
+    raise ValueError(
+      f"pass_at_k: k must be integer, but is {jnp.asarray(k).dtype};"
+      f" n={num_samples}, valid k: 1..n."
     )
   max_samples = int(np.max(num_samples))
   if isinstance(num_samples, int) and isinstance(k, int):
@@ -83,7 +89,9 @@ def max_at_k(
   """
   group = _ranks.sort_group("max_at_k", rewards, where)
   k = _ranks.as_k("max_at_k", group, k, last=group.sorted.size)
-  value = jnp.sum(_ranks.rank_weights(group, group.n, k) * group.sorted)
+  weights = _ranks.rank_weights(group, group.n, k)
+  unmasked = group.ranks <= group.n
+  value = jnp.sum(jnp.where(unmasked, weights * group.sorted, 0))
   defined = (1 <= k) & (k <= group.n) & group.finite
   return jnp.where(defined, value, jnp.nan)
 

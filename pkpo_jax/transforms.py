@@ -221,7 +221,9 @@ def k_mixture(
     )
   ks = jnp.arange(1, k_weights.size + 1, dtype=k_weights.dtype)
   weights_of = jax.vmap(lambda k: _ranks.rank_weights(group, group.n, k))
-  blend = jnp.where(ks > 1, k_weights, 0) @ weights_of(ks)
+  # Not `@`, which accelerators compute in reduced precision by default.
+  above_one = jnp.where(ks > 1, k_weights, 0)
+  blend = jnp.sum(above_one[:, None] * weights_of(ks), axis=0)
   weights = _ranks.climb(blend[1:] * _ranks.gaps(group))
   largest = jnp.max(jnp.where(k_weights != 0, ks, 0))
   defined = (largest <= group.n) & (group.n > 1)

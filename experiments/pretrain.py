@@ -1,0 +1,32 @@
+"""Trains the base policy that a config starts from, and only that.
+
+Example:
+  python -m experiments.pretrain --config=configs/countdown.py
+
+experiments.train does the same where no base policy for its config is found.
+"""
+
+import pathlib
+
+from absl import app, flags
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", "configs/countdown.py", "A training config; see its `base` part."
+)
+_BASE_DIR = flags.DEFINE_string(
+  "base_dir", "runs/base", "Where base policies are kept for many runs."
+)
+
+
+def main(argv: list[str]) -> None:
+  """Trains the base policy, unless it is there."""
+  if len(argv) > 1:
+    raise app.UsageError(f"Unknown arguments: {argv[1:]}")
+  from pkpo_jax.rl import pretraining
+
+  pretraining.base_policy(_CONFIG.value, pathlib.Path(_BASE_DIR.value))
+
+
+if __name__ == "__main__":
+  app.run(main)

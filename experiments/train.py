@@ -1,0 +1,46 @@
+"""Trains a policy with PKPO, from a base policy to a picture of what changed.
+
+Example:
+  python -m experiments.train --config=configs/countdown.py --config.k_opt=8 \
+    --workdir=runs/k8
+
+Any value of the config can be set: --config.NAME=VALUE, --config.loss.NAME=...
+The configs say in comments what each value means. A run that was stopped or
+killed goes on with the same command. In --workdir it leaves metrics.jsonl,
+TensorBoard files, checkpoints, config.json and curves.png.
+"""
+
+import pathlib
+
+from absl import app, flags
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", "configs/countdown.py", "What to train: a file with get_config()."
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir", "runs/countdown", "Where this one run keeps all it writes."
+)
+_BASE_DIR = flags.DEFINE_string(
+  "base_dir", "runs/base", "Where base policies are kept for many runs."
+)
+
+
+def main(argv: list[str]) -> None:
+  """Trains, and draws the picture."""
+  if len(argv) > 1:
+    raise app.UsageError(f"Unknown arguments: {argv[1:]}")
+  # Only now: gemma takes seconds to import, and --help and typos need none.
+  from experiments import plots
+  from pkpo_jax.rl import configs, pretraining, trainer
+
+  config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
+  configs.check(config)
+  base = pretraining.base_policy(config, pathlib.Path(_BASE_DIR.value))
+  trainer.train(config, workdir, base)
+  picture = plots.draw_run(workdir)
+  print(f"Done. Picture: {picture}, numbers: {workdir / 'metrics.jsonl'}")
+
+
+if __name__ == "__main__":
+  app.run(main)

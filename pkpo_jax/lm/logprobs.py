@@ -1,0 +1,85 @@
+"""Log-probs and entropy of tokens under the distribution that is sampled.
+
+The policy is the softmax of the soft-capped logits divided by the temperature,
+with PAD excluded. The sampler draws from it and the trainer differentiates it:
+both through `log_policy`, so that they cannot disagree.
+"""
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from pkpo_jax.lm import models
+
+# Finite, so that 0 * log 0 is 0 in entropies and their gradients.
+_NEVER = -1e30
+
+
+def log_policy(
+  model: nn.Module,
+  params: models.Params,
+  hidden: chex.Array,
+  temperature: chex.Numeric,
+) -> chex.Array:
+  """Hidden states [..., D] -> log-probabilities [..., V], float32."""
+  logits = models.unembed(model, params, hidden) / temperature
+  logits = logits.at[..., models.PAD].set(_NEVER)
+  return jax.nn.log_softmax(logits, axis=-1)
+
+
+def entropy(log_policy: chex.Array) -> chex.Array:
+  """Log-probabilities [..., V] -> exact entropy [...], in nats."""
+  return -jnp.sum(jnp.exp(log_policy) * log_policy, axis=-1)
+
+
+def completion_log_probs(
+  model: nn.Module,
+  params: models.Params,
+  prompts: chex.Array,
+  prompt_lengths: chex.Array,
+  completions: chex.Array,
+  mask: chex.Array,
+  *,
+  temperature: chex.Numeric,
+) -> tuple[chex.Array, chex.Array]:
+  """Scores completions by teacher forcing, with gradients.
+
+  The prompt is read once for its n completions, as in the sampler: P + n T
+  tokens pass through the model instead of n (P + T), and gradients are summed
+  through the shared prompt.
+
+  Args:
+    model: a model of `models.get_model`.
+    params: its parameters.
+    prompts: [B, P] int32, padded at the right.
+    prompt_lengths: [B] int32.
+    completions: [B, n, T] int32.
+    mask: [B, n, T] bool, False after the end of a completion.
+    temperature: the temperature of sampling.
+
+  Returns:
+    Log-probs of the tokens and entropies of the distributions they were drawn
+    from, each [B, n, T] float32, zero where masked.
+  """
+  chex.assert_rank([prompts, prompt_lengths, completions, mask], [2, 1, 3, 3])
+  B, n, T = completions.shape
+  first, cache = models.prefill(
+    model, params, prompts, prompt_lengths, room=max(T - 1, 0)
+  )
+  hidden = jnp.repeat(first, n, axis=0)[:, None]
+  if T > 1:
+    rest, _ = models.extend(
+      model,
+      params,
+      completions.reshape(B * n, T)[:, :-1],
+      models.repeat_cache(cache, n),
+      jnp.repeat(prompt_lengths, n),
+      prompt_slots=prompts.shape[1],
+      start=0,
+    )
+    hidden = jnp.concatenate([hidden, rest], axis=1)
+  log_p = log_policy(model, params, hidden.reshape(B, n, T, -1), temperature)
+  tokens = jnp.where(mask, completions, 1)  # any token but PAD
+  of_tokens = jnp.take_along_axis(log_p, tokens[..., None], axis=-1)[..., 0]
+  return jnp.where(mask, of_tokens, 0), jnp.where(mask, entropy(log_p), 0)

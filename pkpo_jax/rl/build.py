@@ -1,0 +1,45 @@
+"""Config -> task, tokenizer, model: what every command starts from."""
+
+import dataclasses
+
+import flax.linen as nn
+import ml_collections
+
+from pkpo_jax import tasks
+from pkpo_jax.lm import models, tokenizers
+from pkpo_jax.rl import rollout
+from pkpo_jax.tasks import base
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+  """A task with the tokenizer and the model for it.
+
+  Attributes:
+    task: problems and grades.
+    tokenizer: for prompts and completions.
+    model: the policy, without parameters.
+    roller: samples and grades with these.
+  """
+
+  task: base.Task
+  tokenizer: tokenizers.Tokenizer
+  model: nn.Module
+  roller: rollout.Roller
+
+
+def build(config: ml_collections.ConfigDict) -> Parts:
+  """Builds what `config.task`, `config.model` and the limits describe."""
+  options = dict(config.task)
+  task = tasks.get_task(options.pop("name"), **options)
+  tokenizer = tokenizers.WordTokenizer(task.words)
+  model = models.get_model(config.model, num_embed=tokenizer.vocab_size)
+  roller = rollout.Roller(
+    model,
+    tokenizer,
+    task,
+    max_prompt_tokens=config.max_prompt_tokens,
+    max_new_tokens=config.max_new_tokens,
+    temperature=config.temperature,
+  )
+  return Parts(task, tokenizer, model, roller)

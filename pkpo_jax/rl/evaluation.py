@@ -1,0 +1,133 @@
+"""Rollouts -> pass@k curves with standard errors, solve rates, entropy."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pkpo_jax import estimators
+from pkpo_jax.rl import rollout as rollout_lib
+from pkpo_jax.tasks import base
+
+K_EVAL = (1, 2, 4, 8, 12, 16)
+
+
+class Curve(NamedTuple):
+  """pass@k over problems (expected best reward of k, if continuous).
+
+  Attributes:
+    ks: the values of k.
+    mean: [len(ks)] over the problems where the estimate exists.
+    standard_error: [len(ks)] of that mean, for problems drawn at random: it
+      holds the spread between problems and the noise within them. NaN for a
+      single problem.
+    num_problems: [len(ks)] how many problems have at least k graded samples.
+  """
+
+  ks: tuple[int, ...]
+  mean: np.ndarray
+  standard_error: np.ndarray
+  num_problems: np.ndarray
+
+
+def pass_at_k_curve(
+  rewards: chex.Array, valid: chex.Array, ks: Sequence[int]
+) -> Curve:
+  """Rewards and valid [N, n] of N problems -> the curve at the given ks.
+
+  Raises:
+    ValueError: a k exceeds n.
+  """
+  n = rewards.shape[1]
+  if max(ks) > n:
+    raise ValueError(f"pass@{max(ks)} needs as many samples; there are n={n}.")
+  estimates = np.asarray(_estimates(rewards, valid, jnp.asarray(ks)))
+  exists = ~np.isnan(estimates)
+  count = exists.sum(axis=0)
+  mean = np.nansum(estimates, axis=0) / np.where(count, count, np.nan)
+  squares = np.nansum((estimates - mean) ** 2, axis=0)
+  spread = np.sqrt(squares / np.where(count > 1, count - 1, np.nan))
+  error = spread / np.sqrt(np.maximum(count, 1))
+  return Curve(tuple(ks), mean, error, count)
+
+
+@jax.jit
+def _estimates(rewards, valid, ks):
+  """[N, len(ks)]; NaN where a problem has too few graded samples."""
+
+  def at(g, where, k):
+    return estimators.max_at_k(g, k, where=where)
+
+  over_ks = jax.vmap(at, (None, None, 0))
+  return jax.vmap(over_ks, (0, 0, None))(rewards, valid, ks)
+
+
+def solved(rollout: rollout_lib.Rollout) -> np.ndarray:
+  """[B] bool: a problem is solved by a valid sample of reward >= 1."""
+  return np.any((rollout.rewards >= 1) & rollout.valid, axis=1)
+
+
+def rollout_metrics(rollout: rollout_lib.Rollout) -> dict[str, float]:
+  """What one rollout says of the policy: pass@k, entropy, lengths, groups."""
+  n = rollout.rewards.shape[1]
+  ks = [k for k in K_EVAL if k <= n]
+  curve = pass_at_k_curve(rollout.rewards, rollout.valid, ks)
+  mask, valid = rollout.completions.mask, rollout.valid
+  right = (rollout.rewards >= 1) | ~valid
+  wrong = (rollout.rewards <= 0) | ~valid
+  metrics = {
+    "entropy": rollout.completions.entropy[mask].mean(),
+    "completion_length": mask.sum(axis=-1).mean(),
+    "groups_all_right": right.all(axis=1).mean(),
+    "groups_all_wrong": wrong.all(axis=1).mean(),
+    "invalid": 1 - valid.mean(),
+  }
+  metrics |= named(curve)
+  return {name: float(value) for name, value in metrics.items()}
+
+
+def named(curve: Curve) -> dict[str, float]:
+  """The curve as metrics: "pass@4" and "pass@4_stderr" for every k."""
+  values = {f"pass@{k}": m for k, m in zip(curve.ks, curve.mean)}
+  errors = {
+    f"pass@{k}_stderr": e for k, e in zip(curve.ks, curve.standard_error)
+  }
+  return values | errors
+
+
+def powers_of_two(n: int) -> tuple[int, ...]:
+  """1, 2, 4, ... up to n: the ks at which held-out curves are drawn."""
+  return tuple(2**i for i in range(n.bit_length()))
+
+
+def evaluate(
+  roll: rollout_lib.Roller,
+  params: chex.ArrayTree,
+  problems: Sequence[base.Problem],
+  key: chex.PRNGKey,
+  *,
+  n: int,
+  batch_size: int,
+  progress: Callable[[Sequence[int]], Sequence[int]] = lambda x: x,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Samples n answers to every problem, a batch of problems at a time.
+
+  The key of a problem depends on its place in `problems` alone, so that
+  batches of any size give the same samples.
+
+  Returns:
+    rewards and valid, each [N, n].
+  """
+  rewards, valid = [], []
+  for start in progress(range(0, len(problems), batch_size)):
+    # The last batch is filled up with problems again, to compile only once.
+    rows = np.arange(start, start + batch_size) % len(problems)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+    rollout, _ = roll(params, [problems[i] for i in rows], keys, n=n)
+    rewards.append(rollout.rewards)
+    valid.append(rollout.valid)
+  N = len(problems)
+  return np.concatenate(rewards)[:N], np.concatenate(valid)[:N]

@@ -1,0 +1,60 @@
+"""Weights and log-probs -> one scalar loss."""
+
+import chex
+import jax.numpy as jnp
+
+
+def policy_loss(
+  log_probs: chex.Array,
+  old_log_probs: chex.Array,
+  mask: chex.Array,
+  weights: chex.Array,
+  *,
+  clip_low: float,
+  clip_high: float,
+) -> tuple[chex.Array, chex.Array]:
+  """PPO's clipped surrogate in the sum convention of the transforms.
+
+  Summed over the tokens and the n samples of a problem, averaged over the B
+  problems. At the parameters that sampled, its gradient is exactly
+  `-mean over b of sum over i of weights[b, i] * grad log p(x_bi)`.
+
+  Args:
+    log_probs: [B, n, T] of the tokens now.
+    old_log_probs: [B, n, T] when they were sampled.
+    mask: [B, n, T] bool.
+    weights: [B, n], from a transform.
+    clip_low: the ratio of a token is clipped at 1 - clip_low from below ...
+    clip_high: ... and at 1 + clip_high from above.
+
+  Returns:
+    The loss, and the fraction of tokens of samples with a weight at which the
+    clipping stops the gradient.
+  """
+  chex.assert_equal_shape([log_probs, old_log_probs, mask])
+  chex.assert_shape(weights, log_probs.shape[:2])
+  ratio = jnp.exp(jnp.where(mask, log_probs - old_log_probs, 0))
+  weights = weights[..., None]
+  clipped = jnp.clip(ratio, 1 - clip_low, 1 + clip_high)
+  surrogate = jnp.minimum(ratio * weights, clipped * weights)
+  total = jnp.sum(jnp.where(mask, surrogate, 0))
+  stopped = mask & (clipped * weights < ratio * weights)
+  used = jnp.sum(mask & (weights != 0))
+  return -total / len(weights), jnp.sum(stopped) / jnp.maximum(used, 1)
+
+
+def kl_to_reference(
+  log_probs: chex.Array, reference_log_probs: chex.Array, mask: chex.Array
+) -> chex.Array:
+  """KL(policy || reference) per token: the mean over the unmasked tokens.
+
+  The estimator `exp(d) - d - 1` with d = reference - policy log-prob, which is
+  never negative and unbiased on samples of the policy.
+  """
+  d = jnp.where(mask, reference_log_probs - log_probs, 0)
+  return token_mean(jnp.exp(d) - d - 1, mask)
+
+
+def token_mean(values: chex.Array, mask: chex.Array) -> chex.Array:
+  """The mean of [...] values over the unmasked tokens; 0 if there are none."""
+  return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(jnp.sum(mask), 1)

@@ -1,0 +1,126 @@
+"""Problems -> Rollout: encode, sample, decode, grade."""
+
+import time
+from collections.abc import Sequence
+
+import chex
+import flax.linen as nn
+import flax.struct
+import jax
+import numpy as np
+
+from pkpo_jax.lm import models, sampler, tokenizers
+from pkpo_jax.tasks import base
+
+
+@flax.struct.dataclass
+class Rollout:
+  """n graded completions of each of B problems.
+
+  Attributes:
+    prompts: [B, P] int32, padded at the right.
+    prompt_lengths: [B] int32.
+    completions: tokens, log-probs, entropy and mask; each [B, n, T].
+    rewards: [B, n] float32.
+    valid: [B, n] bool, False where grading itself failed.
+  """
+
+  prompts: chex.Array
+  prompt_lengths: chex.Array
+  completions: sampler.Completions
+  rewards: chex.Array
+  valid: chex.Array
+
+
+class Roller:
+  """Samples and grades with one model, tokenizer and task."""
+
+  def __init__(
+    self,
+    model: nn.Module,
+    tokenizer: tokenizers.Tokenizer,
+    task: base.Task,
+    *,
+    max_prompt_tokens: int,
+    max_new_tokens: int,
+    temperature: float,
+  ):
+    """Keeps what is the same in every step, so that nothing recompiles."""
+    self._model, self._tokenizer, self._task = model, tokenizer, task
+    self._max_prompt_tokens = max_prompt_tokens
+    self._max_new_tokens = max_new_tokens
+    self._temperature = temperature
+
+  def __call__(
+    self,
+    params: models.Params,
+    problems: Sequence[base.Problem],
+    keys: chex.PRNGKey,
+    *,
+    n: int,
+  ) -> tuple[Rollout, dict[str, float]]:
+    """Samples n answers to each problem and grades them.
+
+    Args:
+      params: parameters of the model.
+      problems: B problems.
+      keys: [B] typed keys, one for each problem.
+      n: answers per problem.
+
+    Returns:
+      The rollout, on the host; and the seconds spent in sampling and grading.
+
+    Raises:
+      ValueError: a prompt is longer than `max_prompt_tokens`.
+    """
+    start = time.perf_counter()
+    prompts, lengths = encode_prompts(
+      self._tokenizer, problems, self._max_prompt_tokens
+    )
+    completions = sampler.sample(
+      self._model,
+      params,
+      prompts,
+      lengths,
+      keys,
+      n=n,
+      max_new_tokens=self._max_new_tokens,
+      temperature=self._temperature,
+      stop_tokens=self._tokenizer.stop_tokens,
+    )
+    completions = jax.device_get(completions)
+    sampled = time.perf_counter()
+    texts = decode_completions(self._tokenizer, completions)
+    rewards, valid = self._task.grade_batch(problems, texts)
+    graded = time.perf_counter()
+    rollout = Rollout(prompts, lengths, completions, rewards, valid)
+    return rollout, {"sample": sampled - start, "grade": graded - sampled}
+
+
+def encode_prompts(
+  tokenizer: tokenizers.Tokenizer, problems: Sequence[base.Problem], length: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Prompts of B problems -> ids [B, length] and their lengths [B], int32."""
+  rows = [tokenizer.encode(problem.prompt) for problem in problems]
+  for problem, row in zip(problems, rows, strict=True):
+    if len(row) > length:
+      raise ValueError(
+        f"The prompt of problem {problem.id!r} has {len(row)} tokens; raise"
+        f" config.max_prompt_tokens={length} or drop the problem."
+      )
+  lengths = np.array([len(row) for row in rows], np.int32)
+  return tokenizers.pad(rows, length), lengths
+
+
+def decode_completions(
+  tokenizer: tokenizers.Tokenizer, completions: sampler.Completions
+) -> list[list[str]]:
+  """Completions [B, n, T] -> B lists of n texts."""
+  lengths = np.sum(completions.mask, axis=-1)
+  return [
+    [
+      tokenizer.decode(tokens[:length])
+      for tokens, length in zip(rows, row_lengths)
+    ]
+    for rows, row_lengths in zip(np.asarray(completions.tokens), lengths)
+  ]

@@ -1,0 +1,210 @@
+"""The training loop: wires the rooms together, and holds no maths."""
+
+import pathlib
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+import chex
+import grain
+import jax
+import ml_collections
+import numpy as np
+
+from pkpo_jax.lm import models
+from pkpo_jax.rl import (
+  build,
+  checkpointing,
+  configs,
+  evaluation,
+  learner,
+  metrics,
+)
+
+def train(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  params: models.Params,
+) -> learner.TrainState:
+  """Runs a config to its end, from the newest checkpoint in `workdir` if any.
+
+  Args:
+    config: a training config, see configs/countdown.py.
+    workdir: of this run alone: checkpoints, metrics, TensorBoard files.
+    params: the base policy; also the reference of the KL term.
+
+  Returns:
+    The final state.
+
+  Raises:
+    ValueError: the config is not valid, or `workdir` has another config's run.
+    FloatingPointError: a loss or gradient is not finite.
+    SystemExit: with code 143, after a SIGTERM and a checkpoint.
+  """
+  configs.check(config)
+  run = _Run(config, workdir, params)
+  with _Terminated() as terminated:
+    for step in range(run.step, config.num_steps):
+      if step % config.eval.every == 0:
+        run.evaluate(step)
+      run.train(step)
+      if terminated:
+        run.close()
+        print(f"SIGTERM: saved step {run.step}; the same command continues.")
+        sys.exit(128 + signal.SIGTERM)
+      if run.step % config.checkpoint.every == 0:
+        run.save()
+  run.evaluate(config.num_steps)
+  run.close()
+  return run.progress.state
+
+
+class _Run:
+  """A run in progress: what to do at a step, and where it has got to."""
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    params: models.Params,
+  ):
+    """Builds the parts and restores the newest checkpoint, if there is one."""
+    self._config = config
+    self._parts = build.build(config)
+    self._problems = {
+      split: self._parts.task.problems(split) for split in ("train", "test")
+    }
+    self._order = _order(config, len(self._problems["train"]))
+    optimizer = learner.make_optimizer(config)
+    self._update = learner.make_update(
+      self._parts.model, config, optimizer, reference=params
+    )
+    self._checkpointer = checkpointing.Checkpointer(
+      workdir / "checkpoints",
+      configs.to_json(config),
+      keep=config.checkpoint.keep,
+    )
+    self.progress = self._checkpointer.restore(
+      checkpointing.Progress(
+        learner.init_state(params, optimizer),
+        np.zeros(len(self._problems["train"]), bool),
+      )
+    )
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "config.json").write_text(configs.to_json(config) + "\n")
+    self._writer = metrics.MetricsWriter(
+      workdir, start=self.step, num_steps=config.num_steps
+    )
+    if self.step:
+      self._writer.say(f"Resumed {workdir} at step {self.step}.")
+
+  @property
+  def step(self) -> int:
+    """How many steps are done."""
+    return int(self.progress.state.step)
+
+  def train(self, step: int) -> None:
+    """One step: sample, grade, update, and log all of it."""
+    start = time.perf_counter()
+    state, solved = self.progress
+    rows = self._order(step)
+    sample_key, update_key = jax.random.split(_key(self._config, step))
+    keys = _fold(sample_key, len(rows))
+    problems = [self._problems["train"][i] for i in rows]
+    rollout, seconds = self._parts.roller(
+      state.params, problems, keys, n=self._config.n
+    )
+    sampled = time.perf_counter()
+    state, update_metrics = self._update(state, rollout, update_key)
+    update_metrics = jax.device_get(update_metrics)
+    end = time.perf_counter()
+    _check_finite(step, update_metrics, self._config.learning_rate)
+    solved = solved.copy()
+    solved[rows] |= evaluation.solved(rollout)
+    self.progress = checkpointing.Progress(state, solved)
+    seconds |= {"update": end - sampled, "step": end - start}
+    tokens = np.sum(rollout.completions.mask)
+    self._writer.write(
+      step,
+      "train",
+      evaluation.rollout_metrics(rollout)
+      | update_metrics
+      | {"solve_rate": solved.mean(), "tokens_per_second": tokens / (end - start)}
+      | {f"seconds_{name}": value for name, value in seconds.items()},
+    )
+
+  def evaluate(self, step: int) -> None:
+    """pass@k on the held-out problems, with keys of their own."""
+    options = self._config.eval
+    start = time.perf_counter()
+    rewards, valid = evaluation.evaluate(
+      self._parts.roller,
+      self.progress.state.params,
+      self._problems["test"],
+      jax.random.key(options.seed),
+      n=options.n,
+      batch_size=self._config.prompts_per_step,
+    )
+    ks = evaluation.powers_of_two(options.n)
+    curve = evaluation.pass_at_k_curve(rewards, valid, ks)
+    seconds = {"seconds_eval": time.perf_counter() - start}
+    self._writer.write(step, "eval", evaluation.named(curve) | seconds)
+
+  def save(self) -> None:
+    """Starts to save the progress, in the background."""
+    self._checkpointer.save(self.progress)
+
+  def close(self) -> None:
+    """Saves, and waits until everything is on disk."""
+    self.save()
+    self._checkpointer.close()
+    self._writer.close()
+
+
+class _Terminated:
+  """True once a SIGTERM has come; the step under way is finished first."""
+
+  def __enter__(self) -> "_Terminated":
+    self._came = False
+    self._before = signal.signal(signal.SIGTERM, self._note)
+    return self
+
+  def __exit__(self, *_) -> None:
+    signal.signal(signal.SIGTERM, self._before)
+
+  def __bool__(self) -> bool:
+    return self._came
+
+  def _note(self, *_) -> None:
+    self._came = True
+
+
+def _key(config: ml_collections.ConfigDict, step: int) -> chex.PRNGKey:
+  return jax.random.fold_in(jax.random.key(config.seed), step)
+
+
+def _fold(key: chex.PRNGKey, count: int) -> chex.PRNGKey:
+  """[count] keys, one for each prompt of a step."""
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(count))
+
+
+def _order(
+  config: ml_collections.ConfigDict, num_problems: int
+) -> Callable[[int], list[int]]:
+  """step -> the rows of its problems; every epoch is shuffled anew."""
+  B = config.prompts_per_step
+  rows = grain.MapDataset.range(num_problems).seed(config.seed)
+  rows = rows.shuffle().repeat()
+  return lambda step: [int(rows[i]) for i in range(step * B, (step + 1) * B)]
+
+
+def _check_finite(step: int, update: learner.Metrics, rate: float) -> None:
+  """Stops before a broken state is saved."""
+  broken = [name for name, x in update.items() if not np.isfinite(x)]
+  if broken:
+    raise FloatingPointError(
+      f"{', '.join(broken)} not finite at step {step}; the last checkpoint is"
+      f" intact. Lower config.learning_rate={rate}, or look for rewards that"
+      " are not finite."
+    )
