@@ -31,14 +31,14 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unknown arguments: {argv[1:]}")
   # Only now: gemma takes seconds to import, and --help and typos need none.
-  from experiments import plots
+  from experiments import curves
   from pkpo_jax.rl import configs, pretraining, trainer
 
   config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
   configs.check(config)
   base = pretraining.base_policy(config, pathlib.Path(_BASE_DIR.value))
   trainer.train(config, workdir, base)
-  picture = plots.draw_run(workdir)
+  picture = curves.draw_run(workdir)
   print(f"Done. Picture: {picture}, numbers: {workdir / 'metrics.jsonl'}")
 
 

@@ -102,11 +102,18 @@ def _check(prompts, prompt_lengths, n, T, temperature, stop_tokens) -> None:
       raise ValueError(f"prompt_lengths must be in 1..{P}, but are {lengths}.")
 
 
-@functools.partial(
-  jax.jit, static_argnames=("model", "n", "T", "stop_tokens")
-)
+@functools.partial(jax.jit, static_argnames=("model", "n", "T", "stop_tokens"))
 def _sample(
-  model, params, prompts, prompt_lengths, keys, temperature, *, n, T, stop_tokens
+  model,
+  params,
+  prompts,
+  prompt_lengths,
+  keys,
+  temperature,
+  *,
+  n,
+  T,
+  stop_tokens,
 ) -> Completions:
   """The program: prefill, repeat, draw; then decode and draw T - 1 times."""
   B, P = prompts.shape

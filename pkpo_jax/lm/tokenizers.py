@@ -36,7 +36,7 @@ class WordTokenizer:
     self._words = ["<pad>", "<eos>", "<bos>", *words]
     self._ids = {word: i for i, word in enumerate(self._words)}
     self.vocab_size = len(self._words)
-    self.stop_tokens = (self.EOS,)
+    self.stop_tokens: tuple[int, ...] = (self.EOS,)
     if len(self._ids) != self.vocab_size:
       raise ValueError("The words of a WordTokenizer must differ.")
 
@@ -44,7 +44,9 @@ class WordTokenizer:
     """The ids of the words; ValueError names a word that is not known."""
     unknown = [word for word in text.split() if word not in self._ids]
     if unknown:
-      raise ValueError(f"Words {unknown} of {text!r} are not in the vocabulary.")
+      raise ValueError(
+        f"Words {unknown} of {text!r} are not in the vocabulary."
+      )
     ids = [self._ids[word] for word in text.split()]
     return [self.BOS, *ids] if bos else ids
 

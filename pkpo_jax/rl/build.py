@@ -22,8 +22,8 @@ class Parts:
     roller: samples and grades with these.
   """
 
-  task: base.Task
-  tokenizer: tokenizers.Tokenizer
+  task: base.WordTask
+  tokenizer: tokenizers.WordTokenizer
   model: nn.Module
   roller: rollout.Roller
 

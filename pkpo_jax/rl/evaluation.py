@@ -1,7 +1,7 @@
 """Rollouts -> pass@k curves with standard errors, solve rates, entropy."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -41,28 +41,68 @@ def pass_at_k_curve(
   Raises:
     ValueError: a k exceeds n.
   """
+  return _over_problems(_by_problem(rewards, valid, ks), ks)
+
+
+def compare(
+  before: tuple[chex.Array, chex.Array],
+  after: tuple[chex.Array, chex.Array],
+  ks: Sequence[int],
+) -> list[dict[str, Any]]:
+  """Two policies on the same problems.
+
+  Args:
+    before: rewards and valid, [N, n], of one policy.
+    after: of the other.
+    ks: at which to compare them.
+
+  Returns:
+    For each k a row of k and (mean, standard error) of "base", "trained" and
+    of the "gain" by problem, whose error is that of paired differences.
+  """
+  estimates = {
+    "base": _by_problem(*before, ks),
+    "trained": _by_problem(*after, ks),
+  }
+  estimates["gain"] = estimates["trained"] - estimates["base"]
+  curves = {name: _over_problems(x, ks) for name, x in estimates.items()}
+  return [
+    {"k": k}
+    | {
+      name: (float(curve.mean[i]), float(curve.standard_error[i]))
+      for name, curve in curves.items()
+    }
+    for i, k in enumerate(ks)
+  ]
+
+
+def _by_problem(
+  rewards: chex.Array, valid: chex.Array, ks: Sequence[int]
+) -> np.ndarray:
+  """[N, len(ks)] estimates; NaN where a problem has too few graded samples."""
   n = rewards.shape[1]
   if max(ks) > n:
     raise ValueError(f"pass@{max(ks)} needs as many samples; there are n={n}.")
-  estimates = np.asarray(_estimates(rewards, valid, jnp.asarray(ks)))
-  exists = ~np.isnan(estimates)
-  count = exists.sum(axis=0)
-  mean = np.nansum(estimates, axis=0) / np.where(count, count, np.nan)
-  squares = np.nansum((estimates - mean) ** 2, axis=0)
-  spread = np.sqrt(squares / np.where(count > 1, count - 1, np.nan))
-  error = spread / np.sqrt(np.maximum(count, 1))
-  return Curve(tuple(ks), mean, error, count)
+  return np.asarray(_estimates(rewards, valid, jnp.asarray(ks)))
 
 
 @jax.jit
 def _estimates(rewards, valid, ks):
-  """[N, len(ks)]; NaN where a problem has too few graded samples."""
-
   def at(g, where, k):
     return estimators.max_at_k(g, k, where=where)
 
   over_ks = jax.vmap(at, (None, None, 0))
   return jax.vmap(over_ks, (0, 0, None))(rewards, valid, ks)
+
+
+def _over_problems(estimates: np.ndarray, ks: Sequence[int]) -> Curve:
+  """The mean over the problems where the estimate exists, and its error."""
+  count = np.sum(~np.isnan(estimates), axis=0)
+  mean = np.nansum(estimates, axis=0) / np.where(count, count, np.nan)
+  squares = np.nansum((estimates - mean) ** 2, axis=0)
+  spread = np.sqrt(squares / np.where(count > 1, count - 1, np.nan))
+  error = spread / np.sqrt(np.maximum(count, 1))
+  return Curve(tuple(ks), mean, error, count)
 
 
 def solved(rollout: rollout_lib.Rollout) -> np.ndarray:
@@ -111,7 +151,7 @@ def evaluate(
   *,
   n: int,
   batch_size: int,
-  progress: Callable[[Sequence[int]], Sequence[int]] = lambda x: x,
+  progress: Callable[..., Iterable[int]] = iter,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Samples n answers to every problem, a batch of problems at a time.
 

@@ -22,6 +22,7 @@ from pkpo_jax.rl import (
   metrics,
 )
 
+
 def train(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
@@ -130,7 +131,10 @@ class _Run:
       "train",
       evaluation.rollout_metrics(rollout)
       | update_metrics
-      | {"solve_rate": solved.mean(), "tokens_per_second": tokens / (end - start)}
+      | {
+        "solve_rate": solved.mean(),
+        "tokens_per_second": tokens / (end - start),
+      }
       | {f"seconds_{name}": value for name, value in seconds.items()},
     )
 

@@ -7,7 +7,7 @@ from pkpo_jax.tasks import base, countdown
 _TASKS = {"countdown": countdown.Countdown}
 
 
-def get_task(name: str, **options: Any) -> base.Task:
+def get_task(name: str, **options: Any) -> base.WordTask:
   """The task of that name, with its options.
 
   Raises:

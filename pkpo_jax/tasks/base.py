@@ -1,7 +1,7 @@
 """What a task is: problems, and grades for answers to them. No model here."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -52,6 +52,21 @@ class Task(Protocol):
     self, problems: Sequence[Problem], completions: Sequence[Sequence[str]]
   ) -> tuple[np.ndarray, np.ndarray]:
     """n answers to each of B problems -> rewards, valid; [B, n] each."""
+
+
+class WordTask(Task, Protocol):
+  """A task with a small vocabulary of its own and answers to learn from.
+
+  Attributes:
+    words: all words of prompts and answers.
+  """
+
+  words: tuple[str, ...]
+
+  def demonstrations(
+    self, seed: int, *, wrong: float
+  ) -> Iterator[tuple[str, str]]:
+    """Endless (prompt, answer) pairs; a fraction `wrong` do not match."""
 
 
 def grade_one_by_one(

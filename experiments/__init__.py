@@ -1,0 +1,1 @@
+"""Commands: what one runs, and one folder for each figure of the paper."""
