@@ -1,0 +1,43 @@
+# make train    sets up, pretrains, trains with PKPO, evaluates, draws: runs/
+# make test     sets up and passes all tests
+# make figures  draws the toy figures of the paper: figures/
+# make lint     format, lint and types
+# make lock     resolves requirements.lock anew
+
+UV := .uv/bin/uv
+PYTHON := .venv/bin/python
+WORKDIR := runs/countdown
+
+.PHONY: train test figures lint lock
+.DEFAULT_GOAL := train
+
+train: .venv/installed
+	$(PYTHON) -m experiments.train --config=configs/countdown.py --workdir=$(WORKDIR)
+	$(PYTHON) -m experiments.evaluate --workdir=$(WORKDIR)
+
+test: .venv/installed
+	$(PYTHON) -m pytest
+
+figures: .venv/installed
+	$(PYTHON) -m experiments.toy --out figures
+
+lint: .venv/installed
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+# Python 3.12 as .python-version says; uv fetches one where there is none.
+.venv/installed: requirements.lock setup.py | $(UV)
+	$(UV) venv --quiet --clear .venv
+	$(UV) pip install --quiet --python $(PYTHON) --compile-bytecode \
+	  --requirement requirements.lock
+	$(UV) pip install --quiet --python $(PYTHON) --no-deps --editable .
+	touch $@
+
+$(UV):
+	python3 -m venv .uv
+	.uv/bin/pip install --quiet uv
+
+lock: | $(UV)
+	$(UV) pip compile --quiet setup.py --extra train --extra dev --universal \
+	  --upgrade --no-header --no-annotate --output-file requirements.lock
