@@ -61,7 +61,7 @@ def pass_at_k(
   factor = jnp.log1p(-jnp.minimum(k / j, 1))
   log_miss = jnp.sum(jnp.where((j > n - c) & (j <= n), factor, 0), axis=-1)
   defined = (1 <= k) & (k <= n) & (0 <= c) & (c <= n)
-  return jnp.where(defined[..., 0], -jnp.expm1(log_miss), jnp.nan)
+  return jnp.where(defined[..., 0], jnp.abs(jnp.expm1(log_miss)), jnp.nan)
 
 
 def max_at_k(
