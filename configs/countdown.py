@@ -17,7 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
   """The config; override any value on the command line, --config.name=value."""
   config = ml_collections.ConfigDict()
   config.seed = 0  # of sampling and of the order of the problems
-  config.num_steps = 150  # one rollout and its update each
+  config.num_steps = 200  # one rollout and its update each
   config.prompts_per_step = 32  # B
   config.n = 16  # completions per prompt
   config.temperature = 1.0  # of sampling; enters the training log-probs too
@@ -30,7 +30,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.k_boundaries = ()  # steps: k_opt=8,1 k_boundaries=100, switches there
   config.k_schedule = "piecewise"  # or "linear", from one k to another
 
-  config.learning_rate = 1e-3  # after the warm-up
+  config.learning_rate = 4e-4  # after the warm-up
   config.warmup_steps = 10  # steps, linear from 0
   config.b1, config.b2 = 0.9, 0.95  # of AdamW
   config.weight_decay = 0.0
@@ -47,7 +47,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.task = ml_collections.ConfigDict()
   config.task.name = "countdown"
   config.task.numbers = (4, 5)  # how many numbers a problem has
-  config.task.num_train = 128
+  config.task.num_train = 1024
   config.task.num_test = 128
   config.task.seed = 0  # another seed, other problems
 

@@ -104,12 +104,16 @@ def as_k(name: str, group: Group, k: chex.Numeric, *, last: int) -> chex.Array:
 def rank_weights(group: Group, n: chex.Array, k: chex.Array) -> chex.Array:
   """`C(r-1, k-1) / C(n, k)` for the ranks r <= n (Thm 3); constant above n.
 
-  By the recursion `d_n = k/n`, `d_r = d_{r+1} (r-k+1) / r`: no factorials, and
-  an underflow of the smallest weights to 0 is harmless.
+  The recursion `d_n = k/n`, `d_r = d_{r+1} (r-k+1) / r`, in logarithms: no
+  factorials, and underflow of the smallest weights to 0 is harmless. A running
+  product of ratios next to 1 would gather their rounding, up to 1e-4 at
+  n = 16384 where XLA turns the division into a product with 1/r.
   """
   r = group.ranks
-  ratio = jnp.where(r < n, jnp.maximum(r - k + 1, 0) / r, 1)
-  return k / jnp.maximum(n, 1) * jnp.cumprod(ratio[::-1])[::-1]
+  # log(r / (r-k+1)), infinite for r < k: there the weights are exactly 0.
+  log_ratio = jnp.log1p((k - 1) / jnp.maximum(r - k + 1, 0))
+  log_ratio = jnp.where(r < n, log_ratio, 0)
+  return k / jnp.maximum(n, 1) * jnp.exp(-jnp.cumsum(log_ratio[::-1])[::-1])
 
 
 def gaps(group: Group) -> chex.Array:

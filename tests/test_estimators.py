@@ -1,0 +1,540 @@
+"""pkpo_jax.estimators against enumeration, and the package's front door."""
+
+import functools
+import itertools
+import math
+import subprocess
+import sys
+from fractions import Fraction
+
+import chex
+import exact
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import pkpo_jax
+
+# paper.md, section 2: float32 rank weights at n = 16384 are within 3e-6.
+RANK_WEIGHT_ERROR = 3e-6
+
+properties = hypothesis.settings(
+  deadline=None, derandomize=True, max_examples=60
+)
+
+VARIANTS = {
+  "plain": lambda f: lambda *batch: np.stack([f(*a) for a in zip(*batch)]),
+  "jit": lambda f: VARIANTS["plain"](jax.jit(f)),
+  "vmap": lambda f: jax.jit(jax.vmap(f)),
+}
+
+
+def standard_error(rewards, k):
+  return math.sqrt(exact.jackknife_variance(rewards, k))
+
+
+ON_REWARDS = {
+  "max_at_k": (pkpo_jax.max_at_k, exact.max_at_k),
+  "max_at_k_standard_error": (pkpo_jax.max_at_k_standard_error, standard_error),
+}
+
+# Compiled once here rather than operation by operation in each test.
+max_at_k = jax.jit(pkpo_jax.max_at_k)
+max_at_k_standard_error = jax.jit(pkpo_jax.max_at_k_standard_error)
+
+
+@pytest.fixture
+def x64():
+  with jax.enable_x64(True):
+    yield
+
+
+@functools.cache
+def curves(n, ks):
+  """(pass@k, its standard error), each [n + 1, K], for c = 0..n; float64."""
+
+  @jax.jit
+  def both(c, k):
+    return (
+      pkpo_jax.pass_at_k(c, n, k),
+      pkpo_jax.pass_at_k_standard_error(c, n, k),
+    )
+
+  with jax.enable_x64(True):
+    values = both(np.arange(n + 1)[:, None], np.array(ks))
+  return [np.asarray(value) for value in values]
+
+
+def binomial(n, p):
+  """Probabilities of c = 0..n right answers; no underflow for large n."""
+  c = np.arange(n + 1)
+  log_choose = [
+    math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in c
+  ]
+  return np.exp(log_choose + c * math.log(p) + (n - c) * math.log1p(-p))
+
+
+# --- Values, against enumeration.
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_pass_at_k_is_the_share_of_subsets_with_a_hit(bits):
+  cases = [
+    (c, n, k)
+    for n in range(1, 8)
+    for c in range(n + 1)
+    for k in range(1, n + 1)
+  ]
+  expected = [float(exact.pass_at_k(n, c, k)) for c, n, k in cases]
+  c, n, k = np.array(cases).T
+  with jax.enable_x64(bits == 64):
+    values = jax.jit(lambda c, k: pkpo_jax.pass_at_k(c, n, k))(c, k)
+  tolerance = 1e-6 if bits == 32 else 1e-14
+  np.testing.assert_allclose(values, expected, rtol=tolerance, atol=0)
+
+
+@pytest.mark.usefixtures("x64")
+def test_pass_at_k_standard_error_is_the_jackknife():
+  cases = [
+    (c, n, k) for n in range(2, 8) for c in range(n + 1) for k in range(1, n)
+  ]
+  expected = [standard_error((1,) * c + (0,) * (n - c), k) for c, n, k in cases]
+  c, n, k = np.array(cases).T
+  function = jax.jit(lambda c, k: pkpo_jax.pass_at_k_standard_error(c, n, k))
+  np.testing.assert_allclose(function(c, k), expected, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("n", range(1, 8))
+def test_max_at_k_is_the_mean_best_of_the_subsets(n):
+  cases = list(itertools.product(exact.groups(n), range(1, n + 1)))
+  expected = [float(exact.max_at_k(*case)) for case in cases]
+  values = jax.vmap(max_at_k)(*map(np.array, zip(*cases)))
+  np.testing.assert_allclose(values, expected, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("n", range(2, 8))
+def test_max_at_k_standard_error_is_the_jackknife(n):
+  cases = list(itertools.product(exact.groups(n), range(1, n)))
+  expected = [standard_error(*case) for case in cases]
+  values = jax.vmap(max_at_k_standard_error)(*map(np.array, zip(*cases)))
+  np.testing.assert_allclose(values, expected, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+  ("name", "spare"), [("max_at_k", 0), ("max_at_k_standard_error", 1)]
+)
+def test_a_mask_drops_samples(name, spare):
+  function, reference = ON_REWARDS[name]
+  groups_and_masks = itertools.product(exact.groups(7), exact.masks(7))
+  cases = [(g, k, m) for g, m in groups_and_masks for k in range(1, 8 - spare)]
+  expected = [
+    float(reference([g for g, m in zip(group, mask) if m], k))
+    if k <= sum(mask) - spare
+    else np.nan
+    for group, k, mask in cases
+  ]
+  values = jax.jit(jax.vmap(lambda g, k, m: function(g, k, where=m)))(
+    *map(np.array, zip(*cases))
+  )
+  np.testing.assert_allclose(values, expected, rtol=2e-6, atol=2e-6)
+
+
+def test_max_at_k_is_pass_at_k_on_binary_rewards():
+  cases = list(itertools.product(exact.binary_groups(6), range(1, 7)))
+  values = jax.vmap(max_at_k)(*map(np.array, zip(*cases)))
+  expected = [float(exact.pass_at_k(6, int(sum(g)), k)) for g, k in cases]
+  np.testing.assert_allclose(values, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 17, 1024, 16384])
+def test_the_ends_of_k_are_mean_and_best(n):
+  rewards = np.random.default_rng(n).normal(size=n).astype(np.float32)
+  mean = np.mean(rewards, dtype=np.float64)
+  np.testing.assert_allclose(max_at_k(rewards, 1), mean, atol=2e-6)
+  np.testing.assert_allclose(max_at_k(rewards, n), max(rewards), rtol=1e-6)
+
+
+def test_pass_at_k_broadcasts():
+  values = pkpo_jax.pass_at_k(np.ones((3, 1, 1), int), [[4], [8]], [1, 2, 4, 3])
+  chex.assert_shape(values, (3, 2, 4))
+  for i, n in enumerate((4, 8)):
+    expected = [float(exact.pass_at_k(n, 1, k)) for k in (1, 2, 4, 3)]
+    np.testing.assert_allclose(values[2, i], expected, rtol=1e-6)
+
+
+# --- Statistics, exact over all outcomes.
+
+
+@pytest.mark.parametrize("p", [0.01, 0.3, 0.9])
+def test_pass_at_k_is_unbiased(p):
+  ks = range(1, 13)
+  mean = binomial(12, p) @ curves(12, ks)[0]
+  np.testing.assert_allclose(mean, 1 - (1 - p) ** np.array(ks), rtol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_max_at_k_is_unbiased():
+  probs, rewards = np.array([0.5, 0.3, 0.2]), np.array([1.0, -2.0, 5.0])
+  actions = np.array(list(itertools.product(range(3), repeat=4)))
+  for k in (1, 2, 3, 4):
+    values = jax.vmap(max_at_k, (0, None))(rewards[actions], k)
+    mean = np.prod(probs[actions], axis=1) @ values
+    # P(max <= v)^k at v = -2, 1, 5 is 0.3^k, 0.8^k, 1.
+    expected = -2 * 0.3**k + (0.8**k - 0.3**k) + 5 * (1 - 0.8**k)
+    np.testing.assert_allclose(mean, expected, rtol=1e-12)
+
+
+def moments(n, p, ks):
+  """Exact (variance of rho, mean square of its standard error), each [K]."""
+  weights = binomial(n, p)
+  rho, errors = curves(n, ks)
+  return weights @ (rho - weights @ rho) ** 2, weights @ errors**2
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 16])
+@pytest.mark.parametrize("p", [0.05, 0.5, 0.8])
+def test_the_standard_error_is_conservative_on_average(n, p):
+  variance, jackknife = moments(n, p, range(1, n))
+  np.testing.assert_allclose(variance[0], p * (1 - p) / n, rtol=1e-12)
+  np.testing.assert_allclose(jackknife[0], variance[0], rtol=1e-12)
+  assert np.all(jackknife[1:] > variance[1:] * (1 + 1e-6))
+
+
+@pytest.mark.parametrize("p", [0.02, 0.2, 0.6])
+def test_variance_law_of_corollary_3(p):
+  ks = np.array([1, 2, 4, 8])
+  law = ks**2 * p * (1 - p) ** (2 * ks - 1)
+  excess = []
+  for n in (512, 1024):
+    variance, jackknife = moments(n, p, tuple(ks))
+    excess.append(np.abs(variance * n / law - 1))
+    # The next term of Hoeffding's expansion is of order k^3 p / (1-p) / n.
+    assert np.all(excess[-1] <= ks**2 / n * (1 + ks * p / (1 - p)))
+    assert np.all(jackknife >= variance * (1 - 1e-12))
+  assert max(excess[0][0], excess[1][0]) < 1e-9
+  ratio = excess[1][1:] / excess[0][1:]
+  assert np.all((0.4 < ratio) & (ratio < 0.6))
+
+
+@pytest.mark.parametrize("n", [2, 10, 1024])
+def test_standard_error_at_k_1_is_that_of_a_share(n):
+  p = np.arange(n + 1) / n
+  errors = curves(n, (1,))[1][:, 0]
+  np.testing.assert_allclose(errors, np.sqrt(p * (1 - p) / (n - 1)), atol=1e-14)
+
+
+# --- Properties.
+
+quarters = st.integers(-64, 64).map(lambda x: x / 4)
+group_and_k = st.integers(2, 5).flatmap(
+  lambda n: st.tuples(
+    st.lists(quarters, min_size=n, max_size=n), st.integers(1, n)
+  )
+)
+
+
+@properties
+@hypothesis.given(group_and_k, st.randoms(use_true_random=False))
+def test_max_at_k_ignores_the_order(case, random):
+  rewards, k = case
+  shuffled = random.sample(rewards, len(rewards))
+  assert max_at_k(np.array(rewards), k) == max_at_k(np.array(shuffled), k)
+
+
+@properties
+@hypothesis.given(group_and_k, quarters, st.sampled_from([0.5, 2.0, 3.0]))
+def test_max_at_k_moves_and_scales_with_the_rewards(case, shift, scale):
+  rewards, k = np.array(case[0]), case[1]
+  value = max_at_k(rewards, k)
+  moved = max_at_k(scale * rewards + shift, k)
+  np.testing.assert_allclose(moved, scale * value + shift, atol=5e-5)
+
+
+@properties
+@hypothesis.given(group_and_k)
+def test_max_at_k_grows_with_k_up_to_the_best(case):
+  rewards = np.array(case[0])
+  ks = range(1, rewards.size + 1)
+  curve = [float(max_at_k(rewards, k)) for k in ks]
+  assert all(a <= b + 1e-5 for a, b in itertools.pairwise(curve))
+  np.testing.assert_allclose(curve[-1], max(rewards), rtol=1e-6)
+
+
+# --- Transformations of jax, dtypes, sizes.
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_pass_at_k_under_jax_transformations(variant):
+  c, k = np.array([0, 1, 3, 5]), np.array([2, 5, 1, 3])
+  for function, reference in (
+    (pkpo_jax.pass_at_k, lambda i, j: exact.pass_at_k(6, i, j)),
+    (
+      pkpo_jax.pass_at_k_standard_error,
+      lambda i, j: standard_error((1,) * i + (0,) * (6 - i), j),
+    ),
+  ):
+    values = VARIANTS[variant](lambda i, j, f=function: f(i, 6, j))(c, k)
+    expected = [float(reference(i, j)) for i, j in zip(c, k)]
+    np.testing.assert_allclose(values, expected, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", ON_REWARDS)
+def test_max_at_k_under_jax_transformations(name, variant):
+  function, reference = ON_REWARDS[name]
+  rewards, k = np.array(exact.groups(5)), np.array([2, 4, 1, 3])
+  values = VARIANTS[variant](function)(rewards, k)
+  expected = [float(reference(g, int(j))) for g, j in zip(rewards, k)]
+  np.testing.assert_allclose(values, expected, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("k", [1, 3, 6])
+def test_static_k_gives_the_same(k):
+  rewards = exact.GROUPS[0]
+  for function, reference in ON_REWARDS.values():
+    value = jax.jit(functools.partial(function, k=k))(np.array(rewards))
+    np.testing.assert_allclose(value, float(reference(rewards, k)), rtol=2e-6)
+
+
+def test_one_trace_serves_every_k():
+  traces = []
+
+  @jax.jit
+  def estimates(rewards, num_correct, k):
+    traces.append(k)
+    return (
+      pkpo_jax.max_at_k(rewards, k),
+      pkpo_jax.pass_at_k(num_correct, 6, k),
+    )
+
+  rewards = (0.0, 0.0, 1.0, 0.0, 1.0, 0.0)
+  for k in range(1, 7):
+    expected = float(exact.max_at_k(rewards, k))
+    for value in estimates(np.array(rewards), 2, k):
+      np.testing.assert_allclose(value, expected, rtol=1e-6)
+  assert len(traces) == 1
+
+
+@pytest.mark.parametrize(
+  "dtype", ["bool", "int8", "uint8", "int32", "bfloat16", "float16", "float32"]
+)
+def test_narrow_rewards_are_computed_in_float32(dtype):
+  rewards = jnp.array([0, 1, 1, 0, 0], dtype)
+  value = max_at_k(rewards, 2)
+  chex.assert_type(value, jnp.float32)
+  np.testing.assert_allclose(value, float(exact.pass_at_k(5, 2, 2)), rtol=1e-6)
+  chex.assert_type(max_at_k_standard_error(rewards, 2), jnp.float32)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("dtype", ["int64", "float32", "float64"])
+def test_only_float64_stays_wide(dtype):
+  rewards = jnp.array(exact.GROUPS[1], dtype)
+  expected = jnp.float64 if dtype == "float64" else jnp.float32
+  chex.assert_type(max_at_k(rewards, 2), expected)
+  chex.assert_type(max_at_k_standard_error(rewards, 2), expected)
+
+
+def hit_probabilities(n, cs, k):
+  """1 - C(n-c, k) / C(n, k), exact up to the last rounding."""
+  return [float(1 - Fraction(math.comb(n - c, k), math.comb(n, k))) for c in cs]
+
+
+def test_float32_at_n_16384():
+  n, cs, ks = 16384, (1, 2, 16, 500, 8192, 16384), (1, 2, 8, 128, 2048, 16384)
+  expected = [hit_probabilities(n, cs, k) for k in ks]
+  values = jax.jit(lambda c, k: pkpo_jax.pass_at_k(c, n, k))(
+    np.array(cs), np.array(ks)[:, None]
+  )
+  chex.assert_type(values, jnp.float32)
+  np.testing.assert_allclose(values, expected, rtol=RANK_WEIGHT_ERROR)
+  rewards = (np.arange(n) < np.array(cs)[:, None]).astype(np.float32)
+  by_group = jax.vmap(max_at_k, (0, None))
+  values = [by_group(rewards, k) for k in ks]
+  # The error of the rank weights, and that of adding them up.
+  np.testing.assert_allclose(values, expected, rtol=2 * RANK_WEIGHT_ERROR)
+
+
+def test_standard_error_in_float32_at_n_16384():
+  rewards = np.random.default_rng(0).uniform(size=16384).astype(np.float32)
+  for k in (1, 8, 128):
+    narrow = max_at_k_standard_error(rewards, k)
+    with jax.enable_x64(True):
+      wide = max_at_k_standard_error(rewards.astype(np.float64), k)
+    # The left-out estimates differ by 1/n of their size, so that float32
+    # leaves few digits; a standard error needs no more.
+    np.testing.assert_allclose(narrow, wide, rtol=2e-2)
+
+
+# --- Where no estimate exists.
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_reward_that_is_not_finite(bad):
+  rewards = np.array([0.5, bad, 2.0, 1.0])
+  where = np.array([True, False, True, True])
+  for function, reference in (
+    (max_at_k, exact.max_at_k),
+    (max_at_k_standard_error, standard_error),
+  ):
+    assert np.isnan(function(rewards, 2))
+    expected = float(reference((0.5, 2.0, 1.0), 2))
+    masked = function(rewards, 2, where=where)
+    np.testing.assert_allclose(masked, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [1.0, np.nan, np.inf])
+def test_all_masked_gives_nan(value):
+  for function in (max_at_k, max_at_k_standard_error):
+    assert np.isnan(function(np.full(4, value), 1, where=np.zeros(4, bool)))
+
+
+@pytest.mark.parametrize("k", [-3, 0, 5, 1000])
+def test_traced_k_out_of_range_gives_nan(k):
+  assert np.isnan(max_at_k(np.arange(4.0), k))
+  assert np.isnan(max_at_k_standard_error(np.arange(4.0), k))
+  for function in (pkpo_jax.pass_at_k, pkpo_jax.pass_at_k_standard_error):
+    assert np.isnan(jax.jit(function, static_argnums=1)(2, 4, k))
+
+
+def test_standard_error_at_traced_k_n_is_nan():
+  assert np.isnan(max_at_k_standard_error(np.arange(4.0), 4))
+  error = jax.jit(pkpo_jax.pass_at_k_standard_error, static_argnums=1)
+  assert np.isnan(error(2, 4, 4))
+
+
+@pytest.mark.parametrize("c", [-1, 5])
+def test_traced_c_out_of_range_gives_nan(c):
+  assert np.isnan(jax.jit(pkpo_jax.pass_at_k, static_argnums=(1, 2))(c, 4, 2))
+
+
+def test_static_k_beyond_the_unmasked_gives_nan():
+  where = np.array([True, True, False, False])
+  function = jax.jit(pkpo_jax.max_at_k, static_argnums=1)
+  assert np.isnan(function(np.ones(4), 3, where=where))
+
+
+# --- Errors.
+
+
+@pytest.mark.parametrize("k", [-1, 0, 5])
+def test_static_k_out_of_range(k):
+  message = rf"pass_at_k: k={k} .*n=4 .*1\.\.4"
+  with pytest.raises(ValueError, match=message):
+    pkpo_jax.pass_at_k(2, 4, k)
+  with pytest.raises(ValueError, match=rf"max_at_k: k={k} .*n=4 .*1\.\.4"):
+    pkpo_jax.max_at_k(np.ones(4), k)
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_static_k_out_of_range_for_the_standard_errors(k):
+  message = rf"at_k_standard_error: k={k} .*n=4 .*1\.\.3"
+  if k:
+    with pytest.raises(ValueError, match="pass_" + message):
+      pkpo_jax.pass_at_k_standard_error(2, 4, k)
+  with pytest.raises(ValueError, match="max_" + message):
+    pkpo_jax.max_at_k_standard_error(np.ones(4), k)
+
+
+def test_one_sample_has_no_standard_error():
+  message = r"at_k_standard_error: k=.* n=1 .*none"
+  with pytest.raises(ValueError, match=message):
+    pkpo_jax.max_at_k_standard_error(np.ones(1), 1)
+  with pytest.raises(ValueError, match=message):
+    jax.jit(pkpo_jax.max_at_k_standard_error)(np.ones(1), 1)
+  with pytest.raises(ValueError, match=message):
+    pkpo_jax.pass_at_k_standard_error(1, 1, 1)
+
+
+@pytest.mark.parametrize("c", [-1, 5])
+def test_static_c_out_of_range(c):
+  with pytest.raises(ValueError, match=rf"num_correct={c} .*0\.\.4"):
+    pkpo_jax.pass_at_k(c, 4, 2)
+
+
+def test_n_must_be_concrete():
+  with pytest.raises(ValueError, match="num_samples must be concrete"):
+    jax.jit(pkpo_jax.pass_at_k)(1, 4, 2)
+
+
+@pytest.mark.parametrize("k", [2.0, 1.5, True, np.float32(2)])
+def test_k_must_be_an_integer(k):
+  for function, _ in ON_REWARDS.values():
+    with pytest.raises(ValueError, match=r"k must be an integer.*n=4"):
+      function(np.ones(4), k)
+  for function in (pkpo_jax.pass_at_k, pkpo_jax.pass_at_k_standard_error):
+    with pytest.raises(ValueError, match=r"k must be .*integer.*n=4"):
+      function(2, 4, k)
+
+
+@pytest.mark.parametrize("name", ON_REWARDS)
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
+def test_rewards_must_be_one_group(name, shape):
+  with pytest.raises(ValueError, match=rf"^{name}: rewards must be one group"):
+    ON_REWARDS[name][0](np.ones(shape), 1)
+
+
+@pytest.mark.parametrize("name", ON_REWARDS)
+@pytest.mark.parametrize(
+  "where", [np.ones(3, bool), np.ones(4), np.ones((1, 4))]
+)
+def test_where_must_be_bool_of_the_same_shape(name, where):
+  with pytest.raises(ValueError, match=rf"^{name}: where must be bool .*4"):
+    ON_REWARDS[name][0](np.ones(4), 1, where=where)
+
+
+def test_rewards_must_be_real():
+  with pytest.raises(ValueError, match="max_at_k: rewards must be real"):
+    pkpo_jax.max_at_k(np.ones(4, complex), 1)
+
+
+# --- The package.
+
+
+def test_public_names():
+  assert set(pkpo_jax.__all__) == {
+    "constant_k",
+    "dr_grpo",
+    "get_transform",
+    "grpo",
+    "k_mixture",
+    "linear_k",
+    "max_at_k",
+    "max_at_k_standard_error",
+    "maxrl",
+    "pass_at_k",
+    "pass_at_k_standard_error",
+    "passk_training",
+    "piecewise_k",
+    "rloo",
+    "s",
+    "scloo",
+    "sloo",
+    "sloo_minus_one",
+  }
+  assert all(hasattr(pkpo_jax, name) for name in pkpo_jax.__all__)
+
+
+def test_import_loads_jax_chex_and_numpy_alone():
+  code = """
+import sys
+import chex, jax, jax.numpy, numpy
+before = set(sys.modules)
+import pkpo_jax
+roots = {name.split(".")[0] for name in set(sys.modules) - before}
+assert roots <= {"pkpo_jax", "jax", "jaxlib"}, roots
+heavy = ("gemma", "flax", "optax", "orbax", "tensorflow", "matplotlib")
+loaded = [name for name in heavy if name in sys.modules]
+assert not loaded, loaded
+rooms = [name for name in sys.modules if name.startswith("pkpo_jax.")]
+assert not set(rooms) & {"pkpo_jax.lm", "pkpo_jax.rl", "pkpo_jax.tasks"}, rooms
+"""
+  result = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=False
+  )
+  assert result.returncode == 0, result.stderr
