@@ -31,7 +31,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.k_schedule = "piecewise"  # or "linear", from one k to another
 
   config.learning_rate = 4e-4  # after the warm-up
-  config.warmup_steps = 10  # steps, linear from 0
+  config.warmup_steps = 10  # updates, linear
   config.b1, config.b2 = 0.9, 0.95  # of AdamW
   config.weight_decay = 0.0
   config.max_grad_norm = 1.0  # global norm

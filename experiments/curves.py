@@ -103,11 +103,16 @@ def _draw_exploration(axes, train: Records) -> None:
 
 
 def rolling(values: list[float], window: int) -> np.ndarray:
-  """The mean of the last `window` values at each place; fewer at the start."""
-  total = np.cumsum(np.concatenate([[0.0], values]))
+  """The mean of the last `window` values at each place; fewer at the start.
+
+  Values that are NaN are left out.
+  """
   end = np.arange(1, len(values) + 1)
   start = np.maximum(end - window, 0)
-  return (total[end] - total[start]) / (end - start)
+  total = np.insert(np.nancumsum(values), 0, 0)
+  count = np.insert(np.cumsum(~np.isnan(values)), 0, 0)
+  with np.errstate(invalid="ignore"):
+    return (total[end] - total[start]) / (count[end] - count[start])
 
 
 def main() -> None:

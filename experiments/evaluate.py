@@ -30,7 +30,6 @@ def evaluate(
   """
   import functools
 
-  import jax
   import ml_collections
   import numpy as np
   import tqdm
@@ -38,7 +37,6 @@ def evaluate(
   from pkpo_jax.rl import (
     build,
     checkpointing,
-    configs,
     evaluation,
     learner,
     pretraining,
@@ -49,17 +47,16 @@ def evaluate(
     raise ValueError(f"{path} is missing: --workdir must be a training run's.")
   config = ml_collections.ConfigDict(json.loads(path.read_text()))
   parts = build.build(config)
-  base = pretraining.base_policy(config, base_dir)
+  base = pretraining.load_base_policy(config, base_dir)
   like = checkpointing.Progress(
     learner.init_state(base, learner.make_optimizer(config)),
     np.zeros(len(parts.task.problems("train")), bool),
   )
   checkpointer = checkpointing.Checkpointer(
-    workdir / "checkpoints",
-    configs.to_json(config),
-    keep=config.checkpoint.keep,
+    workdir / "checkpoints", keep=config.checkpoint.keep
   )
   trained = checkpointer.restore(like).state
+  checkpointer.close()
   if int(trained.step) == 0:
     raise ValueError(f"{workdir}/checkpoints holds no checkpoint.")
   ks = evaluation.powers_of_two(n)
@@ -67,7 +64,7 @@ def evaluate(
     evaluation.evaluate,
     parts.roller,
     problems=parts.task.problems(split),
-    key=jax.random.key(config.eval.seed),
+    key=evaluation.key(config.eval.seed),
     n=n,
     batch_size=min(config.prompts_per_step, len(parts.task.problems(split))),
     progress=tqdm.tqdm,
@@ -86,7 +83,10 @@ def main() -> None:
   add("--split", choices=("train", "test"), default="test", help="problems")
   add("--n", type=int, default=64, help="completions per problem")
   flags = parser.parse_args()
-  rows = evaluate(flags.workdir, flags.base_dir, flags.split, flags.n)
+  try:
+    rows = evaluate(flags.workdir, flags.base_dir, flags.split, flags.n)
+  except ValueError as error:
+    parser.error(str(error))
   print(f"{'k':>4}  {'base':>15}  {'trained':>15}  {'gain':>15}")
   for row in rows:
     cells = (f"{x:7.3f} ± {e:5.3f}" for x, e in list(row.values())[1:])

@@ -23,7 +23,9 @@ def main(argv: list[str]) -> None:
   """Trains the base policy, unless it is there."""
   if len(argv) > 1:
     raise app.UsageError(f"Unknown arguments: {argv[1:]}")
-  from pkpo_jax.rl import pretraining
+  from pkpo_jax.rl import configs, pretraining
+
+  configs.check(_CONFIG.value)
 
   pretraining.base_policy(_CONFIG.value, pathlib.Path(_BASE_DIR.value))
 

@@ -30,12 +30,15 @@ def main(argv: list[str]) -> None:
   """Trains, and draws the picture."""
   if len(argv) > 1:
     raise app.UsageError(f"Unknown arguments: {argv[1:]}")
-  # Only now: gemma takes seconds to import, and --help and typos need none.
-  from experiments import curves
-  from pkpo_jax.rl import configs, pretraining, trainer
+  from pkpo_jax.rl import configs
 
   config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
   configs.check(config)
+  configs.claim(workdir, config)
+  # Only now: gemma takes seconds to import, and typos need none of it.
+  from experiments import curves
+  from pkpo_jax.rl import pretraining, trainer
+
   base = pretraining.base_policy(config, pathlib.Path(_BASE_DIR.value))
   trainer.train(config, workdir, base)
   picture = curves.draw_run(workdir)

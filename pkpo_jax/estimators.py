@@ -33,7 +33,7 @@ def pass_at_k(
     a traced or array argument is out of range: the estimate does not exist.
 
   Raises:
-    ValueError: a Python int is out of its range, k is not of an integer
+    ValueError: a concrete scalar is out of its range, k is not of an integer
       dtype, or n is traced.
   """
   if isinstance(num_samples, jax.core.Tracer):
@@ -47,12 +47,14 @@ def pass_at_k(
       f" n={num_samples}, valid k: 1..n."
     )
   max_samples = int(np.max(num_samples))
-  if isinstance(num_samples, int) and isinstance(k, int):
-    _ranks.check_k("pass_at_k", num_samples, k, num_samples)
-  if isinstance(num_correct, int) and not 0 <= num_correct <= max_samples:
-    raise ValueError(
-      f"pass_at_k: num_correct={num_correct} is not in 0..{max_samples}."
-    )
+  if _is_concrete(k) and np.ndim(num_samples) == 0:
+    _ranks.check_k("pass_at_k", max_samples, k, max_samples)
+  if _is_concrete(num_correct):
+    c = float(num_correct)
+    if not (0 <= c <= max_samples and c.is_integer()):
+      raise ValueError(
+        f"pass_at_k: num_correct={c:g} is not an integer in 0..{max_samples}."
+      )
   n, c, k = (
     jnp.asarray(x, float)[..., None] for x in (num_samples, num_correct, k)
   )
@@ -60,7 +62,7 @@ def pass_at_k(
   j = jnp.arange(1, max_samples + 1)
   factor = jnp.log1p(-jnp.minimum(k / j, 1))
   log_miss = jnp.sum(jnp.where((j > n - c) & (j <= n), factor, 0), axis=-1)
-  defined = (1 <= k) & (k <= n) & (0 <= c) & (c <= n)
+  defined = (1 <= k) & (k <= n) & (0 <= c) & (c <= n) & (c == jnp.floor(c))
   return jnp.where(defined[..., 0], jnp.abs(jnp.expm1(log_miss)), jnp.nan)
 
 
@@ -115,12 +117,12 @@ def pass_at_k_standard_error(
     or array argument is out of range.
 
   Raises:
-    ValueError: a Python int is out of its range, or n is traced.
+    ValueError: a concrete scalar is out of its range, or n is traced.
   """
   estimate = pass_at_k(num_correct, num_samples, k)
-  if isinstance(num_samples, int) and isinstance(k, int):
-    name, last = "pass_at_k_standard_error", num_samples - 1
-    _ranks.check_k(name, num_samples, k, last)
+  if _is_concrete(k) and np.ndim(num_samples) == 0:
+    name, n = "pass_at_k_standard_error", int(num_samples)
+    _ranks.check_k(name, n, k, n - 1)
   c, n = jnp.asarray(num_correct), np.asarray(num_samples)
   without_right = pass_at_k(jnp.maximum(c - 1, 0), n - 1, k)
   without_wrong = pass_at_k(jnp.minimum(c, n - 1), n - 1, k)
@@ -160,3 +162,8 @@ def max_at_k_standard_error(
   error = jnp.sqrt((group.n - 1) / group.n * squares)
   defined = (1 <= k) & (k < group.n) & group.finite
   return jnp.where(defined, error, jnp.nan)
+
+
+def _is_concrete(x: chex.Numeric) -> bool:
+  """Whether x is a scalar whose value is known now."""
+  return not isinstance(x, jax.core.Tracer) and np.ndim(x) == 0

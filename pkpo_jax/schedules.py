@@ -47,7 +47,7 @@ def piecewise_k(ks: Sequence[int], boundaries: Sequence[int]) -> Schedule:
       f"piecewise_k: boundaries must increase from at least step 1, but are"
       f" {list(boundaries)}."
     )
-  starts = jnp.asarray(boundaries, jnp.int32)
+  starts = jnp.asarray([_check(b, "a boundary") for b in boundaries], jnp.int32)
   return lambda step: values[
     jnp.searchsorted(starts, jnp.asarray(step, jnp.int32), side="right")
   ]
@@ -77,7 +77,7 @@ def linear_k(init_k: int, end_k: int, transition_steps: int) -> Schedule:
   return schedule
 
 
-def _check(k: int) -> int:
-  if isinstance(k, bool) or int(k) != k or k < 1:
-    raise ValueError(f"k must be an integer >= 1, but is {k!r}.")
-  return int(k)
+def _check(value: int, name: str = "k") -> int:
+  if isinstance(value, bool) or int(value) != value or value < 1:
+    raise ValueError(f"{name} must be an integer >= 1, but is {value!r}.")
+  return int(value)

@@ -5,6 +5,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import jax
@@ -15,6 +16,13 @@ import pytest
 from pkpo_jax.rl import metrics
 
 pytestmark = pytest.mark.slow
+
+# The processes here compile the same programs over and over.
+CACHE = tempfile.mkdtemp()
+ENVIRONMENT = os.environ | {
+  "JAX_COMPILATION_CACHE_DIR": CACHE,
+  "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+}
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = "--config=tests/tiny_config.py"
@@ -48,6 +56,7 @@ def _run(module, *options, code=0):
   result = subprocess.run(
     _command(module, *options),
     cwd=ROOT,
+    env=ENVIRONMENT,
     capture_output=True,
     text=True,
     timeout=300,
@@ -63,6 +72,7 @@ def _signal_at(step, sig, workdir, base_dir):
   process = subprocess.Popen(
     _command("experiments.train", *_options(workdir, base_dir)),
     cwd=ROOT,
+    env=ENVIRONMENT,
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,
   )
@@ -81,7 +91,7 @@ def _train_records(workdir):
 
 
 def _final_state(workdir):
-  path = workdir / "checkpoints" / str(STEPS) / "progress"
+  path = workdir / "checkpoints" / str(STEPS) / "default"
   return ocp.StandardCheckpointer().restore(path)
 
 
@@ -147,7 +157,7 @@ def test_evaluate_compares_with_the_base_policy(uninterrupted, base_dir):
 
 
 def test_evaluate_needs_a_run(tmp_path):
-  output = _run("experiments.evaluate", f"--workdir={tmp_path}", code=1)
+  output = _run("experiments.evaluate", f"--workdir={tmp_path}", code=2)
   assert "config.json is missing" in output
 
 

@@ -16,7 +16,7 @@ import pytest
 
 import pkpo_jax
 
-# paper.md, section 2: float32 rank weights at n = 16384 are within 3e-6.
+# float32 rank weights at n = 16384 are within 3e-6.
 RANK_WEIGHT_ERROR = 3e-6
 
 properties = hypothesis.settings(
@@ -268,7 +268,7 @@ def test_centring_s_shrinks_the_gradient(k):
     assert np.max(np.abs(mean - true)) > 1e-3
 
 
-# --- Identities of paper.md, section 2.
+# --- Identities.
 
 
 @pytest.mark.parametrize("n", range(2, 8))

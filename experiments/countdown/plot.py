@@ -36,7 +36,7 @@ def load(runs: pathlib.Path) -> list[Arm]:
       paths = (runs / run.arm_name(k_opt, rate)).glob("*/metrics.jsonl")
       seeds = [metrics.read(path) for path in sorted(paths)]
       last = run.arm_config(k_opt, rate, 0).num_steps
-      seeds = [records for records in seeds if records[-1]["step"] == last]
+      seeds = [s for s in seeds if s and s[-1]["step"] == last]
       if seeds:
         stages = [
           [[r for r in records if r["stage"] == stage] for records in seeds]
@@ -60,9 +60,14 @@ def summary(arm: Arm) -> dict[str, np.ndarray]:
 
 
 def tuned(arms: list[Arm]) -> list[Arm]:
-  """For each k_opt the arm that is best at its own objective."""
+  """For each k_opt the arm that is best at its own objective.
+
+  Among those with the most seeds. It is chosen by the numbers that the table
+  shows, which flatters every k alike.
+  """
   best: dict[int, Arm] = {}
-  for arm in arms:
+  most = max(len(arm.train) for arm in arms)
+  for arm in (arm for arm in arms if len(arm.train) == most):
     goal = f"train pass@{arm.k_opt}"
     rival = best.get(arm.k_opt)
     if not rival or summary(arm)[goal].mean() > summary(rival)[goal].mean():

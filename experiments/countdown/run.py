@@ -17,7 +17,7 @@ import ml_collections
 from configs import countdown
 
 K_OPTS = (1, 8)
-LEARNING_RATES = (2e-4, 4e-4, 8e-4)
+LEARNING_RATES = (1e-4, 2e-4, 4e-4)
 
 
 def arm_config(
@@ -44,7 +44,7 @@ def main() -> None:
   add("--base_dir", type=pathlib.Path, default="runs/base", help="base policy")
   add("--seeds", type=int, default=3, help="how many seeds for each arm")
   flags = parser.parse_args()
-  from pkpo_jax.rl import metrics, pretraining, trainer
+  from pkpo_jax.rl import configs, metrics, pretraining, trainer
 
   base = pretraining.base_policy(countdown.get_config(), flags.base_dir)
   # Seeds outermost: a study that is cut off has whole seeds.
@@ -52,6 +52,7 @@ def main() -> None:
   for seed, learning_rate, k_opt in arms:
     workdir = flags.out / arm_name(k_opt, learning_rate) / f"seed{seed}"
     config = arm_config(k_opt, learning_rate, seed)
+    configs.claim(workdir, config)
     records = metrics.read(workdir / "metrics.jsonl")
     if not records or records[-1]["step"] < config.num_steps:
       print(f"== {workdir}")

@@ -28,9 +28,9 @@ def log_policy(
   return jax.nn.log_softmax(logits, axis=-1)
 
 
-def entropy(log_policy: chex.Array) -> chex.Array:
+def entropy(log_p: chex.Array) -> chex.Array:
   """Log-probabilities [..., V] -> exact entropy [...], in nats."""
-  return -jnp.sum(jnp.exp(log_policy) * log_policy, axis=-1)
+  return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
 
 
 def completion_log_probs(

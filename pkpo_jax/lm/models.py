@@ -40,7 +40,7 @@ def get_model(
       ConfigDict with a `name`, optionally a `dtype` (default "float32" for
       gemma2_tiny, "bfloat16" for the others), and any field of gemma's
       `TransformerConfig` to change, such as `embed_dim`. `num_layers` repeats
-      or cuts the preset's pattern of local and global attention.
+      or cuts the pattern of local and global attention.
     **overrides: as the fields of `spec`, and stronger.
 
   Returns:
@@ -51,7 +51,7 @@ def get_model(
   """
   fields = {"name": spec} if isinstance(spec, str) else dict(spec)
   fields.update(overrides)
-  name = fields.pop("name")
+  name = fields.pop("name", None)
   if name != "gemma2_tiny" and name not in _NAMES:
     known = ", ".join(["gemma2_tiny", *_NAMES])
     raise ValueError(f"Unknown model {name!r}; known: {known}.")
@@ -98,7 +98,8 @@ def _replace(
     )
   fields = dict(fields)
   if "num_layers" in fields:
-    layers, pattern = fields.pop("num_layers"), config.attention_types
+    pattern = fields.get("attention_types", config.attention_types)
+    layers = fields.pop("num_layers")
     repeats = -(-layers // len(pattern))
     fields["attention_types"] = (tuple(pattern) * repeats)[:layers]
   return dataclasses.replace(config, **fields)
@@ -126,7 +127,7 @@ def num_params(params: Params) -> int:
 def unembed(model: nn.Module, params: Params, hidden: chex.Array) -> chex.Array:
   """Hidden states [..., D] -> soft-capped logits [..., V], in float32."""
   table = params["embedder"]["input_embedding"]
-  logits = jnp.dot(hidden, table.T).astype(jnp.float32)
+  logits = jnp.dot(hidden, table.T, preferred_element_type=jnp.float32)
   cap = model.config.final_logit_softcap
   return logits if cap is None else jnp.tanh(logits / cap) * cap
 
@@ -152,6 +153,7 @@ def prefill(
     The hidden state [B, D] that predicts the first completion token, and the
     cache of P + room slots.
   """
+  chex.assert_rank([prompts, prompt_lengths], [2, 1])
   B, P = prompts.shape
   cache = model.init_cache(
     batch_size=B, dtype=model.dtype, cache_length=P + room
@@ -198,6 +200,7 @@ def extend(
     Hidden states [R, L, D], each of which predicts the token after it; and the
     cache with the L tokens added.
   """
+  chex.assert_rank([tokens, prompt_lengths], [2, 1])
   R, L = tokens.shape
   slots = cache["layer_0"]["k"].shape[1]
   slot, index = jnp.arange(slots), start + jnp.arange(L)

@@ -53,8 +53,8 @@ def sample(
     params: its parameters.
     prompts: [B, P] int32, padded at the right; lengths may differ.
     prompt_lengths: [B] int32, 1..P.
-    key: one typed key, which is folded by the row of the prompt; or [B] keys,
-      one for each prompt, for batches laid out otherwise.
+    key: one key, which is folded by the row of the prompt; or [B] keys, one
+      for each prompt, for batches laid out otherwise.
     n: completions per prompt.
     max_new_tokens: T; a completion without a stop token ends there.
     temperature: divides the logits; 1 is the model's own distribution.
@@ -68,6 +68,13 @@ def sample(
   """
   prompts, prompt_lengths = jnp.asarray(prompts), jnp.asarray(prompt_lengths)
   _check(prompts, prompt_lengths, n, max_new_tokens, temperature, stop_tokens)
+  if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+    key = jax.random.wrap_key_data(key)
+  if key.shape not in ((), prompt_lengths.shape):
+    raise ValueError(
+      f"key must be one key or [B] keys, but has shape {key.shape} for"
+      f" B={len(prompts)} prompts."
+    )
   if key.ndim == 0:
     rows = jnp.arange(prompts.shape[0])
     key = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)

@@ -29,10 +29,21 @@ class Parts:
 
 
 def build(config: ml_collections.ConfigDict) -> Parts:
-  """Builds what `config.task`, `config.model` and the limits describe."""
+  """Builds what `config.task`, `config.model` and the limits describe.
+
+  Raises:
+    ValueError: an option is out of range, or a prompt or an answer does not
+      fit into the limits.
+  """
   options = dict(config.task)
   task = tasks.get_task(options.pop("name"), **options)
   tokenizer = tokenizers.WordTokenizer(task.words)
+  _check_limits(config, task, tokenizer)
+  if "num_embed" in config.model:
+    raise ValueError(
+      f"config.model.num_embed={config.model.num_embed} has no effect: the"
+      f" vocabulary of the task has {tokenizer.vocab_size} words."
+    )
   model = models.get_model(config.model, num_embed=tokenizer.vocab_size)
   roller = rollout.Roller(
     model,
@@ -43,3 +54,19 @@ def build(config: ml_collections.ConfigDict) -> Parts:
     temperature=config.temperature,
   )
   return Parts(task, tokenizer, model, roller)
+
+
+def _check_limits(
+  config: ml_collections.ConfigDict,
+  task: base.WordTask,
+  tokenizer: tokenizers.WordTokenizer,
+) -> None:
+  for split in ("train", "test"):
+    rollout.encode_prompts(
+      tokenizer, task.problems(split), config.max_prompt_tokens
+    )
+  if task.max_answer_words + 1 > config.max_new_tokens:
+    raise ValueError(
+      f"config.max_new_tokens={config.max_new_tokens} is too small for answers"
+      f" of {task.max_answer_words} words and EOS."
+    )

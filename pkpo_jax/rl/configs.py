@@ -1,57 +1,124 @@
-"""Checks a training config before minutes are spent on it."""
+"""Checks a training config before minutes are spent on it.
+
+Free of gemma, whose import takes seconds, so that a typo is answered at once.
+"""
 
 import hashlib
+import inspect
 import json
+import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from pkpo_jax import transforms
-from pkpo_jax.rl import learner
+from pkpo_jax import schedules, transforms
 
-_WITHOUT_K = ("rloo", "grpo", "dr_grpo", "maxrl")
+# All names of a config but those of `task` and `model`, which the task and the
+# model check.
+_NAMES = {
+  "": (
+    "seed num_steps prompts_per_step n temperature max_prompt_tokens"
+    " max_new_tokens transform k_opt k_boundaries k_schedule learning_rate"
+    " warmup_steps b1 b2 weight_decay max_grad_norm epochs minibatches loss"
+    " task model base eval checkpoint"
+  ),
+  "loss": "clip_low clip_high entropy_coef kl_coef",
+  "base": "seed num_steps batch_size learning_rate warmup_steps wrong",
+  "eval": "every n seed",
+  "checkpoint": "every keep",
+}
+_POSITIVE = (
+  "num_steps prompts_per_step n temperature max_prompt_tokens max_new_tokens"
+  " learning_rate max_grad_norm epochs minibatches base.num_steps"
+  " base.batch_size base.learning_rate eval.every eval.n checkpoint.every"
+  " checkpoint.keep"
+)
+_NOT_NEGATIVE = (
+  "warmup_steps weight_decay loss.entropy_coef loss.kl_coef base.warmup_steps"
+  " base.wrong"
+)
 _NEUTRAL_CLIP = 0.2
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-  """Raises ValueError for a value out of range or without any effect."""
-  positive = ("num_steps", "n", "epochs", "minibatches", "temperature")
-  for name in (*positive, "prompts_per_step", "learning_rate"):
-    if config[name] <= 0:
-      raise ValueError(f"config.{name}={config[name]} must be above 0.")
-  for room, name in (("eval", "every"), ("eval", "n"), ("checkpoint", "every")):
-    if config[room][name] <= 0:
-      raise ValueError(f"config.{room}.{name} must be above 0.")
+  """Raises ValueError for a name, a value or a lack of effect that is wrong."""
+  for part, names in _NAMES.items():
+    _check_names(part, config[part] if part else config, set(names.split()))
+  values = dict(_leaves(json.loads(to_json(config))))
+  for name in f"{_POSITIVE} {_NOT_NEGATIVE}".split():
+    value = values[f"config.{name}"]
+    if value < 0 or (value == 0 and name in _POSITIVE.split()):
+      bound = "above 0" if name in _POSITIVE.split() else "at least 0"
+      raise ValueError(f"config.{name}={value} must be {bound}.")
   if config.prompts_per_step % config.minibatches:
     raise ValueError(
       f"config.minibatches={config.minibatches} must divide"
       f" config.prompts_per_step={config.prompts_per_step}."
     )
+  _check_base(config.base)
   _check_k(config)
   _check_clip(config)
 
 
+def _check_names(
+  part: str, config: ml_collections.ConfigDict, known: set[str]
+) -> None:
+  prefix = f"config.{part}." if part else "config."
+  for problem, names in (
+    ("unknown", set(config) - known),
+    ("missing", known - set(config)),
+  ):
+    if names:
+      listed = ", ".join(prefix + name for name in sorted(names))
+      raise ValueError(f"{listed}: {problem}; known: {sorted(known)}.")
+
+
+def _check_base(base: ml_collections.ConfigDict) -> None:
+  if base.num_steps <= base.warmup_steps:
+    raise ValueError(
+      f"config.base.num_steps={base.num_steps} must be above"
+      f" config.base.warmup_steps={base.warmup_steps}."
+    )
+  if base.wrong > 1:
+    raise ValueError(f"config.base.wrong={base.wrong} must be in 0..1.")
+
+
 def _check_k(config: ml_collections.ConfigDict) -> None:
   """Every k of the schedule is in range for the transform and n."""
-  ks = np.asarray(learner.make_k_schedule(config)(jnp.arange(config.num_steps)))
+  ks = np.asarray(make_k_schedule(config)(jnp.arange(config.num_steps)))
   transform = transforms.get_transform(config.transform)
   for k in np.unique(ks):
     transform(jnp.zeros(config.n), int(k))
-  if config.transform in _WITHOUT_K and tuple(config.k_opt) != (1,):
+  ignores_k = inspect.signature(transform).parameters["k"].default is None
+  if ignores_k and tuple(config.k_opt) != (1,):
     raise ValueError(
       f"config.k_opt={tuple(config.k_opt)} has no effect on"
       f" transform={config.transform!r}; set it to 1."
     )
-  if any(step >= config.num_steps for step in config.k_boundaries[:-1]) or (
-    config.k_schedule == "piecewise"
-    and any(step >= config.num_steps for step in config.k_boundaries)
+  if config.k_schedule == "piecewise" and any(
+    step >= config.num_steps for step in config.k_boundaries
   ):
     raise ValueError(
       f"config.k_boundaries={tuple(config.k_boundaries)} must be below"
       f" config.num_steps={config.num_steps}."
     )
+
+
+def make_k_schedule(config: ml_collections.ConfigDict) -> schedules.Schedule:
+  """The k of every step from `k_opt`, `k_boundaries` and `k_schedule`."""
+  ks, boundaries = tuple(config.k_opt), tuple(config.k_boundaries)
+  if config.k_schedule == "piecewise":
+    return schedules.piecewise_k(ks, boundaries)
+  if config.k_schedule == "linear" and len(ks) == 2 and len(boundaries) == 1:
+    return schedules.linear_k(*ks, *boundaries)
+  raise ValueError(
+    f"k_schedule={config.k_schedule!r} with k_opt={ks} and"
+    f" k_boundaries={boundaries}: must be 'piecewise' (one boundary fewer than"
+    " ks) or 'linear' (two ks and one boundary)."
+  )
 
 
 def _check_clip(config: ml_collections.ConfigDict) -> None:
@@ -65,6 +132,27 @@ def _check_clip(config: ml_collections.ConfigDict) -> None:
       f"config.loss.clip_low={low}, clip_high={high} have no effect on a single"
       " on-policy update; raise config.epochs or config.minibatches too."
     )
+
+
+def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+  """Writes `config.json` to the folder of a run that starts or continues.
+
+  Raises:
+    ValueError: `workdir` has checkpoints of another config; says what differs.
+  """
+  path, text = workdir / "config.json", to_json(config)
+  if any(p.name.isdigit() for p in workdir.glob("checkpoints/*")):
+    saved = path.read_text() if path.exists() else "{}"
+    changes = difference(saved, text)
+    if changes:
+      raise ValueError(
+        f"{workdir} holds a run with another config; use a new workdir, or undo"
+        " these changes (saved -> asked for):\n  " + "\n  ".join(changes)
+      )
+  workdir.mkdir(parents=True, exist_ok=True)
+  written = path.with_suffix(".tmp")
+  written.write_text(text + "\n")
+  written.replace(path)
 
 
 def to_json(config: ml_collections.ConfigDict) -> str:
@@ -89,7 +177,7 @@ def difference(old: str, new: str) -> list[str]:
   ]
 
 
-def _leaves(tree: dict, prefix: str = "config") -> Iterator[tuple[str, object]]:
+def _leaves(tree: dict, prefix: str = "config") -> Iterator[tuple[str, Any]]:
   for name, value in tree.items():
     if isinstance(value, dict):
       yield from _leaves(value, f"{prefix}.{name}")

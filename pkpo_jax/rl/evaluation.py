@@ -80,6 +80,8 @@ def _by_problem(
   rewards: chex.Array, valid: chex.Array, ks: Sequence[int]
 ) -> np.ndarray:
   """[N, len(ks)] estimates; NaN where a problem has too few graded samples."""
+  chex.assert_rank([rewards, valid], 2)
+  chex.assert_equal_shape([rewards, valid])
   n = rewards.shape[1]
   if max(ks) > n:
     raise ValueError(f"pass@{max(ks)} needs as many samples; there are n={n}.")
@@ -116,13 +118,14 @@ def rollout_metrics(rollout: rollout_lib.Rollout) -> dict[str, float]:
   ks = [k for k in K_EVAL if k <= n]
   curve = pass_at_k_curve(rollout.rewards, rollout.valid, ks)
   mask, valid = rollout.completions.mask, rollout.valid
-  right = (rollout.rewards >= 1) | ~valid
-  wrong = (rollout.rewards <= 0) | ~valid
+  graded = valid.any(axis=1)
+  right = graded & ((rollout.rewards >= 1) | ~valid).all(axis=1)
+  wrong = graded & ((rollout.rewards <= 0) | ~valid).all(axis=1)
   metrics = {
     "entropy": rollout.completions.entropy[mask].mean(),
     "completion_length": mask.sum(axis=-1).mean(),
-    "groups_all_right": right.all(axis=1).mean(),
-    "groups_all_wrong": wrong.all(axis=1).mean(),
+    "groups_all_right": right.mean(),
+    "groups_all_wrong": wrong.mean(),
     "invalid": 1 - valid.mean(),
   }
   metrics |= named(curve)
@@ -136,6 +139,11 @@ def named(curve: Curve) -> dict[str, float]:
     f"pass@{k}_stderr": e for k, e in zip(curve.ks, curve.standard_error)
   }
   return values | errors
+
+
+def key(seed: int) -> chex.PRNGKey:
+  """The root of evaluations, apart from that of training at any seed."""
+  return jax.random.fold_in(jax.random.key(seed), 1)
 
 
 def powers_of_two(n: int) -> tuple[int, ...]:

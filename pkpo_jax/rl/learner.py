@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from pkpo_jax import schedules, transforms
+from pkpo_jax import transforms
 from pkpo_jax.lm import logprobs, models
-from pkpo_jax.rl import losses
+from pkpo_jax.rl import configs, losses
 from pkpo_jax.rl import rollout as rollout_lib
 
 Metrics = dict[str, chex.Array]
@@ -35,31 +35,19 @@ class TrainState:
 
 
 Update = Callable[
-  [TrainState, rollout_lib.Rollout, chex.PRNGKey], tuple[TrainState, Metrics]
+  [TrainState, rollout_lib.Rollout, chex.PRNGKey, models.Params | None],
+  tuple[TrainState, Metrics],
 ]
-
-
-def make_k_schedule(config: ml_collections.ConfigDict) -> schedules.Schedule:
-  """The k of every step from `k_opt`, `k_boundaries` and `k_schedule`."""
-  ks, boundaries = tuple(config.k_opt), tuple(config.k_boundaries)
-  if config.k_schedule == "piecewise":
-    return schedules.piecewise_k(ks, boundaries)
-  if config.k_schedule == "linear" and len(ks) == 2 and len(boundaries) == 1:
-    return schedules.linear_k(*ks, *boundaries)
-  raise ValueError(
-    f"k_schedule={config.k_schedule!r} with k_opt={ks} and"
-    f" k_boundaries={boundaries}: must be 'piecewise' (one boundary fewer than"
-    " ks) or 'linear' (two ks and one boundary)."
-  )
 
 
 def make_optimizer(
   config: ml_collections.ConfigDict,
 ) -> optax.GradientTransformation:
   """AdamW after clipping, with a linear warm-up to a constant rate."""
-  rate = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
-  if config.warmup_steps == 0:
-    rate = optax.constant_schedule(config.learning_rate)
+  rate = config.learning_rate
+  if config.warmup_steps:
+    first = rate / config.warmup_steps
+    rate = optax.linear_schedule(first, rate, config.warmup_steps)
   return optax.chain(
     optax.clip_by_global_norm(config.max_grad_norm),
     optax.adamw(
@@ -79,8 +67,6 @@ def make_update(
   model: nn.Module,
   config: ml_collections.ConfigDict,
   optimizer: optax.GradientTransformation,
-  *,
-  reference: models.Params | None = None,
 ) -> Update:
   """Compiles the update of a config.
 
@@ -88,31 +74,29 @@ def make_update(
     model: the policy.
     config: a training config, see configs/countdown.py.
     optimizer: of `make_optimizer`.
-    reference: the parameters of the KL term; needed if `config.loss.kl_coef`
-      is not 0.
 
   Returns:
-    A jitted `update(state, rollout, key) -> (state, metrics)`. The key orders
-    the minibatches. Compiles once for all k of the schedule.
+    A jitted `update(state, rollout, key, reference) -> (state, metrics)`. The
+    key orders the minibatches; `reference` are the parameters of the KL term,
+    or None where `config.loss.kl_coef` is 0. Compiles once for all k of the
+    schedule.
   """
   transform = transforms.get_transform(config.transform)
-  k_schedule = make_k_schedule(config)
-  loss_fn = functools.partial(
-    _loss, model, reference, config.loss, config.temperature
-  )
+  k_schedule = configs.make_k_schedule(config)
+  loss_fn = functools.partial(_loss, model, config.loss, config.temperature)
 
-  def minibatch(rollout, weights, state, rows):
+  def minibatch(rollout, weights, reference, state, rows):
     batch = jax.tree.map(lambda x: jnp.take(x, rows, axis=0), rollout)
     grads, metrics = jax.grad(loss_fn, has_aux=True)(
-      state.params, batch, weights[rows]
+      state.params, reference, batch, weights[rows]
     )
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    metrics["grad_norm"] = optax.global_norm(grads)
+    metrics["grad_norm"] = optax.tree.norm(grads)
     return state.replace(params=params, opt_state=opt_state), metrics
 
   @jax.jit
-  def update(state, rollout, key):
+  def update(state, rollout, key, reference):
     k = k_schedule(state.step)
     weigh = jax.vmap(lambda g, valid: transform(g, k, where=valid))
     weights = weigh(rollout.rewards, rollout.valid)
@@ -120,7 +104,9 @@ def make_update(
       key, len(weights), config.epochs, config.minibatches
     )
     state, metrics = jax.lax.scan(
-      functools.partial(minibatch, rollout, weights), state, order
+      functools.partial(minibatch, rollout, weights, reference),
+      state,
+      order,
     )
     metrics = {name: jnp.mean(x) for name, x in metrics.items()}
     metrics["k"] = k
@@ -131,7 +117,7 @@ def make_update(
 
 
 def _loss(
-  model, reference, config, temperature, params, rollout, weights
+  model, config, temperature, params, reference, rollout, weights
 ) -> tuple[chex.Array, Metrics]:
   """The whole loss of a minibatch of problems, and its parts as metrics."""
   completions = rollout.completions
@@ -159,11 +145,9 @@ def _loss(
     loss -= config.entropy_coef * entropy
   if config.kl_coef:
     reference_log_probs, _ = score(jax.lax.stop_gradient(reference))
-    kl = losses.kl_to_reference(
-      log_probs, reference_log_probs, completions.mask
-    )
-    loss += config.kl_coef * kl
-    metrics["kl_to_reference"] = kl
+    scored = (log_probs, reference_log_probs, completions.mask)
+    loss += config.kl_coef * losses.kl_loss(*scored)
+    metrics["kl_to_reference"] = losses.kl_estimate(*scored)
   metrics["loss"] = loss
   return loss, metrics
 

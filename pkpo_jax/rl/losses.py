@@ -43,7 +43,20 @@ def policy_loss(
   return -total / len(weights), jnp.sum(stopped) / jnp.maximum(used, 1)
 
 
-def kl_to_reference(
+def kl_loss(
+  log_probs: chex.Array, reference_log_probs: chex.Array, mask: chex.Array
+) -> chex.Array:
+  """A loss with the gradient of KL(policy || reference) per token.
+
+  `(log policy - log reference)^2 / 2`, the mean over the unmasked tokens. Only
+  its gradient is meant, unbiased on samples of the policy; for the value see
+  `kl_estimate`, whose own gradient would be that of the reverse KL.
+  """
+  d = jnp.where(mask, log_probs - reference_log_probs, 0)
+  return token_mean(d**2 / 2, mask)
+
+
+def kl_estimate(
   log_probs: chex.Array, reference_log_probs: chex.Array, mask: chex.Array
 ) -> chex.Array:
   """KL(policy || reference) per token: the mean over the unmasked tokens.

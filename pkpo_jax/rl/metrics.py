@@ -23,7 +23,9 @@ class MetricsWriter:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "metrics.jsonl"
     kept = [r for r in read(path) if r["step"] < start]
-    path.write_text("".join(map(_line, kept)))
+    rewritten = path.with_suffix(".tmp")
+    rewritten.write_text("".join(map(_line, kept)))
+    rewritten.replace(path)  # at once: a kill loses nothing
     self._file = path.open("a")
     self._board = tensorboardX.SummaryWriter(str(folder), purge_step=start)
     self._bar = tqdm.tqdm(
@@ -59,13 +61,17 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
     return []
   lines = path.read_text().splitlines(keepends=True)
   # A kill may cut the last line off.
-  return [json.loads(line) for line in lines if line.endswith("}\n")]
+  records = [json.loads(line) for line in lines if line.endswith("}\n")]
+  return [
+    {name: math.nan if x is None else x for name, x in record.items()}
+    for record in records
+  ]
 
 
 def _line(record: dict[str, Any]) -> str:
-  """One JSON line; NaN, which JSON lacks, becomes null."""
+  """One JSON line; NaN and infinity, which JSON lacks, become null."""
   record = {
-    name: None if isinstance(x, float) and math.isnan(x) else x
+    name: None if isinstance(x, float) and not math.isfinite(x) else x
     for name, x in record.items()
   }
   return json.dumps(record) + "\n"

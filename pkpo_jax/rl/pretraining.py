@@ -11,7 +11,6 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import tqdm
-from absl import logging
 
 from pkpo_jax.lm import logprobs, models, tokenizers
 from pkpo_jax.rl import build, configs, losses
@@ -33,24 +32,60 @@ def base_policy(
   Returns:
     The parameters, the same bits whether trained now or loaded.
   """
-  relevant = ("task", "model", "base", "max_prompt_tokens", "max_new_tokens")
-  chosen = {name: config[name] for name in relevant}
-  described = configs.to_json(ml_collections.ConfigDict(chosen))
-  path = folder.absolute() / configs.fingerprint(described)
   parts = build.build(config)
-  checkpointer = ocp.StandardCheckpointer()
-  if path.exists():
-    logging.info("Base policy: loaded from %s", path)
-    like = jax.eval_shape(
-      lambda: models.init_params(parts.model, jax.random.key(0))
+  described = _describe(config, parts)
+  path = _path(folder, described)
+  if not path.exists():
+    params = _pretrain(config, parts)
+    if not path.exists():  # Another process may have been faster.
+      with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(path, params)
+      path.with_suffix(".json").write_text(described + "\n")
+      print(f"Base policy: saved to {path}")
+  return load_base_policy(config, folder)
+
+
+def load_base_policy(
+  config: ml_collections.ConfigDict, folder: pathlib.Path
+) -> models.Params:
+  """The base policy of a config, which `folder` must hold.
+
+  Raises:
+    ValueError: it does not.
+  """
+  parts = build.build(config)
+  path = _path(folder, _describe(config, parts))
+  if not path.exists():
+    raise ValueError(
+      f"{folder} does not hold the base policy of this config, {path.name};"
+      " give the --base_dir of the run, or make it with experiments.pretrain."
     )
-    return checkpointer.restore(path, like)
-  params = _pretrain(config, parts)
-  checkpointer.save(path, params)
-  checkpointer.wait_until_finished()
-  (folder / f"{path.name}.json").write_text(described + "\n")
-  logging.info("Base policy: saved to %s", path)
-  return params
+  print(f"Base policy: loaded from {path}")
+  like = jax.eval_shape(
+    lambda: models.init_params(parts.model, jax.random.key(0))
+  )
+  return ocp.StandardCheckpointer().restore(path, like)
+
+
+def _path(folder: pathlib.Path, described: str) -> pathlib.Path:
+  return folder.absolute() / configs.fingerprint(described)
+
+
+def _describe(config: ml_collections.ConfigDict, parts: build.Parts) -> str:
+  """All that the parameters depend on: the model, and what it is shown."""
+  base = config.base
+  shown = parts.task.demonstrations(base.seed, wrong=base.wrong)
+  return configs.to_json(
+    ml_collections.ConfigDict(
+      {
+        "base": base,
+        "task": config.task,
+        "model": f"{parts.model.config} in {parts.model.dtype}",
+        "limits": [config.max_prompt_tokens, config.max_new_tokens],
+        "demonstrations": list(itertools.islice(shown, 1000)),
+      }
+    )
+  )
 
 
 def _pretrain(

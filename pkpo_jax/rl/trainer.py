@@ -1,7 +1,6 @@
 """The training loop: wires the rooms together, and holds no maths."""
 
 import pathlib
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from pkpo_jax.rl import (
   checkpointing,
   configs,
   evaluation,
+  interrupts,
   learner,
   metrics,
 )
@@ -41,23 +41,29 @@ def train(
   Raises:
     ValueError: the config is not valid, or `workdir` has another config's run.
     FloatingPointError: a loss or gradient is not finite.
-    SystemExit: with code 143, after a SIGTERM and a checkpoint.
+    SystemExit: after a SIGTERM (code 143) or Ctrl-C (130) and a checkpoint.
   """
   configs.check(config)
+  configs.claim(workdir, config)
   run = _Run(config, workdir, params)
-  with _Terminated() as terminated:
+  with interrupts.Interrupts() as interrupted:
     for step in range(run.step, config.num_steps):
       if step % config.eval.every == 0:
         run.evaluate(step)
-      run.train(step)
-      if terminated:
-        run.close()
-        print(f"SIGTERM: saved step {run.step}; the same command continues.")
-        sys.exit(128 + signal.SIGTERM)
+      if not interrupted.signal:
+        run.train(step)
+      if interrupted.signal:
+        break
       if run.step % config.checkpoint.every == 0:
         run.save()
-  run.evaluate(config.num_steps)
-  run.close()
+    else:
+      run.save()
+      run.evaluate(config.num_steps)
+    run.close()
+  if interrupted.signal:
+    name = interrupted.signal.name
+    print(f"{name}: saved step {run.step}; the same command continues.")
+    sys.exit(128 + interrupted.signal)
   return run.progress.state
 
 
@@ -78,13 +84,10 @@ class _Run:
     }
     self._order = _order(config, len(self._problems["train"]))
     optimizer = learner.make_optimizer(config)
-    self._update = learner.make_update(
-      self._parts.model, config, optimizer, reference=params
-    )
+    self._update = learner.make_update(self._parts.model, config, optimizer)
+    self._reference = params if config.loss.kl_coef else None
     self._checkpointer = checkpointing.Checkpointer(
-      workdir / "checkpoints",
-      configs.to_json(config),
-      keep=config.checkpoint.keep,
+      workdir / "checkpoints", keep=config.checkpoint.keep
     )
     self.progress = self._checkpointer.restore(
       checkpointing.Progress(
@@ -92,8 +95,6 @@ class _Run:
         np.zeros(len(self._problems["train"]), bool),
       )
     )
-    workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "config.json").write_text(configs.to_json(config) + "\n")
     self._writer = metrics.MetricsWriter(
       workdir, start=self.step, num_steps=config.num_steps
     )
@@ -117,12 +118,15 @@ class _Run:
       state.params, problems, keys, n=self._config.n
     )
     sampled = time.perf_counter()
-    state, update_metrics = self._update(state, rollout, update_key)
+    state, update_metrics = self._update(
+      state, rollout, update_key, self._reference
+    )
     update_metrics = jax.device_get(update_metrics)
     end = time.perf_counter()
     _check_finite(step, update_metrics, self._config.learning_rate)
     solved = solved.copy()
-    solved[rows] |= evaluation.solved(rollout)
+    # A problem can be in a batch twice: at the border of two epochs.
+    np.logical_or.at(solved, rows, evaluation.solved(rollout))
     self.progress = checkpointing.Progress(state, solved)
     seconds |= {"update": end - sampled, "step": end - start}
     tokens = np.sum(rollout.completions.mask)
@@ -146,7 +150,7 @@ class _Run:
       self._parts.roller,
       self.progress.state.params,
       self._problems["test"],
-      jax.random.key(options.seed),
+      evaluation.key(options.seed),
       n=options.n,
       batch_size=self._config.prompts_per_step,
     )
@@ -166,26 +170,10 @@ class _Run:
     self._writer.close()
 
 
-class _Terminated:
-  """True once a SIGTERM has come; the step under way is finished first."""
-
-  def __enter__(self) -> "_Terminated":
-    self._came = False
-    self._before = signal.signal(signal.SIGTERM, self._note)
-    return self
-
-  def __exit__(self, *_) -> None:
-    signal.signal(signal.SIGTERM, self._before)
-
-  def __bool__(self) -> bool:
-    return self._came
-
-  def _note(self, *_) -> None:
-    self._came = True
-
-
 def _key(config: ml_collections.ConfigDict, step: int) -> chex.PRNGKey:
-  return jax.random.fold_in(jax.random.key(config.seed), step)
+  """Of a step; evaluations have another root, see `evaluation.key`."""
+  root = jax.random.fold_in(jax.random.key(config.seed), 0)
+  return jax.random.fold_in(root, step)
 
 
 def _fold(key: chex.PRNGKey, count: int) -> chex.PRNGKey:

@@ -59,9 +59,11 @@ class WordTask(Task, Protocol):
 
   Attributes:
     words: all words of prompts and answers.
+    max_answer_words: the longest demonstrated answer, in words.
   """
 
   words: tuple[str, ...]
+  max_answer_words: int
 
   def demonstrations(
     self, seed: int, *, wrong: float

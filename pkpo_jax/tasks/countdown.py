@@ -26,7 +26,6 @@ class Countdown:
 
   Attributes:
     words: all words of prompts and answers, for a tokenizer.
-    max_prompt_words: the longest prompt, in words.
     max_answer_words: the longest well-formed answer, in words.
   """
 
@@ -57,7 +56,6 @@ class Countdown:
       *_OPERATORS,
       "=",
     )
-    self.max_prompt_words = max(numbers) + 2
     self.max_answer_words = 2 * max(numbers) - 1
     self._numbers = tuple(numbers)
     drawn = _draw_problems(self._numbers, num_train + num_test, seed)
@@ -93,7 +91,7 @@ class Countdown:
   def demonstrations(
     self, seed: int, *, wrong: float
   ) -> Iterator[tuple[str, str]]:
-    """Endless (prompt, answer) pairs to pretrain on, over `numbers`.
+    """Endless (prompt, answer) pairs to pretrain on, none of them held out.
 
     Args:
       seed: fixes the sequence.
@@ -102,11 +100,13 @@ class Countdown:
         policy diverse and far from solving the task.
     """
     rng = random.Random(seed)
+    held_out = {_identity(*p.data) for p in self._splits["test"]}
     while True:
       numbers, answer, target = _draw(rng, rng.choice(self._numbers))
       if rng.random() < wrong:
         target = rng.randint(1, _LARGEST_TARGET)
-      yield _prompt(numbers, target), answer
+      if _identity(numbers, target) not in held_out:
+        yield _prompt(numbers, target), answer
 
 
 def evaluate(words: Sequence[str]) -> int | None:
@@ -129,6 +129,11 @@ def _prompt(numbers: Sequence[int], target: int) -> str:
   return f"{' '.join(map(str, numbers))} = {target}"
 
 
+def _identity(numbers: Sequence[int], target: int) -> tuple[int, ...]:
+  """The same for problems that differ in the order of their numbers alone."""
+  return *sorted(numbers), target
+
+
 def _draw(rng: random.Random, m: int) -> tuple[list[int], str, int]:
   """m numbers, a random expression of them, and its value in 1..100."""
   while True:
@@ -149,11 +154,18 @@ def _draw_problems(
   """`count` different problems; the values of m take turns."""
   rng = random.Random(seed)
   found: dict[tuple, base.Problem] = {}
+  in_vain = 0
   while len(found) < count:
+    if in_vain == 10_000:
+      raise ValueError(
+        f"There are too few different problems of numbers={tuple(numbers)} for"
+        f" num_train + num_test = {count}: found {len(found)}."
+      )
     m = numbers[len(found) % len(numbers)]
     given, _, target = _draw(rng, m)
-    identity = (*sorted(given), target)
+    identity = _identity(given, target)
     prompt = _prompt(given, target)
     problem = base.Problem(prompt, prompt, f"m={m}", (tuple(given), target))
+    in_vain = in_vain + 1 if identity in found else 0
     found.setdefault(identity, problem)
   return list(found.values())

@@ -1,0 +1,279 @@
+"""How long does `sloo_minus_one` take, next to a sort and next to numpy?
+
+Two comparisons, each of contenders that take turns in one process:
+  sort: jit(vmap(sloo_minus_one)) with a traced k, against jit(jnp.argsort) of
+    the same array. Target: at most twice the time of the sort.
+  numpy: the same, against a loop over groups in numpy, in the manner of the
+    paper's listing: every binomial afresh, as a product of ratios. Target: at
+    least 200 times as fast. A leaner loop, with binomials from logarithms,
+    runs along without a target.
+
+Half a minute on two cores.
+"""
+
+import argparse
+import functools
+import json
+import math
+import os
+import pathlib
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import pkpo_jax
+
+Contenders = dict[str, Callable[[], Any]]
+Ratio = Callable[[int, int, int, int], float]
+MAX_SORT_RATIO = 2.0
+MIN_NUMPY_SPEEDUP = 200.0
+
+
+def numpy_sloo_minus_one(
+  rewards: np.ndarray, k: int, ratio: Ratio
+) -> np.ndarray:
+  """[G, n] -> [G, n], one group at a time: eq 18-34, 2 <= k <= n.
+
+  Args:
+    rewards: [G, n].
+    k: the k of pass@k.
+    ratio: how to compute C(a, b) / C(n, k) from a, b, n, k.
+  """
+  weights = np.empty(rewards.shape)
+  for group, out in zip(rewards, weights):
+    order = np.argsort(group)
+    in_order = group[order].astype(float)
+    baseline = k / len(group) * _left_out(in_order, k - 1, ratio)
+    out[order] = _s(in_order, k, ratio) - baseline
+  return weights
+
+
+def _s(rewards: np.ndarray, k: int, ratio: Ratio) -> np.ndarray:
+  """`s` of sorted rewards, as the row sums of the matrix of eq 18-28.
+
+  The k-subsets that contain i and have their best at j > i number
+  C(j-2, k-2); those whose best is i itself, C(i-1, k-1).
+  """
+  n = len(rewards)
+  ranks = range(1, n + 1)
+  diagonal = np.array([ratio(i - 1, k - 1, n, k) for i in ranks])
+  above = np.array([ratio(j - 2, k - 2, n, k) for j in ranks]) * rewards
+  best_above = np.append(np.cumsum(above[:0:-1])[::-1], 0)
+  return diagonal * rewards + best_above
+
+
+def _left_out(rewards: np.ndarray, k: int, ratio: Ratio) -> np.ndarray:
+  """max@k without each of the sorted rewards (eq 31-32, index put right)."""
+  n = len(rewards)
+  ranks = range(1, n)
+  weights = np.array([ratio(r - 1, k - 1, n - 1, k) for r in ranks])
+  below = np.append(0, np.cumsum(weights * rewards[:-1]))
+  above = np.append(np.cumsum((weights * rewards[1:])[::-1])[::-1], 0)
+  return below + above
+
+
+def ratio_by_product(a: int, b: int, n: int, k: int) -> float:
+  """C(a, b) / C(n, k), b <= k, as a product of ratios: nothing overflows."""
+  if not 0 <= b <= a:
+    return 0.0
+  shared = np.arange(a - b + 1, a + 1) / np.arange(n - b + 1, n + 1)
+  rest = np.arange(b + 1, k + 1) / np.arange(n - k + 1, n - b + 1)
+  return np.prod(shared) * np.prod(rest)
+
+
+def ratio_by_logarithm(a: int, b: int, n: int, k: int) -> float:
+  """C(a, b) / C(n, k), from logarithms of factorials."""
+  if not 0 <= b <= a:
+    return 0.0
+  return math.exp(_log_choose(a, b) - _log_choose(n, k))
+
+
+def _log_choose(a: int, b: int) -> float:
+  return math.lgamma(a + 1) - math.lgamma(b + 1) - math.lgamma(a - b + 1)
+
+
+def take_turns(
+  contenders: Contenders, repetitions: int, calls: dict[str, int]
+) -> dict[str, list[float]]:
+  """Seconds a call, `repetitions` of each contender, one after the other."""
+  seconds: dict[str, list[float]] = {name: [] for name in contenders}
+  for run in contenders.values():
+    jax.block_until_ready(run())  # Compile, and warm the caches.
+  for _ in range(repetitions):
+    for name, run in contenders.items():
+      start = time.perf_counter()
+      for _ in range(calls[name]):
+        jax.block_until_ready(run())
+      seconds[name].append((time.perf_counter() - start) / calls[name])
+  return seconds
+
+
+def against_sort(
+  rewards: np.ndarray, k: int, repetitions: int
+) -> dict[str, Any]:
+  """Times the transform of [G, n] rewards against their argsort."""
+  _check(rewards, k)
+  groups, traced_k = jnp.asarray(rewards), jnp.int32(k)
+  sort = jax.jit(jnp.argsort)
+  contenders: Contenders = {
+    "sloo_minus_one": lambda: _transform(groups, traced_k),
+    "argsort": lambda: sort(groups),
+  }
+  seconds = take_turns(contenders, repetitions, dict.fromkeys(contenders, 1))
+  ratio = _ratio_of_medians(seconds, "sloo_minus_one", "argsort")
+  return {
+    "shape": rewards.shape,
+    "seconds": seconds,
+    "ratio": ratio,
+    "target": f"time / sort <= {MAX_SORT_RATIO:g}",
+    "met": ratio <= MAX_SORT_RATIO,
+  }
+
+
+def against_numpy(
+  rewards: np.ndarray, k: int, repetitions: int
+) -> dict[str, Any]:
+  """Times the transform of [G, n] rewards against the loop in numpy."""
+  _check(rewards, k)
+  groups, traced_k = jnp.asarray(rewards), jnp.int32(k)
+  contenders: Contenders = {
+    "sloo_minus_one": lambda: _transform(groups, traced_k),
+    "numpy": lambda: numpy_sloo_minus_one(rewards, k, ratio_by_product),
+    "leaner numpy": lambda: numpy_sloo_minus_one(
+      rewards, k, ratio_by_logarithm
+    ),
+  }
+  calls = {"sloo_minus_one": 20, "numpy": 1, "leaner numpy": 1}
+  seconds = take_turns(contenders, repetitions, calls)
+  ratio = _ratio_of_medians(seconds, "numpy", "sloo_minus_one")
+  return {
+    "shape": rewards.shape,
+    "seconds": seconds,
+    "ratio": ratio,
+    "target": f"numpy / time >= {MIN_NUMPY_SPEEDUP:g}",
+    "met": ratio >= MIN_NUMPY_SPEEDUP,
+  }
+
+
+_transform = jax.jit(jax.vmap(pkpo_jax.sloo_minus_one, in_axes=(0, None)))
+
+
+def _check(rewards: np.ndarray, k: int) -> None:
+  """Raises AssertionError unless all implementations agree."""
+  weights = _transform(jnp.asarray(rewards), jnp.int32(k))
+  for ratio in (ratio_by_product, ratio_by_logarithm):
+    expected = numpy_sloo_minus_one(rewards[:64], k, ratio)
+    np.testing.assert_allclose(weights[:64], expected, atol=1e-6)
+
+
+def _ratio_of_medians(
+  seconds: dict[str, list[float]], numerator: str, denominator: str
+) -> float:
+  medians = {
+    name: statistics.median(values) for name, values in seconds.items()
+  }
+  return medians[numerator] / medians[denominator]
+
+
+def machine() -> dict[str, Any]:
+  """What the numbers were measured on."""
+  return {
+    "processor": _processor(),
+    "cores": len(os.sched_getaffinity(0)),
+    "load": os.getloadavg()[0],
+    "device": jax.devices()[0].device_kind,
+    "python": platform.python_version(),
+    "jax": jax.__version__,
+    "numpy": np.__version__,
+  }
+
+
+def _processor() -> str:
+  cpuinfo = pathlib.Path("/proc/cpuinfo")
+  lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+  names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+  return names[0] if names else platform.processor()
+
+
+def report(results: dict[str, dict[str, Any]]) -> None:
+  """Prints medians, the spread from least to most, and the targets."""
+  print(", ".join(f"{key} {value}" for key, value in machine().items()))
+  for name, result in results.items():
+    print(f"\n{name}: shape {result['shape']}")
+    for contender, seconds in result["seconds"].items():
+      low, middle, high = (
+        f"{1e3 * f(seconds):.3f}" for f in (min, statistics.median, max)
+      )
+      print(f"  {contender:15} {middle} ms ({low} to {high})")
+    verdict = "met" if result["met"] else "MISSED"
+    print(
+      f"  ratio {result['ratio']:.2f}; target {result['target']}: {verdict}"
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+  """The command line."""
+  p = argparse.ArgumentParser(
+    description=__doc__, formatter_class=_HelpFormatter
+  )
+  add = functools.partial(p.add_argument, type=int)
+  add("--groups", default=65536, help="groups in the comparison with the sort")
+  add("--numpy-groups", default=1024, help="groups for the loop in numpy")
+  add("--samples", default=16, help="n, samples of a group")
+  add("--k", default=4, help="the k of pass@k, 2 <= k <= n")
+  add("--repetitions", default=15, help="turns of each contender, at least 7")
+  add("--seed", default=0, help="of the rewards, uniform on [0, 1)")
+  p.add_argument(
+    "--out",
+    type=pathlib.Path,
+    default=pathlib.Path("runs/benchmarks/transforms.json"),
+    help="the JSON file to write",
+  )
+  return p
+
+
+class _HelpFormatter(
+  argparse.ArgumentDefaultsHelpFormatter,
+  argparse.RawDescriptionHelpFormatter,
+):
+  """Shows defaults and leaves the lines of the description alone."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Measures, prints, and writes --out."""
+  arguments = parser()
+  args = arguments.parse_args(argv)
+  if not 2 <= args.k <= args.samples:
+    arguments.error(f"--k {args.k} is not in 2..{args.samples}.")
+  if args.repetitions < 7:
+    arguments.error(f"--repetitions {args.repetitions} is less than 7.")
+  draw = np.random.default_rng(args.seed).random
+
+  def rewards(groups: int) -> np.ndarray:
+    return draw((groups, args.samples), dtype=np.float32)
+
+  results = {
+    "sort": against_sort(rewards(args.groups), args.k, args.repetitions),
+    "numpy": against_numpy(
+      rewards(args.numpy_groups), args.k, args.repetitions
+    ),
+  }
+  report(results)
+  args.out.parent.mkdir(parents=True, exist_ok=True)
+  record = {
+    "machine": machine(),
+    "settings": {**vars(args), "out": str(args.out)},
+    "results": results,
+  }
+  args.out.write_text(json.dumps(record, indent=2) + "\n")
+  print(f"\nWrote {args.out}.")
+
+
+if __name__ == "__main__":
+  main()

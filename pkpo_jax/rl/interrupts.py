@@ -1,0 +1,30 @@
+"""SIGTERM and Ctrl-C as a request to save first."""
+
+import signal
+
+
+class Interrupts:
+  """A context in which the first SIGTERM or Ctrl-C is noted, not obeyed.
+
+  A second one of the same kind is obeyed at once.
+
+  Attributes:
+    signal: the one that came, or None.
+  """
+
+  _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+  def __enter__(self) -> "Interrupts":
+    """Starts to listen."""
+    self.signal: signal.Signals | None = None
+    self._before = {s: signal.signal(s, self._note) for s in self._SIGNALS}
+    return self
+
+  def __exit__(self, *_) -> None:
+    """Restores what was there before."""
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
+
+  def _note(self, number, _) -> None:
+    self.signal = signal.Signals(number)
+    signal.signal(number, self._before[number])

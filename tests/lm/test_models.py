@@ -1,0 +1,213 @@
+"""pkpo_jax.lm.models against gemma alone and the published sizes."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import plain
+import pytest
+from gemma import gm
+
+from pkpo_jax.lm import models
+
+LOCAL = gm.nn.config.AttentionType.LOCAL_SLIDING
+GLOBAL = gm.nn.config.AttentionType.GLOBAL
+SIZES = {
+  "num_embed",
+  "embed_dim",
+  "hidden_dim",
+  "num_heads",
+  "head_dim",
+  "num_kv_heads",
+  "attention_types",
+  "sliding_window_size",
+}
+
+# Lengths differ, 0, EOS and BOS occur inside, and the padding is junk.
+LENGTHS = (2, 5, 7)
+PROMPTS = np.array(
+  [[2, 1, 9, 9, 9, 9, 9], [0, 0, 2, 1, 5, 3, 0], [2, 7, 0, 1, 2, 0, 11]],
+  np.int32,
+)
+COMPLETIONS = np.array(
+  [
+    [[4, 0, 1, 2, 8, 6], [0, 0, 0, 0, 0, 0]],
+    [[1, 1, 10, 3, 0, 2], [5, 6, 7, 8, 9, 10]],
+    [[2, 0, 11, 1, 4, 4], [3, 3, 3, 1, 0, 7]],
+  ],
+  np.int32,
+)
+
+
+def shapes(model):
+  """The parameters as shapes: nothing is allocated."""
+  return jax.eval_shape(lambda: models.init_params(model, jax.random.key(0)))
+
+
+def num_params(model):
+  return models.num_params(shapes(model))
+
+
+@pytest.mark.parametrize(
+  ("name", "on_hugging_face", "width"),
+  [("gemma2_2b", 2_614_341_888, 2304), ("gemma2_9b", 9_241_705_984, 3584)],
+)
+def test_gemma_2_has_its_published_size(name, on_hugging_face, width):
+  """The checkpoints of the gemma package have 128 more rows of embedding."""
+  model = models.get_model(name)
+  assert num_params(model) == on_hugging_face + 128 * width
+  assert model.dtype == jnp.bfloat16
+
+
+def test_tiny_has_every_mechanism_of_the_2b():
+  tiny = models.get_model("gemma2_tiny")
+  large = models.get_model("gemma2_2b")
+  for field in dataclasses.fields(large.config):
+    if field.name not in SIZES:
+      value = getattr(tiny.config, field.name)
+      assert value == getattr(large.config, field.name), field.name
+  assert tiny.config.attention_types == large.config.attention_types[:4]
+  assert 1 < tiny.config.num_kv_heads < tiny.config.num_heads
+  assert tiny.dtype == jnp.float32
+  assert 300_000 < num_params(tiny) < 1_000_000
+
+
+def test_tiny_has_the_parameters_of_the_2b_by_name():
+  tiny = shapes(models.get_model("gemma2_tiny", num_layers=2))
+  large = shapes(models.get_model("gemma2_2b", num_layers=2))
+  assert jax.tree.structure(tiny) == jax.tree.structure(large)
+
+
+def test_options_replace_those_of_the_preset():
+  spec = ml_collections.ConfigDict({"name": "gemma2_tiny", "embed_dim": 64})
+  model = models.get_model(spec, hidden_dim=48, dtype="bfloat16")
+  assert (model.config.embed_dim, model.config.hidden_dim) == (64, 48)
+  assert model.config.head_dim == 24
+  assert model.dtype == jnp.bfloat16
+  assert models.get_model(spec, embed_dim=72).config.embed_dim == 72
+  assert dict(spec) == {"name": "gemma2_tiny", "embed_dim": 64}
+
+
+def test_num_layers_repeats_or_cuts_the_pattern():
+  def types(**options):
+    return models.get_model("gemma2_tiny", **options).config.attention_types
+
+  assert types(num_layers=1) == (LOCAL,)
+  assert types(num_layers=3) == (LOCAL, GLOBAL, LOCAL)
+  assert types(num_layers=6) == (LOCAL, GLOBAL) * 3
+  assert types(num_layers=3, attention_types=(GLOBAL,)) == (GLOBAL,) * 3
+  assert len(models.get_model("gemma2_2b", num_layers=2).config.attention_types)
+
+
+def test_equal_specs_give_equal_models():
+  """So that a function jitted with the model as static compiles once."""
+  spec = ml_collections.ConfigDict({"name": "gemma2_tiny", "num_layers": 2})
+  one, other = models.get_model(spec), models.get_model(spec)
+  assert one == other
+  assert hash(one) == hash(other)
+  assert one != models.get_model(spec, embed_dim=48)
+
+
+@pytest.mark.parametrize(
+  ("spec", "options", "message"),
+  [
+    ("gemma2_1b", {}, "known: gemma2_tiny, gemma2_2b"),
+    ("gemma2_tiny", {"width": 8}, r"\['width'\]"),
+    ("gemma2_2b", {"lauers": 8}, "num_layers"),
+    (ml_collections.ConfigDict({"embed_dim": 8}), {}, "known: gemma2_tiny"),
+    ({"name": "gemma2_tiny", "depth": 3}, {}, "depth"),
+  ],
+)
+def test_unknown_names_and_fields_are_errors(spec, options, message):
+  with pytest.raises(ValueError, match=message):
+    models.get_model(spec, **options)
+
+
+def test_init_params_are_those_of_gemma_but_for_the_embedding():
+  model = models.get_model("gemma2_tiny", num_layers=1, num_embed=400)
+  key = jax.random.key(3)
+
+  @jax.jit
+  def both(key):
+    initialised = model.init(key, jnp.ones((1, 1), jnp.int32))
+    return models.init_params(model, key), initialised["params"]
+
+  params, expected = both(key)
+  table = params.pop("embedder")["input_embedding"]
+  expected.pop("embedder")
+  jax.tree.map(np.testing.assert_array_equal, params, expected)
+  # 38,400 numbers: the standard error of their deviation is 0.4 %.
+  assert np.std(table) == pytest.approx(96**-0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("cap", [5.0, None])
+def test_unembed_gives_the_models_own_logits(cap):
+  model = plain.tiny_model(final_logit_softcap=cap)
+  params = plain.random_params(model)
+  logits, hidden = plain.forward(model, params, PROMPTS)
+  ours = models.unembed(model, params, hidden)
+  np.testing.assert_allclose(ours, logits, atol=1e-5)
+  assert np.abs(logits).max() > 2, "too small for the soft-cap to matter"
+
+
+def test_unembed_is_float32():
+  model = plain.tiny_model(dtype="bfloat16")
+  params = plain.random_params(model)
+  hidden = jnp.ones((2, 3, 32), jnp.bfloat16)
+  assert params["embedder"]["input_embedding"].dtype == jnp.bfloat16
+  logits = models.unembed(model, params, hidden)
+  assert logits.dtype == jnp.float32
+  assert logits.shape == (2, 3, plain.VOCABULARY)
+
+
+@pytest.fixture(scope="module")
+def prefilled():
+  model, params = plain.tiny()
+  read = jax.jit(models.prefill, static_argnums=0, static_argnames="room")
+  hidden, cache = read(model, params, PROMPTS, np.array(LENGTHS), room=6)
+  return hidden, models.repeat_cache(cache, 2)
+
+
+@pytest.fixture(scope="module")
+def expected():
+  """[B, n, T, D]: from the last token of the prompt on, by gemma alone."""
+  model, params = plain.tiny()
+  sequences, starts = plain.join(PROMPTS, LENGTHS, COMPLETIONS)
+  _, hidden = plain.forward(model, params, sequences)
+  return plain.gather(hidden, starts, 7).reshape(3, 2, 7, -1)
+
+
+def test_the_reference_cannot_see_how_a_sequence_is_filled_up(expected):
+  model, params = plain.tiny()
+  short = np.concatenate([PROMPTS[0, : LENGTHS[0]], COMPLETIONS[0, 1]])
+  _, hidden = plain.forward(model, params, short[None])
+  alone = hidden[0, LENGTHS[0] - 1 :]
+  np.testing.assert_allclose(alone, expected[0, 1], atol=1e-5)
+
+
+def test_prefill_gives_the_hidden_state_after_the_prompt(prefilled, expected):
+  hidden, _ = prefilled
+  np.testing.assert_allclose(hidden, expected[:, 0, 0], atol=1e-5)
+  np.testing.assert_allclose(hidden, expected[:, 1, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("step", [6, 1, 2])
+def test_extend_in_pieces_equals_one_plain_forward(prefilled, expected, step):
+  """The whole completion at once, one token at a time, and in between."""
+  model, params = plain.tiny()
+  extend = jax.jit(
+    models.extend, static_argnums=0, static_argnames="prompt_slots"
+  )
+  _, cache = prefilled
+  rows, lengths = COMPLETIONS.reshape(6, 6), np.repeat(LENGTHS, 2)
+  pieces = []
+  for start in range(0, 6, step):
+    tokens = rows[:, start : start + step]
+    hidden, cache = extend(
+      model, params, tokens, cache, lengths, prompt_slots=7, start=start
+    )
+    pieces.append(hidden)
+  ours = np.concatenate(pieces, axis=1).reshape(3, 2, 6, -1)
+  np.testing.assert_allclose(ours, expected[:, :, 1:], atol=1e-5)

@@ -1,0 +1,35 @@
+"""pkpo_jax.rl.build: the parts fit together, or it says what does not."""
+
+import pytest
+import tiny_config
+
+from pkpo_jax.rl import build
+
+
+def make_config(**changes):
+  config = tiny_config.get_config()
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+def test_the_model_has_a_row_for_every_word():
+  parts = build.build(make_config())
+  assert parts.tokenizer.vocab_size == 3 + len(parts.task.words)
+  assert parts.model.config.num_embed == parts.tokenizer.vocab_size
+  assert parts.model.config.embed_dim == 32
+  assert len(parts.task.problems("train")) == 8
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"max_prompt_tokens": 5}, r"has 6 tokens.*max_prompt_tokens=5"),
+    ({"max_new_tokens": 5}, "max_new_tokens=5 is too small.*5 words"),
+    ({"task.name": "sudoku"}, "Unknown task 'sudoku'"),
+    ({"model.name": "llama"}, "Unknown model 'llama'"),
+    ({"task.numbers": (1,)}, "2..6"),
+  ],
+)
+def test_what_does_not_fit_is_an_error(changes, message):
+  with pytest.raises(ValueError, match=message):
+    build.build(make_config(**changes))

@@ -1,0 +1,84 @@
+"""pkpo_jax.rl.trainer: its bookkeeping; whole runs are in test_end_to_end."""
+
+import jax
+import numpy as np
+import plain
+import pytest
+import tiny_config
+
+from pkpo_jax.rl import build, learner, metrics, rollout, trainer
+
+N, B = 3, 4  # fewer problems than a step takes: some come twice
+
+
+def make_config():
+  config = tiny_config.get_config()
+  config.update(num_steps=2, prompts_per_step=B)
+  config.task.num_train = N
+  return config
+
+
+@pytest.fixture
+def record(monkeypatch):
+  """Replaces model and update: which problems were drawn, all but one wrong."""
+  drawn = []
+
+  def roll(self, params, problems, keys, *, n):
+    rewards = np.zeros((len(problems), n), np.float32)
+    if len(problems) == B:
+      rewards[0, -1] = 1
+      drawn.append([problem.id for problem in problems])
+    mask = np.ones((*rewards.shape, 1), bool)
+    completions = rollout.sampler.Completions(
+      mask * 3, mask * 0, mask * 1, mask
+    )
+    valid = np.ones_like(rewards, bool)
+    return rollout.Rollout(None, None, completions, rewards, valid), {}
+
+  def make_update(*_):
+    return lambda state, *_: (state.replace(step=state.step + 1), {"loss": 0.0})
+
+  monkeypatch.setattr(rollout.Roller, "__call__", roll)
+  monkeypatch.setattr(learner, "make_update", make_update)
+  monkeypatch.setattr(trainer._Run, "evaluate", lambda *_: None)
+  return drawn
+
+
+def test_a_problem_drawn_twice_is_solved_if_either_is(record, tmp_path):
+  """The first of every batch is solved, its repetition in the batch is not."""
+  config = make_config()
+  params = plain.random_params(build.build(config).model)
+  trainer.train(config, tmp_path, params)
+  assert len(record) == 2
+  assert all(len(set(ids)) == N for ids in record)
+  records = metrics.read(tmp_path / "metrics.jsonl")
+  solved = [len({ids[0] for ids in record[: i + 1]}) for i in range(2)]
+  rates = [r["solve_rate"] for r in records if r["stage"] == "train"]
+  np.testing.assert_allclose(rates, np.divide(solved, N))
+
+
+def test_every_epoch_has_every_problem_once_in_another_order():
+  config = make_config()
+  order = trainer._order(config, 12)
+  rows = np.concatenate([order(step) for step in range(6)])
+  epochs = rows.reshape(2, 12)
+  np.testing.assert_array_equal(np.sort(epochs), [range(12)] * 2)
+  assert np.any(epochs[0] != epochs[1])
+  config.seed = 1
+  other = np.concatenate([trainer._order(config, 12)(i) for i in range(3)])
+  assert np.any(other != epochs[0])
+
+
+def test_keys_differ_by_step_and_prompt():
+  config = make_config()
+  keys = [trainer._fold(trainer._key(config, step), 3) for step in range(4)]
+  data = np.concatenate([jax.random.key_data(k) for k in keys])
+  assert len(np.unique(data, axis=0)) == 12
+
+
+def test_what_is_not_finite_is_named():
+  trainer._check_finite(3, {"loss": np.float32(1)}, 0.1)
+  with pytest.raises(FloatingPointError, match=r"loss, grad_norm .* step 3"):
+    trainer._check_finite(
+      3, {"loss": np.nan, "k": 1.0, "grad_norm": np.inf}, 0.1
+    )

@@ -1,0 +1,36 @@
+"""The estimators install alone, on the oldest Python that is promised."""
+
+import pathlib
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+UV = ROOT / ".uv/bin/uv"
+
+PROGRAM = """
+import sys
+import jax
+import pkpo_jax
+assert sys.version_info[:2] == (3, 11)
+assert "site-packages" in pkpo_jax.__file__ or "archive" in pkpo_jax.__file__
+weights = jax.jit(pkpo_jax.sloo_minus_one)(jax.numpy.array([0, 1, 1, 0]), 2)
+print([round(float(w), 6) for w in weights])
+"""
+
+
+@pytest.mark.slow
+def test_estimators_install_on_python_3_11(tmp_path):
+  if not UV.exists():
+    pytest.skip("needs .uv/bin/uv, which `make test` installs")
+  options = ["--no-project", "--isolated", "--python", "3.11", "--with", ROOT]
+  result = subprocess.run(
+    [UV, "run", "--quiet", *options, "python", "-c", PROGRAM],
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+    timeout=600,
+    check=False,
+  )
+  assert result.returncode == 0, result.stderr[-3000:]
+  assert result.stdout.strip() == "[0.0, 0.333333, 0.333333, 0.0]"
