@@ -3,76 +3,15 @@
 Example:
   python -m experiments.countdown.plot --runs=runs/study
 
-For each k the learning rate is the one with the best training pass@k at that
-very k: every arm is tuned for its own objective. The table shows all of them.
+Drawn are the tuned learning rates, one for each k. The table shows all.
 """
 
 import pathlib
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments import curves, plotting
-from experiments.countdown import run
-from pkpo_jax.rl import metrics
-
-LAST = 20  # Training numbers are means over this many last steps.
-
-
-class Arm(NamedTuple):
-  """The records of an arm: for each seed, those of training and evaluation."""
-
-  k_opt: int
-  learning_rate: float
-  train: list[list[dict[str, Any]]]
-  evals: list[list[dict[str, Any]]]
-
-
-def load(runs: pathlib.Path) -> list[Arm]:
-  """All arms that have a complete run in `runs`."""
-  arms = []
-  for k_opt in run.K_OPTS:
-    for rate in run.LEARNING_RATES:
-      paths = (runs / run.arm_name(k_opt, rate)).glob("*/metrics.jsonl")
-      seeds = [metrics.read(path) for path in sorted(paths)]
-      last = run.arm_config(k_opt, rate, 0).num_steps
-      seeds = [s for s in seeds if s and s[-1]["step"] == last]
-      if seeds:
-        stages = [
-          [[r for r in records if r["stage"] == stage] for records in seeds]
-          for stage in ("train", "eval")
-        ]
-        arms.append(Arm(k_opt, rate, *stages))
-  return arms
-
-
-def summary(arm: Arm) -> dict[str, np.ndarray]:
-  """Name -> [seeds] values at the end of training."""
-  names = ("pass@1", "pass@8", "pass@16", "entropy")
-  values = {
-    f"train {name}": [np.mean([r[name] for r in s[-LAST:]]) for s in arm.train]
-    for name in names
-  }
-  values["solve rate"] = [seed[-1]["solve_rate"] for seed in arm.train]
-  for name in ("pass@1", "pass@16", "pass@64"):
-    values[f"test {name}"] = [seed[-1][name] for seed in arm.evals]
-  return {name: np.array(x) for name, x in values.items()}
-
-
-def tuned(arms: list[Arm]) -> list[Arm]:
-  """For each k_opt the arm that is best at its own objective.
-
-  Among those with the most seeds. It is chosen by the numbers that the table
-  shows, which flatters every k alike.
-  """
-  best: dict[int, Arm] = {}
-  most = max(len(arm.train) for arm in arms)
-  for arm in (arm for arm in arms if len(arm.train) == most):
-    goal = f"train pass@{arm.k_opt}"
-    rival = best.get(arm.k_opt)
-    if not rival or summary(arm)[goal].mean() > summary(rival)[goal].mean():
-      best[arm.k_opt] = arm
-  return list(best.values())
+from experiments.countdown import arms as arms_lib
 
 
 def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -82,37 +21,39 @@ def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   return values.mean(0), values.std(0, ddof=1) / np.sqrt(len(values))
 
 
-def table(arms: list[Arm]) -> str:
+def table(arms: list[arms_lib.Arm]) -> str:
   """A Markdown table of all arms; an asterisk marks the tuned ones."""
-  chosen = tuned(arms)
-  names = list(summary(arms[0]))
+  best = [(arm.k_opt, arm.learning_rate) for arm in arms_lib.tuned(arms)]
+  names = list(arms_lib.summary(arms[0]))
   lines = [
     "| k_opt | learning rate | seeds | " + " | ".join(names) + " |",
     "|---|---|---|" + "---|" * len(names),
   ]
   for arm in arms:
-    cells = [
-      "{:.3f} ± {:.3f}".format(*mean_and_error(values))
-      for values in summary(arm).values()
-    ]
-    star = "*" if arm in chosen else ""
+    star = "\\*" if (arm.k_opt, arm.learning_rate) in best else ""
     head = f"| {arm.k_opt} | {arm.learning_rate:g}{star} | {len(arm.train)} | "
+    cells = (_cell(values) for values in arms_lib.summary(arm).values())
     lines.append(head + " | ".join(cells) + " |")
   return "\n".join(lines)
 
 
-def draw(arms: list[Arm], out: pathlib.Path) -> None:
+def _cell(values: np.ndarray) -> str:
+  mean, error = mean_and_error(values)
+  return f"{mean:.3f}" + ("" if np.isnan(error) else f" ± {error:.3f}")
+
+
+def draw(arms: list[arms_lib.Arm], out: str | pathlib.Path) -> None:
   """Draws the tuned arms by step, with bands of one standard error."""
   panels = ("pass@1", "pass@16", "solve_rate", "entropy")
   figure, axes = plotting.subplots(len(panels), width=12.0, height=3.2)
   rows = []
-  for arm in tuned(arms):
+  for arm in arms_lib.tuned(arms):
     style = plotting.k_style(arm.k_opt)
-    style["label"] = f"$k_{{opt}}={arm.k_opt}$, rate {arm.learning_rate:g}"
+    style["label"] = f"$k_{{opt}}={arm.k_opt}$"
     for axis, name in zip(axes, panels):
-      smooth = 1 if name == "solve_rate" else LAST
+      window = 1 if name == "solve_rate" else arms_lib.LAST
       by_seed = np.array(
-        [curves.rolling([r[name] for r in s], smooth) for s in arm.train]
+        [curves.rolling([r[name] for r in s], window) for s in arm.train]
       )
       mean, error = mean_and_error(by_seed)
       steps = np.arange(len(mean))
@@ -123,8 +64,9 @@ def draw(arms: list[Arm], out: pathlib.Path) -> None:
         {"k_opt": arm.k_opt, "metric": name, "step": s, "mean": m, "error": e}
         for s, m, e in zip(steps, mean, error)
       ]
-  for axis, name in zip(axes, panels):
-    axis.set_title(f"training {name}".replace("_", " "))
+  titles = ("pass@1", "pass@16", "solved at least once", "entropy (nats/token)")
+  for axis, title in zip(axes, titles):
+    axis.set_title(title)
     axis.set_xlabel("step")
     axis.set_ylim(bottom=0)
   axes[0].legend()
@@ -136,7 +78,7 @@ def main() -> None:
   parser = plotting.parser(__doc__)
   parser.add_argument("--runs", type=pathlib.Path, default="runs/study")
   flags = parser.parse_args()
-  arms = load(flags.runs)
+  arms = arms_lib.load(flags.runs)
   if not arms:
     parser.error(f"{flags.runs} has no complete run; experiments.countdown.run")
   print(table(arms))

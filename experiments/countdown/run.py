@@ -1,37 +1,20 @@
-"""Trains every arm of the Countdown study: k x learning rate x seed.
+"""Trains the arms of the Countdown study: k = 1 and k = 8, each tuned.
 
 Example:
   python -m experiments.countdown.run --out=runs/study
 
-Runs that are complete are skipped and runs that were cut off continue, so that
-the same command goes on after a stop. Draw the result, at any time, with
-experiments.countdown.plot.
+With seed 0 every k is trained at every learning rate; then, at the rate that
+was best for it, with the other seeds. Complete runs are skipped and others
+continue, so that the same command goes on after a stop. Draw what there is
+with experiments.countdown.plot.
 """
 
 import argparse
 import itertools
 import pathlib
 
-import ml_collections
-
-from configs import countdown
-
-K_OPTS = (1, 8)
-LEARNING_RATES = (1e-4, 2e-4, 4e-4)
-
-
-def arm_config(
-  k_opt: int, learning_rate: float, seed: int
-) -> ml_collections.ConfigDict:
-  """The config of configs/countdown.py with an arm's values."""
-  config = countdown.get_config()
-  config.update(k_opt=(k_opt,), learning_rate=learning_rate, seed=seed)
-  return config
-
-
-def arm_name(k_opt: int, learning_rate: float) -> str:
-  """The folder of an arm, with one folder for each seed in it."""
-  return f"k{k_opt}_lr{learning_rate:g}"
+from experiments.countdown import arms
+from pkpo_jax.rl import configs, metrics
 
 
 def main() -> None:
@@ -42,21 +25,30 @@ def main() -> None:
   add = parser.add_argument
   add("--out", type=pathlib.Path, default="runs/study", help="one folder a run")
   add("--base_dir", type=pathlib.Path, default="runs/base", help="base policy")
-  add("--seeds", type=int, default=3, help="how many seeds for each arm")
+  add("--seeds", type=int, default=3, help="how many seeds for each k")
   flags = parser.parse_args()
-  from pkpo_jax.rl import configs, metrics, pretraining, trainer
+  for rate, k_opt in itertools.product(arms.LEARNING_RATES, arms.K_OPTS):
+    _train(flags, k_opt, rate, seed=0)
+  best = arms.tuned(arms.load(flags.out))
+  for seed, arm in itertools.product(range(1, flags.seeds), best):
+    _train(flags, arm.k_opt, arm.learning_rate, seed)
 
-  base = pretraining.base_policy(countdown.get_config(), flags.base_dir)
-  # Seeds outermost: a study that is cut off has whole seeds.
-  arms = itertools.product(range(flags.seeds), LEARNING_RATES, K_OPTS)
-  for seed, learning_rate, k_opt in arms:
-    workdir = flags.out / arm_name(k_opt, learning_rate) / f"seed{seed}"
-    config = arm_config(k_opt, learning_rate, seed)
-    configs.claim(workdir, config)
-    records = metrics.read(workdir / "metrics.jsonl")
-    if not records or records[-1]["step"] < config.num_steps:
-      print(f"== {workdir}")
-      trainer.train(config, workdir, base)
+
+def _train(
+  flags: argparse.Namespace, k_opt: int, learning_rate: float, seed: int
+) -> None:
+  """One run, unless it is complete."""
+  config = arms.config(k_opt, learning_rate, seed)
+  workdir = arms.folder(flags.out, k_opt, learning_rate, seed)
+  configs.claim(workdir, config)
+  records = metrics.read(workdir / "metrics.jsonl")
+  if not records or records[-1]["step"] < config.num_steps:
+    from pkpo_jax.rl import pretraining, trainer
+
+    print(f"== {workdir}")
+    trainer.train(
+      config, workdir, pretraining.base_policy(config, flags.base_dir)
+    )
 
 
 if __name__ == "__main__":

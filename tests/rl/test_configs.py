@@ -170,3 +170,37 @@ def test_a_run_that_saved_nothing_can_be_replaced(tmp_path):
   configs.claim(tmp_path, make_config())
   configs.claim(tmp_path, make_config(k_opt=(4,)))
   assert json.loads((tmp_path / "config.json").read_text())["k_opt"] == [4]
+
+
+@pytest.mark.parametrize("part", ["", "loss", "base", "eval", "checkpoint"])
+def test_unknown_and_missing_names_are_errors(part):
+  config = make_config()
+  with config.unlocked():
+    room = config[part] if part else config
+    room["entropy_coeff"] = 0.1
+  with pytest.raises(ValueError, match=r"entropy_coeff: unknown"):
+    configs.check(config)
+  with config.unlocked():
+    del room["entropy_coeff"]
+    name = next(iter(room))
+    del room[name]
+  with pytest.raises(ValueError, match=rf"{name}: missing"):
+    configs.check(config)
+
+
+@pytest.mark.parametrize(
+  ("name", "value"),
+  [
+    ("checkpoint.keep", 0),
+    ("max_grad_norm", 0),
+    ("warmup_steps", -1),
+    ("loss.entropy_coef", -0.1),
+    ("loss.kl_coef", -0.1),
+    ("base.wrong", -0.1),
+    ("base.wrong", 1.5),
+    ("base.num_steps", 30),
+  ],
+)
+def test_out_of_range_names_the_value(name, value):
+  with pytest.raises(ValueError, match=rf"config\.{name}={value}"):
+    configs.check(make_config(**{name: value}))

@@ -135,7 +135,7 @@ def test_the_kl_estimator_is_unbiased_and_never_negative(seed):
   policy, other = distributions(seed)
   estimates = np.array(
     [
-      losses.kl_to_reference(np.log(p)[None], np.log(q)[None], np.ones(1, bool))
+      losses.kl_estimate(np.log(p)[None], np.log(q)[None], np.ones(1, bool))
       for p, q in zip(policy, other)
     ]
   )
@@ -150,15 +150,34 @@ def test_the_kl_is_a_mean_over_unmasked_tokens():
   log_p, log_q = np.log(policy), np.log(other)
   ratio = other / policy
   expected = np.mean((ratio - 1 - np.log(ratio))[mask])
-  kl = losses.kl_to_reference(log_p, log_q, mask)
+  kl = losses.kl_estimate(log_p, log_q, mask)
   assert kl == pytest.approx(expected, rel=1e-4)
-  spoilt = losses.kl_to_reference(np.where(mask, log_p, np.nan), log_q, mask)
+  spoilt = losses.kl_estimate(np.where(mask, log_p, np.nan), log_q, mask)
   assert spoilt == kl
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_kl_loss_has_the_gradient_of_the_exact_kl(seed):
+  """In expectation over the tokens of the policy, in its logits."""
+  policy, other = (jnp.log(p) for p in distributions(seed))
+
+  def exact(logits):
+    log_p = jax.nn.log_softmax(logits)
+    return jnp.sum(jnp.exp(log_p) * (log_p - other))
+
+  def of_token(logits, token):
+    log_p = jax.nn.log_softmax(logits)[token]
+    return losses.kl_loss(log_p[None], other[token][None], np.ones(1, bool))
+
+  tokens = jnp.arange(len(policy))
+  by_token = jax.vmap(jax.grad(of_token), (None, 0))(policy, tokens)
+  expected = jnp.exp(policy) @ by_token
+  np.testing.assert_allclose(expected, jax.grad(exact)(policy), atol=1e-5)
 
 
 def test_the_kl_at_the_reference_is_zero_with_gradient_zero():
   log_p = jnp.log(distributions(0)[0])
-  kl, gradient = jax.value_and_grad(losses.kl_to_reference)(
+  kl, gradient = jax.value_and_grad(losses.kl_loss)(
     log_p, log_p, np.ones(6, bool)
   )
   assert kl == 0

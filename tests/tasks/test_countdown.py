@@ -292,3 +292,13 @@ def test_what_could_not_be_graded_is_marked_as_such():
   )
   np.testing.assert_array_equal(rewards, [[0.5, np.nan], [-1, 2]])
   np.testing.assert_array_equal(valid, [[True, False], [True, True]])
+
+
+def test_no_demonstration_is_of_a_held_out_problem():
+  """Whatever the order of its numbers; without the check some would be."""
+  task = countdown.Countdown(numbers=(2,), num_train=4, num_test=200)
+  held_out = {(*sorted(p.data[0]), p.data[1]) for p in task.problems("test")}
+  for prompt, _ in itertools.islice(task.demonstrations(0, wrong=0.3), 3000):
+    numbers, target = prompt.split(" = ")
+    identity = (*sorted(map(int, numbers.split())), int(target))
+    assert identity not in held_out

@@ -1,0 +1,31 @@
+"""pkpo_jax.rl.interrupts: a first signal is noted, a second one obeyed."""
+
+import os
+import signal
+
+import pytest
+
+from pkpo_jax.rl import interrupts
+
+
+def test_nothing_came():
+  with interrupts.Interrupts() as interrupted:
+    pass
+  assert interrupted.signal is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_noted(number):
+  before = signal.getsignal(number)
+  with interrupts.Interrupts() as interrupted:
+    os.kill(os.getpid(), number)
+  assert interrupted.signal is number
+  assert signal.getsignal(number) is before
+
+
+def test_the_second_ctrl_c_is_obeyed():
+  with interrupts.Interrupts() as interrupted:
+    os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+      os.kill(os.getpid(), signal.SIGINT)
+  assert interrupted.signal is signal.SIGINT
