@@ -1,7 +1,8 @@
 """PKPO on Countdown: a tiny Gemma 2 learns to hit targets, on 2 CPU cores.
 
-Cost: about TODO on 2 cores, base policy included.
-Expect: TODO
+Cost: 7 minutes on 2 cores, base policy included.
+Expect: on the 128 held-out problems pass@1/8/16 from .04/.25/.40 to
+  .09/.36/.48, 70 % of the training problems solved at least once.
 Command:
 
   python -m experiments.train --config=configs/countdown.py --workdir=runs/k8

@@ -6,6 +6,7 @@ Example:
 experiments.train does the same where no base policy for its config is found.
 """
 
+import logging
 import pathlib
 
 from absl import app, flags
@@ -23,6 +24,7 @@ def main(argv: list[str]) -> None:
   """Trains the base policy, unless it is there."""
   if len(argv) > 1:
     raise app.UsageError(f"Unknown arguments: {argv[1:]}")
+  logging.getLogger("jax").setLevel(logging.WARNING)
   from pkpo_jax.rl import configs, pretraining
 
   configs.check(_CONFIG.value)

@@ -10,6 +10,7 @@ killed goes on with the same command. In --workdir it leaves metrics.jsonl,
 TensorBoard files, checkpoints, config.json and curves.png.
 """
 
+import logging
 import pathlib
 
 from absl import app, flags
@@ -30,6 +31,7 @@ def main(argv: list[str]) -> None:
   """Trains, and draws the picture."""
   if len(argv) > 1:
     raise app.UsageError(f"Unknown arguments: {argv[1:]}")
+  logging.getLogger("jax").setLevel(logging.WARNING)
   from pkpo_jax.rl import configs
 
   config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)

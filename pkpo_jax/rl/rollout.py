@@ -55,7 +55,7 @@ class Roller:
     self,
     params: models.Params,
     problems: Sequence[base.Problem],
-    keys: chex.PRNGKey,
+    key: chex.PRNGKey,
     *,
     n: int,
   ) -> tuple[Rollout, dict[str, float]]:
@@ -64,7 +64,7 @@ class Roller:
     Args:
       params: parameters of the model.
       problems: B problems.
-      keys: [B] typed keys, one for each problem.
+      key: one key, or [B] keys, one for each problem; see `sampler.sample`.
       n: answers per problem.
 
     Returns:
@@ -82,7 +82,7 @@ class Roller:
       params,
       prompts,
       lengths,
-      keys,
+      key,
       n=n,
       max_new_tokens=self._max_new_tokens,
       temperature=self._temperature,

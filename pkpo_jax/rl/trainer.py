@@ -112,10 +112,9 @@ class _Run:
     state, solved = self.progress
     rows = self._order(step)
     sample_key, update_key = jax.random.split(_key(self._config, step))
-    keys = _fold(sample_key, len(rows))
     problems = [self._problems["train"][i] for i in rows]
     rollout, seconds = self._parts.roller(
-      state.params, problems, keys, n=self._config.n
+      state.params, problems, sample_key, n=self._config.n
     )
     sampled = time.perf_counter()
     state, update_metrics = self._update(
@@ -174,11 +173,6 @@ def _key(config: ml_collections.ConfigDict, step: int) -> chex.PRNGKey:
   """Of a step; evaluations have another root, see `evaluation.key`."""
   root = jax.random.fold_in(jax.random.key(config.seed), 0)
   return jax.random.fold_in(root, step)
-
-
-def _fold(key: chex.PRNGKey, count: int) -> chex.PRNGKey:
-  """[count] keys, one for each prompt of a step."""
-  return jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(count))
 
 
 def _order(
