@@ -71,7 +71,8 @@ class Roller:
       The rollout, on the host; and the seconds spent in sampling and grading.
 
     Raises:
-      ValueError: a prompt is longer than `max_prompt_tokens`.
+      ValueError: a prompt is longer than `max_prompt_tokens`, or the task gave
+        a reward that is not finite to an answer that it calls valid.
     """
     start = time.perf_counter()
     prompts, lengths = encode_prompts(
@@ -92,6 +93,7 @@ class Roller:
     sampled = time.perf_counter()
     texts = decode_completions(self._tokenizer, completions)
     rewards, valid = self._task.grade_batch(problems, texts)
+    _check_rewards(problems, rewards, valid)
     graded = time.perf_counter()
     rollout = Rollout(prompts, lengths, completions, rewards, valid)
     return rollout, {"sample": sampled - start, "grade": graded - sampled}
@@ -124,3 +126,17 @@ def decode_completions(
     ]
     for rows, row_lengths in zip(np.asarray(completions.tokens), lengths)
   ]
+
+
+def _check_rewards(
+  problems: Sequence[base.Problem], rewards: np.ndarray, valid: np.ndarray
+) -> None:
+  """A broken grader stops the run; it must not vanish from the averages."""
+  broken = np.argwhere(valid & ~np.isfinite(rewards))
+  if len(broken):
+    row, sample = broken[0]
+    raise ValueError(
+      f"Sample {sample} of problem {problems[row].id!r} has reward"
+      f" {rewards[row, sample]} and is called valid; a grader that fails must"
+      " return valid=False."
+    )

@@ -119,3 +119,14 @@ def test_a_prompt_too_long_is_named(rolled):
   too_long = base.Problem("the long one", "a b c d", "", None)
   with pytest.raises(ValueError, match=r"'the long one' has 5 .*tokens=4"):
     roll(params, [*PROBLEMS[:2], too_long], keys(), n=n)
+
+
+def test_a_reward_that_is_not_finite_stops_the_run():
+  class BrokenTask(CountTask):
+    def grade(self, problem, completion):
+      return base.Grade(float("nan"), problem.id == "1", "broken")
+
+  model = plain.tiny_model(num_layers=1, num_embed=7)
+  roll = make_roller(BrokenTask(), model)
+  with pytest.raises(ValueError, match=r"problem '1' has reward nan"):
+    roll(plain.random_params(model), PROBLEMS, keys(), n=n)
