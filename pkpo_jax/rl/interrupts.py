@@ -6,7 +6,8 @@ import signal
 class Interrupts:
   """A context in which the first SIGTERM or Ctrl-C is noted, not obeyed.
 
-  A second one of the same kind is obeyed at once.
+  A second one of the same kind is obeyed at once. A signal that the process
+  ignores, as Ctrl-C in the background, stays ignored.
 
   Attributes:
     signal: the one that came, or None.
@@ -17,7 +18,12 @@ class Interrupts:
   def __enter__(self) -> "Interrupts":
     """Starts to listen."""
     self.signal: signal.Signals | None = None
-    self._before = {s: signal.signal(s, self._note) for s in self._SIGNALS}
+    handlers = {s: signal.getsignal(s) for s in self._SIGNALS}
+    self._before = {
+      s: handler for s, handler in handlers.items() if handler != signal.SIG_IGN
+    }
+    for number in self._before:
+      signal.signal(number, self._note)
     return self
 
   def __exit__(self, *_) -> None:

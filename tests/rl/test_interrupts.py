@@ -8,6 +8,17 @@ import pytest
 from pkpo_jax.rl import interrupts
 
 
+@pytest.fixture(autouse=True)
+def listening():
+  """The handlers of a process in the foreground, wherever the tests run."""
+  before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+  signal.signal(signal.SIGINT, signal.default_int_handler)
+  signal.signal(signal.SIGTERM, signal.SIG_DFL)
+  yield
+  for number, handler in before.items():
+    signal.signal(number, handler)
+
+
 def test_nothing_came():
   with interrupts.Interrupts() as interrupted:
     pass
@@ -29,3 +40,11 @@ def test_the_second_ctrl_c_is_obeyed():
     with pytest.raises(KeyboardInterrupt):
       os.kill(os.getpid(), signal.SIGINT)
   assert interrupted.signal is signal.SIGINT
+
+
+def test_what_is_ignored_stays_ignored():
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  with interrupts.Interrupts() as interrupted:
+    os.kill(os.getpid(), signal.SIGINT)
+  assert interrupted.signal is None
+  assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
