@@ -6,7 +6,7 @@ import plain
 import pytest
 import tiny_config
 
-from pkpo_jax.rl import build, learner, metrics, rollout, trainer
+from pkpo_jax.rl import build, evaluation, learner, metrics, rollout, trainer
 
 N, B = 3, 4  # fewer problems than a step takes: some come twice
 
@@ -69,10 +69,12 @@ def test_every_epoch_has_every_problem_once_in_another_order():
   assert np.any(other != epochs[0])
 
 
-def test_keys_differ_by_step_and_prompt():
-  config = make_config()
-  keys = [trainer._fold(trainer._key(config, step), 3) for step in range(4)]
-  data = np.concatenate([jax.random.key_data(k) for k in keys])
+def test_keys_differ_by_step_and_seed_and_from_those_of_evaluations():
+  configs = [make_config(), make_config()]
+  configs[1].seed = 1
+  keys = [trainer._key(c, step) for c in configs for step in range(4)]
+  keys += [evaluation.key(seed) for seed in range(4)]
+  data = np.stack([jax.random.key_data(k) for k in keys])
   assert len(np.unique(data, axis=0)) == 12
 
 
