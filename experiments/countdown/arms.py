@@ -1,4 +1,4 @@
-"""The arms of the Countdown study: k x learning rate, and what came of them."""
+"""The arms of the Countdown study: k, learning rate, and what came of them."""
 
 import pathlib
 from typing import Any, NamedTuple
@@ -9,7 +9,12 @@ import numpy as np
 from configs import countdown
 from pkpo_jax.rl import metrics
 
-K_OPTS = (1, 8)
+# What each arm changes in configs/countdown.py, besides its learning rate.
+K_OPTS: dict[str, dict[str, tuple[int, ...]]] = {
+  "k1": {"k_opt": (1,)},
+  "k8": {"k_opt": (8,)},
+  "annealed": {"k_opt": (8, 1), "k_boundaries": (100,)},
+}
 LEARNING_RATES = (1e-4, 2e-4, 4e-4)
 LAST = 20  # Training numbers are means over this many last steps.
 
@@ -18,41 +23,41 @@ class Arm(NamedTuple):
   """An arm with its complete runs.
 
   Attributes:
-    k_opt: the k of pass@k.
+    name: of `K_OPTS`.
     learning_rate: of the optimiser.
     train: for each seed, the records of all training steps.
     evals: for each seed, the records of all evaluations.
   """
 
-  k_opt: int
+  name: str
   learning_rate: float
   train: list[list[dict[str, Any]]]
   evals: list[list[dict[str, Any]]]
 
 
 def config(
-  k_opt: int, learning_rate: float, seed: int
+  name: str, learning_rate: float, seed: int
 ) -> ml_collections.ConfigDict:
   """The config of configs/countdown.py with an arm's values."""
   changed = countdown.get_config()
-  changed.update(k_opt=(k_opt,), learning_rate=learning_rate, seed=seed)
+  changed.update(learning_rate=learning_rate, seed=seed, **K_OPTS[name])
   return changed
 
 
 def folder(
-  runs: pathlib.Path, k_opt: int, learning_rate: float, seed: int
+  runs: pathlib.Path, name: str, learning_rate: float, seed: int
 ) -> pathlib.Path:
   """Where the run of an arm with a seed is kept."""
-  return runs / f"k{k_opt}_lr{learning_rate:g}" / f"seed{seed}"
+  return runs / f"{name}_lr{learning_rate:g}" / f"seed{seed}"
 
 
 def load(runs: pathlib.Path) -> list[Arm]:
   """All arms that have a complete run in `runs`."""
   arms = []
-  for k_opt in K_OPTS:
+  for name in K_OPTS:
     for rate in LEARNING_RATES:
-      last = config(k_opt, rate, 0).num_steps
-      paths = folder(runs, k_opt, rate, 0).parent.glob("*/metrics.jsonl")
+      last = config(name, rate, 0).num_steps
+      paths = folder(runs, name, rate, 0).parent.glob("*/metrics.jsonl")
       seeds = [metrics.read(path) for path in sorted(paths)]
       seeds = [s for s in seeds if s and s[-1]["step"] == last]
       if seeds:
@@ -60,7 +65,7 @@ def load(runs: pathlib.Path) -> list[Arm]:
           [[r for r in records if r["stage"] == stage] for records in seeds]
           for stage in ("train", "eval")
         ]
-        arms.append(Arm(k_opt, rate, *stages))
+        arms.append(Arm(name, rate, *stages))
   return arms
 
 
@@ -78,14 +83,15 @@ def summary(arm: Arm) -> dict[str, np.ndarray]:
 
 
 def tuned(arms: list[Arm]) -> list[Arm]:
-  """For each k_opt the arm whose first seed is best at that very k.
+  """For each name the learning rate whose first seed is best at its goal.
 
-  Every k is tuned for its own objective, training pass@k_opt at the end.
+  Everything is tuned for its own objective: training pass@k at the end, for
+  the k that it ends with.
   """
-  best: dict[int, Arm] = {}
+  best: dict[str, Arm] = {}
   for arm in arms:
-    goal = f"train pass@{arm.k_opt}"
-    rival = best.get(arm.k_opt)
+    goal = f"train pass@{K_OPTS[arm.name]['k_opt'][-1]}"
+    rival = best.get(arm.name)
     if not rival or summary(arm)[goal][0] > summary(rival)[goal][0]:
-      best[arm.k_opt] = arm
+      best[arm.name] = arm
   return list(best.values())

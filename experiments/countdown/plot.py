@@ -3,7 +3,7 @@
 Example:
   python -m experiments.countdown.plot --runs=runs/study
 
-Drawn are the tuned learning rates, one for each k. The table shows all.
+Drawn are the tuned learning rates; the table shows all.
 """
 
 import pathlib
@@ -12,6 +12,12 @@ import numpy as np
 
 from experiments import curves, plotting
 from experiments.countdown import arms as arms_lib
+
+STYLES = {
+  "k1": plotting.k_style(1),
+  "k8": plotting.k_style(8),
+  "annealed": {"color": "#d55e00", "label": "$k=8$, then $k=1$"},
+}
 
 
 def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -23,15 +29,15 @@ def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def table(arms: list[arms_lib.Arm]) -> str:
   """A Markdown table of all arms; an asterisk marks the tuned ones."""
-  best = [(arm.k_opt, arm.learning_rate) for arm in arms_lib.tuned(arms)]
+  best = [(arm.name, arm.learning_rate) for arm in arms_lib.tuned(arms)]
   names = list(arms_lib.summary(arms[0]))
   lines = [
-    "| k_opt | learning rate | seeds | " + " | ".join(names) + " |",
+    "| arm | learning rate | seeds | " + " | ".join(names) + " |",
     "|---|---|---|" + "---|" * len(names),
   ]
   for arm in arms:
-    star = "\\*" if (arm.k_opt, arm.learning_rate) in best else ""
-    head = f"| {arm.k_opt} | {arm.learning_rate:g}{star} | {len(arm.train)} | "
+    star = "\\*" if (arm.name, arm.learning_rate) in best else ""
+    head = f"| {arm.name} | {arm.learning_rate:g}{star} | {len(arm.train)} | "
     cells = (_cell(values) for values in arms_lib.summary(arm).values())
     lines.append(head + " | ".join(cells) + " |")
   return "\n".join(lines)
@@ -48,8 +54,7 @@ def draw(arms: list[arms_lib.Arm], out: str | pathlib.Path) -> None:
   figure, axes = plotting.subplots(len(panels), width=12.0, height=3.2)
   rows = []
   for arm in arms_lib.tuned(arms):
-    style = plotting.k_style(arm.k_opt)
-    style["label"] = f"$k_{{opt}}={arm.k_opt}$"
+    style = STYLES[arm.name]
     for axis, name in zip(axes, panels):
       window = 1 if name == "solve_rate" else arms_lib.LAST
       by_seed = np.array(
@@ -61,7 +66,7 @@ def draw(arms: list[arms_lib.Arm], out: str | pathlib.Path) -> None:
       low, high = mean - error, mean + error
       axis.fill_between(steps, low, high, color=style["color"], alpha=0.25)
       rows += [
-        {"k_opt": arm.k_opt, "metric": name, "step": s, "mean": m, "error": e}
+        {"arm": arm.name, "metric": name, "step": s, "mean": m, "error": e}
         for s, m, e in zip(steps, mean, error)
       ]
   titles = ("pass@1", "pass@16", "solved at least once", "entropy (nats/token)")

@@ -1,10 +1,10 @@
-"""Trains the arms of the Countdown study: k = 1 and k = 8, each tuned.
+"""Trains the arms of the Countdown study: k = 1, k = 8, and 8 then 1.
 
 Example:
   python -m experiments.countdown.run --out=runs/study
 
-With seed 0 every k is trained at every learning rate; then, at the rate that
-was best for it, with the other seeds. Complete runs are skipped and others
+With seed 0 each of them is trained at every learning rate; then, at the rate
+that was best for it, with the other seeds. Complete runs are skipped and others
 continue, so that the same command goes on after a stop. Draw what there is
 with experiments.countdown.plot.
 """
@@ -25,21 +25,21 @@ def main() -> None:
   add = parser.add_argument
   add("--out", type=pathlib.Path, default="runs/study", help="one folder a run")
   add("--base_dir", type=pathlib.Path, default="runs/base", help="base policy")
-  add("--seeds", type=int, default=3, help="how many seeds for each k")
+  add("--seeds", type=int, default=3, help="how many seeds for each")
   flags = parser.parse_args()
-  for rate, k_opt in itertools.product(arms.LEARNING_RATES, arms.K_OPTS):
-    _train(flags, k_opt, rate, seed=0)
+  for rate, name in itertools.product(arms.LEARNING_RATES, arms.K_OPTS):
+    _train(flags, name, rate, seed=0)
   best = arms.tuned(arms.load(flags.out))
   for seed, arm in itertools.product(range(1, flags.seeds), best):
-    _train(flags, arm.k_opt, arm.learning_rate, seed)
+    _train(flags, arm.name, arm.learning_rate, seed)
 
 
 def _train(
-  flags: argparse.Namespace, k_opt: int, learning_rate: float, seed: int
+  flags: argparse.Namespace, name: str, learning_rate: float, seed: int
 ) -> None:
   """One run, unless it is complete."""
-  config = arms.config(k_opt, learning_rate, seed)
-  workdir = arms.folder(flags.out, k_opt, learning_rate, seed)
+  config = arms.config(name, learning_rate, seed)
+  workdir = arms.folder(flags.out, name, learning_rate, seed)
   configs.claim(workdir, config)
   records = metrics.read(workdir / "metrics.jsonl")
   if not records or records[-1]["step"] < config.num_steps:
