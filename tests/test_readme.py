@@ -2,6 +2,14 @@
 
 import pathlib
 import re
+import shlex
+import sys
+
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from pkpo_jax.rl import configs
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -27,3 +35,22 @@ def test_shown_modules_exist():
   for module in modules:
     path = ROOT / module.replace(".", "/")
     assert path.with_suffix(".py").exists() or (path / "__main__.py").exists()
+
+
+TRAINING = re.findall(r"^python -m experiments\.train (.*)$", README, re.M)
+
+
+@pytest.mark.parametrize("options", TRAINING)
+def test_shown_training_commands_are_valid(options, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  values = flags.FlagValues()
+  holder = config_flags.DEFINE_config_file("config", flag_values=values)
+  flags.DEFINE_string("workdir", None, "", flag_values=values)
+  # The config flag looks for its overrides in sys.argv.
+  monkeypatch.setattr("sys.argv", ["train", *shlex.split(options)])
+  values(sys.argv)
+  configs.check(holder.value)
+
+
+def test_an_annealed_run_is_shown():
+  assert any("k_boundaries" in options for options in TRAINING)

@@ -14,7 +14,7 @@ class Problem:
   Attributes:
     id: unique within the task, the same in every run.
     prompt: what the model is asked.
-    tier: difficulty, for metrics by tier.
+    tier: difficulty in words, such as "m=4".
     data: what grading needs.
   """
 
