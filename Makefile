@@ -7,6 +7,7 @@
 UV := .uv/bin/uv
 PYTHON := .venv/bin/python
 WORKDIR := runs/countdown
+VOCABULARY := .vocabulary/gemma2/tokenizer.json
 
 .PHONY: train test figures lint lock
 .DEFAULT_GOAL := train
@@ -15,7 +16,7 @@ train: .venv/installed
 	$(PYTHON) -m experiments.train --config=configs/countdown.py --workdir=$(WORKDIR)
 	$(PYTHON) -m experiments.evaluate --workdir=$(WORKDIR)
 
-test: .venv/installed
+test: .venv/installed $(VOCABULARY)
 	$(PYTHON) -m pytest
 
 figures: .venv/installed
@@ -33,6 +34,10 @@ lint: .venv/installed
 	  --requirement requirements.lock
 	$(UV) pip install --quiet --python $(PYTHON) --no-deps --editable .
 	touch $@
+
+# Gemma's vocabulary, which tests alone need; users bring theirs.
+$(VOCABULARY): | .venv/installed
+	$(PYTHON) tests/fetch_vocabulary.py --out .vocabulary
 
 $(UV):
 	python3 -m venv .uv

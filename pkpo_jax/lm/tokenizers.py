@@ -1,11 +1,29 @@
-"""Text <-> token ids."""
+"""Text <-> token ids, in Gemma's vocabularies or in a list of words.
 
-from collections.abc import Iterable, Sequence
+PAD, EOS and BOS have the same ids in all of them: those of Gemma.
+"""
+
+import dataclasses
+import itertools
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from pkpo_jax.lm import models
+# PAD is models.PAD, whose import would cost that of gemma.
+PAD, EOS, BOS = 0, 1, 2
+
+_SPECIAL = {"<pad>": PAD, "<eos>": EOS, "<bos>": BOS}
+_START, _END = "<start_of_turn>", "<end_of_turn>"
+_NAMES = ("gemma2", "gemma3", "huggingface")
+
+# Where to cut a text so that none of these pieces is left in it: SentencePiece
+# would make them control tokens, and so would a tokenizer.json that does not
+# call them special.
+_CUT = re.compile(r"(?<=<)(?=(?:start|end)_of_(?:turn|image)>)")
 
 
 class Tokenizer(Protocol):
@@ -17,8 +35,191 @@ class Tokenizer(Protocol):
   def encode(self, text: str) -> list[int]:
     """The ids of a prompt, BOS included."""
 
+  def encode_completion(self, text: str) -> list[int]:
+    """The ids of a completion, without BOS and stop tokens."""
+
   def decode(self, ids: Sequence[int]) -> str:
     """The text of a completion, without PAD and stop tokens."""
+
+
+def get_tokenizer(
+  name: str,
+  *,
+  path: str | os.PathLike[str] | None = None,
+  turns: bool = True,
+) -> "GemmaTokenizer":
+  """Loads a vocabulary of Gemma.
+
+  Args:
+    name: "gemma2" or "gemma3" for a SentencePiece model, "huggingface" for the
+      `tokenizer.json` of either.
+    path: the file; for "huggingface" the folder that holds it does as well.
+      None, for "gemma2" and "gemma3" alone, is where the gemma package gets
+      the vocabulary from: `$GEMMA_CACHE_DIR/tokenizer`, then the cloud.
+    turns: whether prompts are the user's turn of a chat, as tuned models know
+      it; without, they are plain text, for base models.
+
+  Returns:
+    The tokenizer.
+
+  Raises:
+    OSError: the file can't be read.
+    ValueError: unknown name, no path, or another vocabulary than Gemma's.
+  """
+  if name not in _NAMES:
+    raise ValueError(f"Unknown tokenizer {name!r}; known: {', '.join(_NAMES)}.")
+  file = None if path is None else os.path.expanduser(path)
+  if name != "huggingface":
+    return GemmaTokenizer(_load_sentencepiece(name, file), turns=turns)
+  if file is None:
+    raise ValueError("The huggingface tokenizer needs path=, a tokenizer.json.")
+  return GemmaTokenizer(_load_huggingface(file), turns=turns)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Vocabulary:
+  """What is needed of a library.
+
+  Attributes:
+    source: where it comes from, for messages.
+    size: how many ids there are.
+    encode: plain text -> ids.
+    decode: ids -> text.
+    find: a piece -> its id, None where there is none.
+  """
+
+  source: str
+  size: int
+  encode: Callable[[str], list[int]]
+  decode: Callable[[list[int]], str]
+  find: Callable[[str], int | None]
+
+
+def _load_sentencepiece(name: str, path: str | None) -> _Vocabulary:
+  from gemma import gm
+
+  known = {"gemma2": gm.text.Gemma2Tokenizer, "gemma3": gm.text.Gemma3Tokenizer}
+  model = known[name]() if path is None else known[name](path)
+  try:
+    pieces = model.tokens
+  except Exception as error:  # Each kind of path and of damage has its own.
+    raise OSError(
+      f"The vocabulary {model.path} can't be read: {error}\nGive path=, a"
+      " SentencePiece model of Gemma on this machine."
+    ) from error
+  ids = {piece: i for i, piece in enumerate(pieces)}
+  return _Vocabulary(
+    str(model.path), len(pieces), model.encode, model.decode, ids.get
+  )
+
+
+def _load_huggingface(path: str) -> _Vocabulary:
+  import tokenizers
+
+  file = pathlib.Path(path)
+  file = file / "tokenizer.json" if file.is_dir() else file
+  if not file.is_file():
+    raise FileNotFoundError(
+      f"There is no {file}; path= must be a tokenizer.json or a folder with it."
+    )
+  try:
+    fast = tokenizers.Tokenizer.from_file(str(file))
+  except Exception as error:  # The library raises nothing more specific.
+    raise OSError(f"{file} is no tokenizer.json: {error}") from error
+  fast.encode_special_tokens = True  # <eos> in a text is text.
+  fast.no_truncation()  # The file may ask for either.
+  fast.no_padding()
+  return _Vocabulary(
+    str(file),
+    _num_rows(fast),
+    lambda text: fast.encode(text, add_special_tokens=False).ids,
+    lambda ids: fast.decode(ids, skip_special_tokens=False),
+    fast.token_to_id,
+  )
+
+
+def _num_rows(fast) -> int:
+  """Ids without the special ones at the end, as Gemma 3's <image_soft_token>.
+
+  A text model has no embedding for those, and text never becomes one.
+  """
+  size, added = fast.get_vocab_size(), fast.get_added_tokens_decoder()
+  while size - 1 in added and added[size - 1].special:
+    size -= 1
+  return size
+
+
+def _check(vocabulary: _Vocabulary, *, turns: bool) -> None:
+  """ValueError unless ids and texts are as Gemma's."""
+  wrong = [
+    f"{piece} is {vocabulary.find(piece)} instead of {i}"
+    for piece, i in _SPECIAL.items()
+    if vocabulary.find(piece) != i
+  ]
+  if turns:
+    pieces = [p for p in (_START, _END) if vocabulary.find(p) is None]
+    wrong += [f"{p} is missing, which turns=True needs" for p in pieces]
+  # Prompts are encoded in parts; some vocabularies add or strip blanks at
+  # their ends, or rewrite characters.
+  parts = ("  x²", "2\n ")
+  back = vocabulary.decode([i for p in parts for i in vocabulary.encode(p)])
+  if back != "".join(parts):
+    wrong.append(f"the text {''.join(parts)!r} comes back as {back!r}")
+  if wrong:
+    raise ValueError(
+      f"{vocabulary.source} is no vocabulary of Gemma: {'; '.join(wrong)}."
+    )
+
+
+class GemmaTokenizer:
+  """A vocabulary of Gemma, with or without the turns of a chat.
+
+  Text is only ever text: `<end_of_turn>` or `<eos>` in a problem or in an
+  answer does not become the control token. `decode` is the exact inverse of
+  `encode_completion`, but for U+2581, which stands for the blank in the
+  vocabulary and comes back as one.
+
+  Attributes:
+    vocab_size: how many ids there are.
+    stop_tokens: EOS, and <end_of_turn> where the vocabulary has it.
+  """
+
+  def __init__(self, vocabulary: _Vocabulary, *, turns: bool):
+    """See `get_tokenizer`."""
+    _check(vocabulary, turns=turns)
+    start, end = vocabulary.find(_START), vocabulary.find(_END)
+    self._vocabulary = vocabulary
+    self.vocab_size = vocabulary.size
+    self.stop_tokens: tuple[int, ...] = (EOS,) if end is None else (EOS, end)
+    self._before, self._opening, self._after = [BOS], "", list[int]()
+    if turns and start is not None and end is not None:
+      self._before, self._opening = [BOS, start], "user\n"
+      between, answer = map(vocabulary.encode, ("\n", "model\n"))
+      self._after = [end, *between, start, *answer]
+
+  def encode(self, text: str) -> list[int]:
+    """The ids of a prompt, up to where the model begins its answer."""
+    ids = self.encode_completion(self._opening + text)
+    return [*self._before, *ids, *self._after]
+
+  def encode_completion(self, text: str) -> list[int]:
+    """The ids of a completion, without BOS and stop tokens."""
+    return [
+      i for part in _CUT.split(text) for i in self._vocabulary.encode(part)
+    ]
+
+  def decode(self, ids: Sequence[int]) -> str:
+    """The text of a completion, without PAD, BOS and stop tokens.
+
+    Bytes that are no UTF-8 become U+FFFD, and so do ids beyond the vocabulary:
+    a model may have more embeddings, to a round number.
+    """
+    dropped = {PAD, BOS, *self.stop_tokens}
+    kept = (int(i) for i in ids if i not in dropped)
+    return "".join(
+      self._vocabulary.decode(list(some)) if known else "\ufffd" * len([*some])
+      for known, some in itertools.groupby(kept, lambda i: i < self.vocab_size)
+    )
 
 
 class WordTokenizer:
@@ -29,32 +230,31 @@ class WordTokenizer:
     stop_tokens: (EOS,).
   """
 
-  EOS, BOS = 1, 2
-
   def __init__(self, words: Iterable[str]):
     """Numbers the words from 3 on."""
-    self._words = ["<pad>", "<eos>", "<bos>", *words]
+    self._words = [*_SPECIAL, *words]
     self._ids = {word: i for i, word in enumerate(self._words)}
     self.vocab_size = len(self._words)
-    self.stop_tokens: tuple[int, ...] = (self.EOS,)
+    self.stop_tokens: tuple[int, ...] = (EOS,)
     if len(self._ids) != self.vocab_size:
       raise ValueError("The words of a WordTokenizer must differ.")
 
-  def encode(self, text: str, *, bos: bool = True) -> list[int]:
+  def encode(self, text: str) -> list[int]:
+    """BOS and the ids of the words; see `encode_completion`."""
+    return [BOS, *self.encode_completion(text)]
+
+  def encode_completion(self, text: str) -> list[int]:
     """The ids of the words; ValueError names a word that is not known."""
     unknown = [word for word in text.split() if word not in self._ids]
     if unknown:
       raise ValueError(
         f"Words {unknown} of {text!r} are not in the vocabulary."
       )
-    ids = [self._ids[word] for word in text.split()]
-    return [self.BOS, *ids] if bos else ids
+    return [self._ids[word] for word in text.split()]
 
   def decode(self, ids: Sequence[int]) -> str:
     """The words, without PAD and EOS."""
-    return " ".join(
-      self._words[i] for i in ids if i not in (models.PAD, self.EOS)
-    )
+    return " ".join(self._words[i] for i in ids if i not in (PAD, EOS))
 
 
 def pad(rows: Sequence[Sequence[int]], length: int) -> np.ndarray:
@@ -66,7 +266,7 @@ def pad(rows: Sequence[Sequence[int]], length: int) -> np.ndarray:
   longest = max(len(row) for row in rows)
   if longest > length:
     raise ValueError(f"A row of {longest} tokens does not fit into {length}.")
-  out = np.full((len(rows), length), models.PAD, np.int32)
+  out = np.full((len(rows), length), PAD, np.int32)
   for i, row in enumerate(rows):
     out[i, : len(row)] = row
   return out
