@@ -5,12 +5,14 @@ with PAD excluded. The sampler draws from it and the trainer differentiates it:
 both through `log_policy`, so that they cannot disagree.
 """
 
+import functools
+
 import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from pkpo_jax.lm import models
+from pkpo_jax.lm import models, sharding
 
 # Finite, so that 0 * log 0 is 0 in entropies and their gradients.
 _NEVER = -1e30
@@ -42,6 +44,7 @@ def completion_log_probs(
   mask: chex.Array,
   *,
   temperature: chex.Numeric,
+  logits_chunk: int | None = None,
 ) -> tuple[chex.Array, chex.Array]:
   """Scores completions by teacher forcing, with gradients.
 
@@ -57,15 +60,32 @@ def completion_log_probs(
     completions: [B, n, T] int32.
     mask: [B, n, T] bool, False after the end of a completion.
     temperature: the temperature of sampling.
+    logits_chunk: how many tokens of a completion have their [B, n, chunk, V]
+      logits in memory at once; all T by default. In the backward pass they are
+      computed again.
 
   Returns:
     Log-probs of the tokens and entropies of the distributions they were drawn
     from, each [B, n, T] float32, zero where masked.
   """
   chex.assert_rank([prompts, prompt_lengths, completions, mask], [2, 1, 3, 3])
+  params = models.compute_params(model, params)
+  hidden = _hidden(model, params, prompts, prompt_lengths, completions)
+  tokens = jnp.where(mask, completions, 1)  # any token but PAD
+  score = functools.partial(_score, model, params, temperature)
+  shape = completions.shape
+  out = _in_chunks(
+    score, hidden, tokens.reshape(-1, shape[-1]), logits_chunk or shape[-1]
+  )
+  log_probs, entropies = (x.reshape(shape) for x in out)
+  return jnp.where(mask, log_probs, 0), jnp.where(mask, entropies, 0)
+
+
+def _hidden(model, params, prompts, prompt_lengths, completions) -> chex.Array:
+  """[B * n, T, D]: of every completion token, the state that predicts it."""
   B, n, T = completions.shape
   first, cache = models.prefill(
-    model, params, prompts, prompt_lengths, room=max(T - 1, 0)
+    model, params, prompts, prompt_lengths, room=T - 1
   )
   hidden = jnp.repeat(first, n, axis=0)[:, None]
   if T > 1:
@@ -79,7 +99,34 @@ def completion_log_probs(
       start=0,
     )
     hidden = jnp.concatenate([hidden, rest], axis=1)
-  log_p = log_policy(model, params, hidden.reshape(B, n, T, -1), temperature)
-  tokens = jnp.where(mask, completions, 1)  # any token but PAD
+  return sharding.on_rows(hidden)
+
+
+def _score(model, params, temperature, hidden, tokens):
+  """Hidden states [..., D], tokens [...] -> log-probs and entropies [...]."""
+  log_p = log_policy(model, params, hidden, temperature)
   of_tokens = jnp.take_along_axis(log_p, tokens[..., None], axis=-1)[..., 0]
-  return jnp.where(mask, of_tokens, 0), jnp.where(mask, entropy(log_p), 0)
+  return of_tokens, entropy(log_p)
+
+
+def _in_chunks(score, hidden, tokens, chunk):
+  """`score` on [R, T, D] and [R, T], chunk by chunk of T."""
+  R, T = tokens.shape
+  if chunk >= T:
+    return score(hidden, tokens)
+
+  def split(x):
+    """[R, T, ...] -> [chunks, R, chunk, ...], filled up with zeros."""
+    x = jnp.pad(x, ((0, 0), (0, -T % chunk)) + ((0, 0),) * (x.ndim - 2))
+    return jnp.moveaxis(x.reshape(R, -1, chunk, *x.shape[2:]), 1, 0)
+
+  def step(_, args):
+    hidden, tokens = map(sharding.on_rows, args)
+    return None, score(hidden, tokens)
+
+  _, out = jax.lax.scan(
+    jax.checkpoint(step), None, (split(hidden), split(tokens))
+  )
+  return jax.tree.map(
+    lambda x: jnp.moveaxis(x, 0, 1).reshape(R, -1)[:, :T], out
+  )

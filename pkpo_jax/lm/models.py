@@ -4,6 +4,9 @@ Sampling and training share them: `prefill` reads a prompt once and leaves a KV
 cache, `extend` reads any number of completion tokens on top of it. One token
 at a time is decoding; the whole completion at once is teacher forcing. All
 masks and positions are explicit, so no token id is special to the model.
+
+Parameters are float32 masters, whatever the model computes in; a program rounds
+them once, by `compute_params`, and passes those on.
 """
 
 import dataclasses
@@ -11,10 +14,13 @@ from typing import Any
 
 import chex
 import flax.linen as nn
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import ml_collections
 from gemma import gm
+
+from pkpo_jax.lm import sharding
 
 Params = Any
 Cache = dict[str, dict[str, chex.Array]]
@@ -30,25 +36,65 @@ _NAMES = {
 }
 
 
+# What a block keeps for its backward pass: everything, the results of its
+# matrix products with parameters, or nothing but its input.
+_REMAT = {
+  "none": None,
+  "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+class Transformer(gm.nn.Transformer):
+  """gemma's, with blocks that are rematerialised and held to their rows.
+
+  Attributes:
+    remat: "none", "dots" or "full": how much the backward pass computes again.
+  """
+
+  remat: str = "none"
+
+  def _apply_attention(self, inputs, cache):
+    """As gemma's, block by block."""
+
+    def apply(block, *args):
+      layer_cache, x = block(*args)
+      return layer_cache, sharding.on_rows(x)
+
+    if _REMAT[self.remat]:
+      apply = nn.remat(apply, policy=_REMAT[self.remat])
+    x, new_cache = sharding.on_rows(inputs.embeddings), {}
+    for i, block in enumerate(self.blocks):
+      old = cache and cache[f"layer_{i}"]
+      new_cache[f"layer_{i}"], x = apply(
+        block, x, inputs.positions, old, inputs.attention_mask
+      )
+    return self.final_norm(x), new_cache
+
+
 def get_model(
   spec: str | ml_collections.ConfigDict, **overrides: Any
-) -> gm.nn.Transformer:
-  """Builds a `gm.nn.Transformer`.
+) -> nn.Module:
+  """Builds a Gemma.
 
   Args:
     spec: a preset ("gemma2_tiny", "gemma2_2b", "gemma2_9b", ...), or a
-      ConfigDict with a `name`, optionally a `dtype` (default "float32" for
-      gemma2_tiny, "bfloat16" for the others), and any field of gemma's
-      `TransformerConfig` to change, such as `embed_dim`. `num_layers` repeats
-      or cuts the pattern of local and global attention.
+      ConfigDict with a `name` and optionally
+      * `dtype` to compute in ("float32" for gemma2_tiny, else "bfloat16"),
+      * `remat`: "none" (default), "dots" or "full", see `Transformer`,
+      * `lora_rank`: trains adapters of that rank instead of the parameters,
+      * any field of gemma's `TransformerConfig` to change, such as `embed_dim`;
+        `num_layers` repeats or cuts the pattern of local and global attention.
     **overrides: as the fields of `spec`, and stronger.
 
   Returns:
-    The model, without parameters. Hashable: equal specs give equal models.
+    A `Transformer`, or a `gm.nn.LoRA` around one; without parameters.
+    Hashable: equal specs give equal models.
 
   Raises:
-    ValueError: unknown name or field.
+    ValueError: unknown name or field, or a value out of range.
   """
+  fields: dict[str, Any]
   fields = {"name": spec} if isinstance(spec, str) else dict(spec)
   fields.update(overrides)
   name = fields.pop("name", None)
@@ -56,12 +102,22 @@ def get_model(
     known = ", ".join(["gemma2_tiny", *_NAMES])
     raise ValueError(f"Unknown model {name!r}; known: {known}.")
   tiny = name == "gemma2_tiny"
-  cls = gm.nn.Transformer if tiny else getattr(gm.nn, _NAMES[name])
-  config = _tiny_config() if tiny else cls.config
+  config = _tiny_config() if tiny else getattr(gm.nn, _NAMES[name]).config
   dtype = jnp.dtype(fields.pop("dtype", "float32" if tiny else "bfloat16"))
-  return cls(
-    config=_replace(config, fields), dtype=dtype, tokens="batch.tokens"
+  remat, rank = fields.pop("remat", "none"), fields.pop("lora_rank", None)
+  if remat not in _REMAT:
+    raise ValueError(f"remat={remat!r} must be one of {sorted(_REMAT)}.")
+  model = Transformer(
+    config=_replace(config, fields),
+    dtype=dtype,
+    remat=remat,
+    tokens="batch.tokens",
   )
+  if rank is None:
+    return model
+  if rank < 1:
+    raise ValueError(f"lora_rank={rank} must be at least 1.")
+  return gm.nn.LoRA(rank=rank, model=model, dtype=dtype)
 
 
 def _tiny_config() -> gm.nn.config.TransformerConfig:
@@ -94,7 +150,7 @@ def _replace(
   if unknown:
     raise ValueError(
       f"Unknown model options {sorted(unknown)}; known: name, dtype,"
-      f" num_layers, {', '.join(sorted(known))}."
+      f" remat, lora_rank, num_layers, {', '.join(sorted(known))}."
     )
   fields = dict(fields)
   if "num_layers" in fields:
@@ -106,17 +162,60 @@ def _replace(
 
 
 def init_params(model: nn.Module, key: chex.PRNGKey) -> Params:
-  """Random parameters, for training from scratch.
+  """Random parameters in float32, for training from scratch.
 
   As gemma initialises them, but for the embedding: with a standard deviation
   of 1/sqrt(D) its rows enter the residual stream at the scale of the blocks'
   normalised outputs, instead of far below.
   """
+  model = _in_float32(model)
   params = model.init(key, jnp.ones((1, 1), jnp.int32))["params"]
   table = params["embedder"]["input_embedding"]
   scale = table.shape[-1] ** -0.5 / 0.01
-  params["embedder"]["input_embedding"] = (table * scale).astype(table.dtype)
+  params["embedder"]["input_embedding"] = table * scale
   return params
+
+
+def _in_float32(model: nn.Module) -> nn.Module:
+  if isinstance(model, gm.nn.LoRA):
+    model = model.clone(model=_in_float32(model.model))
+  return model.clone(dtype=jnp.float32)
+
+
+def abstract_params(model: nn.Module) -> Params:
+  """Shapes and types of `init_params`, without its arrays."""
+  return jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
+
+
+def without_adapters(model: nn.Module) -> nn.Module:
+  """The model that a `gm.nn.LoRA` wraps; any other as it is."""
+  return model.model if isinstance(model, gm.nn.LoRA) else model
+
+
+def split(model: nn.Module, params: Params) -> tuple[Params, Params]:
+  """Parameters -> those that stay as they are, and those that are trained.
+
+  With `lora_rank` the adapters are trained, else all parameters.
+  """
+  if not isinstance(model, gm.nn.LoRA):
+    return {}, params
+  flat = flax.traverse_util.flatten_dict(params)
+  parts = (
+    {name: x for name, x in flat.items() if ("lora" in name) == trained}
+    for trained in (False, True)
+  )
+  frozen, trained = map(flax.traverse_util.unflatten_dict, parts)
+  return frozen, trained
+
+
+def merge(frozen: Params, trained: Params) -> Params:
+  """What `split` has split."""
+  return gm.peft.merge_params(frozen, trained)
+
+
+def compute_params(model: nn.Module, params: Params) -> Params:
+  """Parameters, rounded to what the model computes in."""
+  return jax.tree.map(lambda x: x.astype(model.dtype), params)
 
 
 def num_params(params: Params) -> int:
@@ -144,7 +243,7 @@ def prefill(
 
   Args:
     model: a model of `get_model`.
-    params: its parameters.
+    params: of `compute_params`.
     prompts: [B, P] int32, padded at the right.
     prompt_lengths: [B] int32, 1..P.
     room: for how many completion tokens the cache keeps room.
@@ -155,8 +254,10 @@ def prefill(
   """
   chex.assert_rank([prompts, prompt_lengths], [2, 1])
   B, P = prompts.shape
-  cache = model.init_cache(
-    batch_size=B, dtype=model.dtype, cache_length=P + room
+  cache = _held(
+    model.config.init_cache(
+      batch_size=B, dtype=model.dtype, cache_length=P + room
+    )
   )
   slot = jnp.arange(P + room)
   causal = slot <= jnp.arange(P)[:, None]
@@ -171,7 +272,7 @@ def prefill(
   )
   last = (prompt_lengths - 1)[:, None, None]
   hidden = jnp.take_along_axis(out.hidden_states, last, axis=1)
-  return hidden[:, 0], out.cache
+  return hidden[:, 0], _held(out.cache)
 
 
 def extend(
@@ -188,7 +289,7 @@ def extend(
 
   Args:
     model: a model of `get_model`.
-    params: its parameters.
+    params: of `compute_params`.
     tokens: [R, L] int32, completion tokens start .. start + L - 1.
     cache: as `prefill` made it, of R rows, with the completion tokens before
       `start` in it.
@@ -220,4 +321,16 @@ def extend(
 
 def repeat_cache(cache: Cache, n: int) -> Cache:
   """Cache of B rows -> of B * n rows, each row n times in a row."""
-  return jax.tree.map(lambda x: jnp.repeat(x, n, axis=0), cache)
+  return _held(jax.tree.map(lambda x: jnp.repeat(x, n, axis=0), cache))
+
+
+def _held(cache: Cache) -> Cache:
+  """Keys and values [R, S, K, H] stay on their rows and heads."""
+  return jax.tree.map(
+    lambda x: (
+      sharding.on_rows(x, None, "tensor")
+      if x.ndim == 4
+      else sharding.on_rows(x)
+    ),
+    cache,
+  )

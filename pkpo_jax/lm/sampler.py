@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pkpo_jax.lm import logprobs, models
+from pkpo_jax.lm import logprobs, models, sharding
 
 
 class Completions(NamedTuple):
@@ -127,6 +127,7 @@ def _sample(
   R = B * n
   fold_in = jax.vmap(jax.random.fold_in, (0, None))
   keys = jax.vmap(fold_in, (None, 0))(keys, jnp.arange(n)).T.reshape(R)
+  params = sharding.gathered(models.compute_params(model, params))
   hidden, cache = models.prefill(
     model, params, prompts, prompt_lengths, room=T - 1
   )
@@ -145,7 +146,9 @@ def _sample(
       jnp.where(done, 0, logprobs.entropy(log_p)),
       ~done,
     )
-    out = jax.tree.map(lambda x, y: x.at[:, t].set(y), out, new)
+    out = jax.tree.map(
+      lambda x, y: sharding.on_rows(x.at[:, t].set(y)), out, new
+    )
     return out, done | jnp.isin(tokens, jnp.asarray(stop_tokens, jnp.int32))
 
   def step(carry):
@@ -174,4 +177,4 @@ def _sample(
     step,
     (jnp.int32(1), out, done, cache),
   )
-  return jax.tree.map(lambda x: x.reshape(B, n, T), out)
+  return jax.tree.map(lambda x: sharding.on_rows(x.reshape(B, n, T)), out)

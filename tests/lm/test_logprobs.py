@@ -1,5 +1,7 @@
 """pkpo_jax.lm.logprobs against gemma alone and numpy in float64."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -181,3 +183,66 @@ def test_wrong_ranks_are_refused(batch, wrong):
   model, params = plain.tiny()
   with pytest.raises(AssertionError, match="rank"):
     logprobs.completion_log_probs(model, params, *arguments, temperature=1.0)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 6, 7])
+def test_chunks_change_nothing(batch, chunk):
+  """Chunks that divide T = 7, that don't, and one that holds all."""
+  model, params = plain.tiny()
+  prompts, completions, mask = batch
+
+  def loss(params, chunk):
+    log_probs, entropies = logprobs.completion_log_probs(
+      model,
+      params,
+      prompts,
+      LENGTHS,
+      completions,
+      mask,
+      temperature=TEMPERATURE,
+      logits_chunk=chunk,
+    )
+    return jnp.sum(log_probs * entropies), (log_probs, entropies)
+
+  run = jax.jit(jax.grad(loss, has_aux=True), static_argnums=1)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5),
+    run(params, chunk),
+    run(params, None),
+  )
+
+
+def test_no_array_of_all_logits_exists():
+  """With the vocabulary of Gemma 2: B n T V float32 would be 1 GB."""
+  T, V = 128, 256_128
+  model = plain.tiny_model(num_embed=V)
+  params = models.abstract_params(model)
+
+  def loss(params, prompts, lengths, completions, mask, chunk):
+    log_probs, entropies = logprobs.completion_log_probs(
+      model,
+      params,
+      prompts,
+      lengths,
+      completions,
+      mask,
+      temperature=1.0,
+      logits_chunk=chunk,
+    )
+    return jnp.sum(log_probs) + jnp.sum(entropies)
+
+  def temporaries(chunk):
+    ints = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
+    arrays = (
+      ints((B, 8)),
+      ints((B,)),
+      ints((B, n, T)),
+      jax.ShapeDtypeStruct((B, n, T), bool),
+    )
+    program = jax.jit(jax.grad(loss), static_argnums=5)
+    compiled = program.lower(params, *arrays, chunk).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  all_logits = 4 * B * n * T * V
+  assert temporaries(None) > all_logits
+  assert temporaries(8) < all_logits / 3

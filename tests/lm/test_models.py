@@ -154,12 +154,77 @@ def test_unembed_gives_the_models_own_logits(cap):
 
 def test_unembed_is_float32():
   model = plain.tiny_model(dtype="bfloat16")
-  params = plain.random_params(model)
+  params = models.compute_params(model, plain.random_params(model))
   hidden = jnp.ones((2, 3, 32), jnp.bfloat16)
-  assert params["embedder"]["input_embedding"].dtype == jnp.bfloat16
   logits = models.unembed(model, params, hidden)
   assert logits.dtype == jnp.float32
   assert logits.shape == (2, 3, plain.VOCABULARY)
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+def test_masters_are_float32_and_compute_params_are_rounded(rank):
+  model = models.get_model(
+    "gemma2_tiny", dtype="bfloat16", num_layers=1, lora_rank=rank
+  )
+  masters = models.init_params(model, jax.random.key(0))
+  assert {x.dtype for x in jax.tree.leaves(masters)} == {jnp.dtype("float32")}
+  fine = masters["layer_0"]["mlp"]["linear"]
+  assert np.any(fine != fine.astype(jnp.bfloat16)), "initialised in bfloat16"
+  rounded = models.compute_params(model, masters)
+  assert {x.dtype for x in jax.tree.leaves(rounded)} == {jnp.dtype("bfloat16")}
+  out = model.apply({"params": rounded}, jnp.ones((1, 3), jnp.int32))
+  assert out.logits.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("remat", ["dots", "full"])
+def test_remat_changes_memory_and_nothing_else(remat):
+  def compiled(remat):
+    model = plain.tiny_model(num_layers=8, hidden_dim=512, remat=remat)
+    params = plain.random_params(model)
+
+    def loss(params, prompts):
+      return models.prefill(model, params, prompts, np.array(LENGTHS), room=0)[
+        0
+      ].sum()
+
+    prompts = np.tile(PROMPTS, (1, 8))
+    program = jax.jit(jax.value_and_grad(loss)).lower(params, prompts).compile()
+    memory = program.memory_analysis().temp_size_in_bytes
+    return program(params, prompts), memory
+
+  (plain_loss, plain_grads), plain_memory = compiled("none")
+  (loss, grads), memory = compiled(remat)
+  np.testing.assert_allclose(loss, plain_loss, rtol=1e-5)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+    grads,
+    plain_grads,
+  )
+  assert memory < 0.8 * plain_memory
+
+
+def test_remat_and_lora_rank_are_checked():
+  with pytest.raises(ValueError, match="remat='some' must be one of"):
+    models.get_model("gemma2_tiny", remat="some")
+  with pytest.raises(ValueError, match="lora_rank=0 must be at least 1"):
+    models.get_model("gemma2_tiny", lora_rank=0)
+
+
+def test_lora_starts_as_the_model_it_wraps():
+  model, params = plain.tiny()
+  wrapped = plain.tiny_model(lora_rank=2)
+  lora = models.init_params(wrapped, jax.random.key(1))
+  base, adapters = models.split(wrapped, lora)
+  assert jax.tree.structure(base) == jax.tree.structure(params)
+  assert jax.tree.structure(models.merge(base, adapters)) == (
+    jax.tree.structure(lora)
+  )
+  assert models.split(model, params) == ({}, params)
+  both = models.merge(params, adapters)
+  args = (PROMPTS, np.array(LENGTHS))
+  hidden, _ = models.prefill(wrapped, both, *args, room=0)
+  plain_hidden, _ = models.prefill(model, params, *args, room=0)
+  np.testing.assert_array_equal(hidden, plain_hidden)
 
 
 @pytest.fixture(scope="module")

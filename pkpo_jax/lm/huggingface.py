@@ -1,0 +1,341 @@
+"""How Hugging Face writes a Gemma: its config.json, its tensors' names.
+
+Only descriptions are made here: `weights` reads and writes the checkpoints.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from gemma import gm
+
+from pkpo_jax.lm import models
+
+_LOCAL = gm.nn.config.AttentionType.LOCAL_SLIDING
+_GLOBAL = gm.nn.config.AttentionType.GLOBAL
+_LAYER_TYPES = {"sliding_attention": _LOCAL, "full_attention": _GLOBAL}
+_QUERY = gm.nn.config.QueryPreAttentionNormalisation
+
+_CLASSES = {"gemma2": "Gemma2ForCausalLM", "gemma3_text": "Gemma3ForCausalLM"}
+# By kind: one global layer in so many; the rotary base of global layers.
+_PERIODS = {"gemma2": 2, "gemma3_text": 6}
+_ROPE_THETA = {"gemma2": 10_000, "gemma3_text": 1_000_000}
+_CONTEXT = {"gemma2": 8192, "gemma3_text": 32_768}
+
+# Fields of gemma's config that Hugging Face has under another name.
+_RENAMED = {
+  "num_embed": "vocab_size",
+  "embed_dim": "hidden_size",
+  "hidden_dim": "intermediate_size",
+  "num_heads": "num_attention_heads",
+  "head_dim": "head_dim",
+  "num_kv_heads": "num_key_value_heads",
+  "final_logit_softcap": "final_logit_softcapping",
+  "attn_logits_soft_cap": "attn_logit_softcapping",
+  "sliding_window_size": "sliding_window",
+}
+_REQUIRED = (
+  *_RENAMED.values(),
+  "num_hidden_layers",
+  "query_pre_attn_scalar",
+)
+# What gemma cannot be told otherwise. The first is also what a key that is
+# left out means to Hugging Face.
+_FIXED: dict[str, tuple] = {
+  "hidden_activation": ("gelu_pytorch_tanh",),
+  "rms_norm_eps": (1e-6,),
+  "attention_bias": (False,),
+  "attention_dropout": (0,),
+  "tie_word_embeddings": (True,),
+  "use_bidirectional_attention": (False, None),
+}
+
+
+def read_config(
+  config: dict[str, Any], dtype: Any = None
+) -> models.Transformer:
+  """The model that a config.json describes.
+
+  Args:
+    config: the contents of the file, as older and newer versions write it.
+    dtype: of the computation; by default the config's.
+
+  Returns:
+    The model; equal to that of `models.get_model` for a published checkpoint,
+    but for the number of embeddings, which Hugging Face does not pad.
+
+  Raises:
+    ValueError: another kind of model, a key that is missing, or a value that
+      gemma cannot represent.
+  """
+  kind = _check(config)
+  local, global_ = _rope(config, kind)
+  ours = gm.nn.config.TransformerConfig(
+    **{ours: config[theirs] for ours, theirs in _RENAMED.items()},
+    use_post_attn_norm=True,
+    use_post_ffw_norm=True,
+    use_qk_norm=kind == "gemma3_text",
+    attention_types=_attention_types(config, kind),
+    query_pre_attn_norm=_query_norm(config),
+    transpose_gating_einsum=kind == "gemma3_text",
+    local_base_frequency=local["rope_theta"],
+    local_scale_factor=local.get("factor", 1.0),
+    global_base_frequency=global_["rope_theta"],
+    global_scale_factor=global_.get("factor", 1.0),
+  )
+  if dtype is None:
+    dtype = config.get("dtype") or config.get("torch_dtype") or "float32"
+  return models.Transformer(
+    config=_as_preset(ours), dtype=jnp.dtype(dtype), tokens="batch.tokens"
+  )
+
+
+def _check(config: dict[str, Any]) -> str:
+  """The kind of model, or a ValueError."""
+  kind = config.get("model_type")
+  if kind not in _CLASSES:
+    raise ValueError(
+      f"config.json has model_type {kind!r}; known: {', '.join(_CLASSES)}."
+    )
+  missing = [key for key in _REQUIRED if key not in config]
+  if missing:
+    raise ValueError(f"config.json lacks {', '.join(missing)}.")
+  for key, allowed in _FIXED.items():
+    _allow(key, config.get(key, allowed[0]), allowed)
+  _allow("quantization_config", config.get("quantization_config"), (None,))
+  if kind == "gemma3_text":  # which has the key and leaves it unused
+    key = "attn_logit_softcapping"
+    _allow(key, config[key], (None,))
+  return kind
+
+
+def _allow(key: str, value: Any, allowed: Sequence[Any]) -> None:
+  if value not in allowed:
+    raise ValueError(
+      f"config.json has {key}={value!r}, which gemma cannot represent;"
+      f" possible: {', '.join(map(repr, allowed))}."
+    )
+
+
+def _attention_types(config: dict[str, Any], kind: str) -> tuple:
+  layers, types = config["num_hidden_layers"], config.get("layer_types")
+  if types is None:
+    period = config.get("sliding_window_pattern") or _PERIODS[kind]
+    types = [
+      "sliding_attention" if (i + 1) % period else "full_attention"
+      for i in range(layers)
+    ]
+  if len(types) != layers:
+    raise ValueError(
+      f"config.json has {len(types)} layer_types for num_hidden_layers="
+      f"{layers}."
+    )
+  for value in types:
+    _allow("layer_types", value, tuple(_LAYER_TYPES))
+  return tuple(_LAYER_TYPES[value] for value in types)
+
+
+def _query_norm(config: dict[str, Any]) -> Any:
+  scalar, head_dim = config["query_pre_attn_scalar"], config["head_dim"]
+  width = config["hidden_size"] // config["num_attention_heads"]
+  _allow("query_pre_attn_scalar", scalar, (head_dim, width))
+  if scalar == head_dim:
+    return _QUERY.BY_ONE_OVER_SQRT_HEAD_DIM
+  return _QUERY.BY_ONE_OVER_SQRT_EMBED_DIM_DIV_NUM_HEADS
+
+
+def _rope(config: dict[str, Any], kind: str) -> tuple[dict, dict]:
+  """rope_theta and factor of local and of global layers.
+
+  Newer configs have `rope_parameters`, older ones three keys of their own.
+  """
+  new = config.get("rope_parameters") or {}
+  old = {
+    "rope_theta": config.get("rope_theta", _ROPE_THETA[kind]),
+    **(config.get("rope_scaling") or {}),
+  }
+  if kind == "gemma2":
+    local = global_ = old | new
+  else:
+    for key in new:
+      _allow("rope_parameters", key, tuple(_LAYER_TYPES))
+    base = config.get("rope_local_base_freq", 10_000)
+    local = {"rope_theta": base} | new.get("sliding_attention", {})
+    global_ = old | new.get("full_attention", {})
+  for rope in (local, global_):
+    for key in rope:
+      _allow("rope", key, ("rope_theta", "rope_type", "type", "factor"))
+    how = rope.get("rope_type", rope.get("type", "default"))
+    _allow("rope_type", how, ("default", "linear"))
+  return local, global_
+
+
+def _as_preset(
+  config: gm.nn.config.TransformerConfig,
+) -> gm.nn.config.TransformerConfig:
+  """The preset that equals it but for layout and number of embeddings."""
+  for name in models._NAMES:
+    preset = models.get_model(name, num_embed=config.num_embed).config
+    layout = preset.transpose_gating_einsum
+    if preset == dataclasses.replace(config, transpose_gating_einsum=layout):
+      return preset
+  return config
+
+
+def write_config(model: gm.nn.Transformer) -> dict[str, Any]:
+  """The inverse of `read_config`, in keys that old and new versions read.
+
+  Raises:
+    ValueError: the model has what Hugging Face's Gemma 2 and 3 have not.
+  """
+  ours = model.config
+  kind = "gemma3_text" if ours.use_qk_norm else "gemma2"
+  config = {
+    "architectures": [_CLASSES[kind]],
+    "model_type": kind,
+    **{theirs: getattr(ours, name) for name, theirs in _RENAMED.items()},
+    **{key: allowed[0] for key, allowed in _FIXED.items()},
+    "num_hidden_layers": ours.num_layers,
+    "layer_types": [
+      next(key for key, value in _LAYER_TYPES.items() if value == kind_of)
+      for kind_of in ours.attention_types
+    ],
+    "query_pre_attn_scalar": round(ours.query_pre_attn_scalar() ** -2),
+    "rope_theta": ours.global_base_frequency,
+    "max_position_embeddings": _CONTEXT[kind],
+    "pad_token_id": models.PAD,
+    "eos_token_id": 1,
+    "bos_token_id": 2,
+    "torch_dtype": str(jnp.dtype(model.dtype)),
+  }
+  if kind == "gemma3_text":
+    config["rope_local_base_freq"] = ours.local_base_frequency
+  if ours.global_scale_factor != 1:
+    scaling = {"rope_type": "linear", "factor": ours.global_scale_factor}
+    config["rope_scaling"] = scaling
+  _check_lossless(ours, config)
+  return config
+
+
+def _check_lossless(ours, config: dict[str, Any]) -> None:
+  """What is read back must be what was there."""
+  try:
+    read = read_config(config).config
+  except ValueError as error:
+    raise ValueError(f"Not a Gemma of Hugging Face: {error}") from error
+  for field in dataclasses.fields(ours):
+    values = [getattr(one, field.name) for one in (ours, read)]
+    if field.name == "query_pre_attn_norm":
+      values = [one.query_pre_attn_scalar() for one in (ours, read)]
+    same = values[0] == values[1]
+    if not same and field.name != "transpose_gating_einsum":
+      raise ValueError(
+        f"Not a Gemma of Hugging Face: {field.name}={values[0]!r} would be"
+        f" read as {values[1]!r}."
+      )
+
+
+class Form(NamedTuple):
+  """How Hugging Face lays out a matrix.
+
+  Attributes:
+    order: gemma's dimensions as Hugging Face orders them.
+    merged: of these, the first of the two that are one there, if any.
+  """
+
+  order: tuple[int, ...]
+  merged: int | None = None
+
+  def shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+    """Gemma's shape -> Hugging Face's."""
+    sizes = [shape[i] for i in self.order]
+    if (i := self.merged) is not None:
+      sizes[i : i + 2] = [math.prod(sizes[i : i + 2])]
+    return tuple(sizes)
+
+  def write(self, x: np.ndarray) -> np.ndarray:
+    """Gemma's array -> Hugging Face's; a view where that is possible."""
+    return x.transpose(self.order).reshape(self.shape(x.shape))
+
+  def read(
+    self, stored: Any, shape: Sequence[int], index: Sequence[slice]
+  ) -> np.ndarray:
+    """Reads a part of gemma's array.
+
+    Args:
+      stored: Hugging Face's array, or whatever takes slices as that does; no
+        more of it is read than the heads and columns of the part.
+      shape: of gemma's whole array.
+      index: of the part, a slice without a step for each of its dimensions.
+    """
+    bounds = [index[i].indices(shape[i])[:2] for i in self.order]
+    sizes: list[int] = [stop - start for start, stop in bounds]
+    within: Any = ...
+    if (i := self.merged) is not None:
+      inner = shape[self.order[i + 1]]
+      within = (*[slice(None)] * (i + 1), slice(*bounds[i + 1]))
+      sizes[i + 1] = inner
+      bounds[i : i + 2] = [(bounds[i][0] * inner, bounds[i][1] * inner)]
+    part = stored[tuple(slice(*bound) for bound in bounds)].reshape(sizes)
+    return part[within].transpose(np.argsort(self.order))
+
+
+_SAME = Form((0, 1))
+_VECTOR = Form((0,))
+_TRANSPOSED = Form((1, 0))
+_HEADS_OUT = Form((0, 2, 1), merged=0)  # [N, D, H] as [N H, D]
+_HEADS_IN = Form((2, 0, 1), merged=1)  # [N, H, D] as [D, N H]
+
+# Gemma's parameter of a layer: the tensors it is stacked of, and their form.
+_LAYER = {
+  "attn/q_einsum/w": ("self_attn.q_proj", _HEADS_OUT),
+  "attn/kv_einsum/w": ("self_attn.k_proj self_attn.v_proj", _HEADS_OUT),
+  "attn/qkv_einsum/w": (
+    "self_attn.q_proj self_attn.k_proj self_attn.v_proj",
+    _HEADS_OUT,
+  ),
+  "attn/attn_vec_einsum/w": ("self_attn.o_proj", _HEADS_IN),
+  "attn/_query_norm/scale": ("self_attn.q_norm", _VECTOR),
+  "attn/_key_norm/scale": ("self_attn.k_norm", _VECTOR),
+  "mlp/gating_einsum": ("mlp.gate_proj mlp.up_proj", _TRANSPOSED),
+  "mlp/linear": ("mlp.down_proj", _TRANSPOSED),
+  "pre_attention_norm/scale": ("input_layernorm", _VECTOR),
+  "post_attention_norm/scale": ("post_attention_layernorm", _VECTOR),
+  "pre_ffw_norm/scale": ("pre_feedforward_layernorm", _VECTOR),
+  "post_ffw_norm/scale": ("post_feedforward_layernorm", _VECTOR),
+}
+
+
+class Tensor(NamedTuple):
+  """A tensor of Hugging Face.
+
+  Attributes:
+    name: there.
+    form: its layout.
+    piece: which piece of the parameter it is, if that is stacked of several.
+  """
+
+  name: str
+  form: Form
+  piece: int | None
+
+
+def tensors(model: gm.nn.Transformer, param: str) -> Iterator[Tensor]:
+  """The tensors of a parameter, such as "layer_0/attn/kv_einsum/w"."""
+  if param == "embedder/input_embedding":
+    yield Tensor("model.embed_tokens.weight", _SAME, None)
+  elif param == "final_norm/scale":
+    yield Tensor("model.norm.weight", _VECTOR, None)
+  else:
+    layer, name = param.split("/", 1)
+    stacked, form = _LAYER[name]
+    if name == "mlp/gating_einsum" and model.config.transpose_gating_einsum:
+      form = _SAME
+    names = stacked.split()
+    prefix = f"model.layers.{layer.removeprefix('layer_')}"
+    for i, tensor in enumerate(names):
+      piece = i if len(names) > 1 else None
+      yield Tensor(f"{prefix}.{tensor}.weight", form, piece)

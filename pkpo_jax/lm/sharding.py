@@ -1,0 +1,265 @@
+"""One mesh, and where every array of the policy lies on it.
+
+The mesh has three axes: rows of the batch are split over `data` and `fsdp`,
+parameters and optimiser state over `fsdp` and `tensor`. Parameters are placed
+by name, one rule for each kind of them. Activations are held to the rows while
+a mesh is set (`jax.set_mesh`); without one nothing here has an effect.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import chex
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXES = ("data", "fsdp", "tensor")
+
+# The end of a parameter's name, and the axes of its dimensions. V
+# vocabulary, D width, N heads, K key-value heads, H head, F hidden.
+_RULES = (
+  (r"embedder/input_embedding", ("tensor", "fsdp")),  # V D
+  (r"attn/q_einsum/w", ("tensor", "fsdp", None)),  # N D H
+  (r"attn/q?kv_einsum/w", (None, "tensor", "fsdp", None)),  # 2or3 K D H
+  (r"attn/attn_vec_einsum/w", ("tensor", None, "fsdp")),  # N H D
+  (r"mlp/gating_einsum", (None, "fsdp", "tensor")),  # 2 D F
+  (r"mlp/linear", ("tensor", "fsdp")),  # F D
+  (r"scale", (None,)),
+)
+_TRANSPOSED_GATING = (None, "tensor", "fsdp")  # 2 F D, as some Gemmas have it
+_LORA = r"/lora/[ab]$"  # two thin factors: D or F or heads, and the rank
+
+
+def make_mesh(
+  data: int = 1,
+  fsdp: int = -1,
+  tensor: int = 1,
+  *,
+  devices: Sequence[jax.Device] | None = None,
+) -> Mesh:
+  """The mesh of a training run.
+
+  Args:
+    data: copies of the parameters, each with rows of its own.
+    fsdp: shards of the parameters, each with rows of its own.
+    tensor: parts of heads, hidden units and vocabulary.
+    devices: all devices, unless some are given. One of the three sizes may be
+      -1: what the others leave.
+
+  Raises:
+    ValueError: the sizes don't multiply to the number of devices.
+  """
+  devices = list(jax.devices() if devices is None else devices)
+  sizes = dict(zip(AXES, (data, fsdp, tensor)))
+  free = [axis for axis, size in sizes.items() if size == -1]
+  if len(free) == 1:
+    taken = math.prod(size for size in sizes.values() if size != -1)
+    sizes[free[0]] = len(devices) // max(taken, 1)
+  if math.prod(sizes.values()) != len(devices) or min(sizes.values()) < 1:
+    raise ValueError(
+      f"A mesh of data={data}, fsdp={fsdp}, tensor={tensor} does not cover"
+      f" {len(devices)} devices; the three must multiply to that (one of them"
+      " may be -1)."
+    )
+  return jax.make_mesh(
+    tuple(sizes.values()),
+    AXES,
+    axis_types=(AxisType.Auto,) * len(AXES),
+    devices=devices,
+  )
+
+
+def param_shardings(mesh: Mesh, tree: Any) -> Any:
+  """The NamedSharding of every leaf of parameters or of a state with them.
+
+  Args:
+    mesh: of `make_mesh`.
+    tree: parameters, optimiser state or both; arrays or their shapes. A leaf
+      is known by the end of its name.
+
+  Raises:
+    ValueError: an array of more than one number has no rule, or an axis does
+      not divide the dimension that it splits.
+  """
+  return jax.tree_util.tree_map_with_path(
+    lambda path, x: NamedSharding(mesh, _spec(mesh, name_of(path), x)), tree
+  )
+
+
+def ambient(tree: Any) -> Any:
+  """`param_shardings` on the mesh that is set; None if there is none."""
+  mesh = jax.sharding.get_mesh()
+  return None if mesh.empty else param_shardings(mesh, tree)
+
+
+def placed(tree: Any) -> Any:
+  """Shapes of parameters or of a state, with shardings if a mesh is set."""
+  shardings = ambient(tree)
+  if shardings is None:
+    return tree
+  return jax.tree.map(
+    lambda x, sharding: jax.ShapeDtypeStruct(
+      x.shape, x.dtype, sharding=sharding
+    ),
+    tree,
+    shardings,
+  )
+
+
+def gathered(tree: Any) -> Any:
+  """Parameters as the decode loop wants them: whole, but for `tensor`.
+
+  Under a mesh, constrains them to their rules without `fsdp`, so that they are
+  gathered once and not at every token.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return tree
+  return jax.tree_util.tree_map_with_path(
+    lambda path, x: jax.lax.with_sharding_constraint(
+      x, _without_fsdp(_spec(mesh, name_of(path), x))
+    ),
+    tree,
+  )
+
+
+def on_rows(x: chex.Array, *others: str | None) -> chex.Array:
+  """Holds the first dimension of x to the rows of the batch.
+
+  Args:
+    x: [rows, ...].
+    *others: the axes of the further dimensions, as far as they are split.
+
+  Returns:
+    x, constrained if a mesh is set: the rows over `data` and `fsdp`, or over
+    the one of them that divides their number.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return x
+  spec = PartitionSpec(rows_axes(mesh, x.shape[0]), *others)
+  return jax.lax.with_sharding_constraint(x, spec)
+
+
+def rows_axes(
+  mesh: Mesh | jax.sharding.AbstractMesh, rows: int
+) -> tuple[str, ...]:
+  """The axes over which that many rows are split: the most that divide it."""
+  choices: list[tuple[str, ...]] = [("data", "fsdp"), ("data",), ("fsdp",), ()]
+  sizes = [math.prod(mesh.shape[axis] for axis in axes) for axes in choices]
+  fitting = [i for i, size in enumerate(sizes) if rows % size == 0]
+  return choices[max(fitting, key=lambda i: sizes[i])]
+
+
+def rows_sharding(mesh: Mesh, rows: int) -> NamedSharding:
+  """The sharding of arrays [rows, ...] of the batch."""
+  return NamedSharding(mesh, PartitionSpec(rows_axes(mesh, rows)))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """The sharding of what every device holds whole."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+class Placed(NamedTuple):
+  """One array on a mesh.
+
+  Attributes:
+    name: its path, such as "params/layer_0/mlp/linear".
+    shape: of the whole array.
+    dtype: by name.
+    spec: the axes of its dimensions.
+    bytes_per_device: of its shard.
+    replicas: how many devices hold the same shard.
+  """
+
+  name: str
+  shape: tuple[int, ...]
+  dtype: str
+  spec: PartitionSpec
+  bytes_per_device: int
+  replicas: int
+
+
+def describe(tree: Any, shardings: Any) -> list[Placed]:
+  """Every array of a tree, or of their shapes, as the shardings place it."""
+
+  def row(path, x, sharding) -> Placed:
+    shard = sharding.shard_shape(x.shape)
+    shards = math.prod(x.shape) // max(math.prod(shard), 1)
+    return Placed(
+      name_of(path),
+      tuple(x.shape),
+      str(x.dtype),
+      sharding.spec,
+      math.prod(shard) * _itemsize(x.dtype),
+      sharding.mesh.size // max(shards, 1),
+    )
+
+  rows = jax.tree_util.tree_map_with_path(row, tree, shardings)
+  return jax.tree.leaves(rows, is_leaf=lambda x: isinstance(x, Placed))
+
+
+def _itemsize(dtype: Any) -> int:
+  """Bytes of one number; a random key counts as its data."""
+  return getattr(dtype, "itemsize", 8)
+
+
+def name_of(path: Sequence[Any]) -> str:
+  """A path of `jax.tree_util` -> names joined by slashes."""
+  return "/".join(_parts(path))
+
+
+def _parts(path: Sequence[Any]) -> Iterator[str]:
+  for entry in path:
+    for attribute in ("key", "name", "idx"):
+      if hasattr(entry, attribute):
+        yield str(getattr(entry, attribute))
+        break
+
+
+def _spec(
+  mesh: Mesh | jax.sharding.AbstractMesh, name: str, x: Any
+) -> PartitionSpec:
+  """The axes of the parameter of that name, checked against its shape."""
+  if math.prod(x.shape) <= 1:
+    return PartitionSpec()
+  if re.search(_LORA, name):
+    return _over_fsdp(mesh, x.shape)
+  axes = _rule(name, x.shape)
+  for axis, size in zip(axes, x.shape, strict=True):
+    if axis and size % mesh.shape[axis]:
+      raise ValueError(
+        f"{axis}={mesh.shape[axis]} does not divide {size}, a dimension of"
+        f" {name} {tuple(x.shape)}; choose another mesh."
+      )
+  return PartitionSpec(*axes)
+
+
+def _over_fsdp(
+  mesh: Mesh | jax.sharding.AbstractMesh, shape: Sequence[int]
+) -> PartitionSpec:
+  """The largest dimension that fsdp divides, if any."""
+  divided = [size if size % mesh.shape["fsdp"] == 0 else 0 for size in shape]
+  largest = max(divided)
+  where = divided.index(largest) if largest else -1
+  return PartitionSpec(
+    *("fsdp" if i == where else None for i in range(len(shape)))
+  )
+
+
+def _rule(name: str, shape: Sequence[int]) -> tuple[str | None, ...]:
+  for pattern, axes in _RULES:
+    if re.search(rf"(^|/){pattern}$", name) and len(axes) == len(shape):
+      transposed = "gating" in name and shape[1] > shape[2]
+      return _TRANSPOSED_GATING if transposed else axes
+  raise ValueError(
+    f"No sharding rule for {name} {tuple(shape)}; add one to"
+    " pkpo_jax/lm/sharding.py."
+  )
+
+
+def _without_fsdp(spec: PartitionSpec) -> PartitionSpec:
+  return PartitionSpec(*(None if axis == "fsdp" else axis for axis in spec))

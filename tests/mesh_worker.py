@@ -1,0 +1,67 @@
+"""A rollout and its updates on meshes, for test_mesh.py: arrays to files.
+
+Usage: python tests/mesh_worker.py FOLDER 1x1x1 2x4x1 ..., each of them data x
+fsdp x tensor, with enough virtual devices for the largest
+(XLA_FLAGS=--xla_force_host_platform_device_count).
+"""
+
+import pathlib
+import sys
+
+import jax
+import numpy as np
+import optax
+import tiny_config
+
+from pkpo_jax.lm import models, sampler, sharding
+from pkpo_jax.rl import learner
+from pkpo_jax.rl import rollout as rollout_lib
+
+
+def run(out: pathlib.Path, data: int, fsdp: int, tensor: int) -> None:
+  config = tiny_config.get_config()
+  with config.unlocked():
+    # Dimensions that 8 divides, and the terms of the loss.
+    config.model.update(num_heads=8, num_kv_heads=4, num_layers=2)
+  config.update(prompts_per_step=4, n=4, accumulation=2, logits_chunk=2)
+  config.loss.entropy_coef = 0.01
+  model = models.get_model(config.model, num_embed=64)
+  prompts = np.random.default_rng(0).integers(1, 64, (4, 6))
+  lengths = np.array([3, 6, 1, 5])
+  # An untrained policy is never right; so that there is something to learn:
+  rewards = np.random.default_rng(1).random((4, 4)).astype(np.float32)
+
+  devices = jax.devices()[: data * fsdp * tensor]
+  with jax.set_mesh(sharding.make_mesh(data, fsdp, tensor, devices=devices)):
+    params = jax.jit(
+      lambda: models.init_params(model, jax.random.key(0)),
+      out_shardings=sharding.ambient(models.abstract_params(model)),
+    )()
+    completions = sampler.sample(
+      model,
+      params,
+      prompts,
+      lengths,
+      jax.random.key(1),
+      n=config.n,
+      max_new_tokens=config.max_new_tokens,
+      stop_tokens=range(1, 16),
+    )
+    rollout = rollout_lib.Rollout(
+      prompts, lengths, jax.device_get(completions), rewards, rewards >= 0
+    )
+    # With such an epsilon, entries near 0 don't amplify rounding.
+    optimizer = optax.adam(1e-3, eps=1e-3)
+    update = learner.make_update(model, config, optimizer)
+    state = learner.init_state(params, optimizer)
+    for step in range(2):
+      key = jax.random.key(step)
+      state, metrics = update(state, rollout, key, {}, None)
+  leaves = jax.tree_util.tree_leaves_with_path((rollout.completions, state))
+  arrays = {sharding.name_of(path): np.asarray(x) for path, x in leaves}
+  np.savez(out, **arrays, grad_norm=metrics["grad_norm"])
+
+
+if __name__ == "__main__":
+  for layout in sys.argv[2:]:
+    run(pathlib.Path(sys.argv[1], layout), *map(int, layout.split("x")))
