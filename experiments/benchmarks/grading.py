@@ -1,0 +1,96 @@
+r"""How many answers a second does the math grader's pool grade?
+
+Two kinds of answers, all different, half of them wrong:
+  integers: a reasoning of eight lines that ends in #### and an integer.
+  LaTeX: fractions, roots, intervals, polynomials and points in a box, in
+    another spelling than the reference.
+
+Half a minute on two cores.
+"""
+
+import argparse
+import functools
+import os
+import time
+from collections.abc import Callable, Sequence
+
+from pkpo_jax.tasks.grading import pool
+
+Item = tuple[str, str]
+_REASONING = "First we add what there is, and then we take away the rest.\n" * 8
+
+# Of integers a and b: a reference, and the same in another spelling.
+_SPELLINGS: tuple[Callable[[int, int], Item], ...] = (
+  lambda a, b: (rf"\frac{{{a}}}{{{b}}}", rf"{2 * a}/{2 * b}"),
+  lambda a, b: (rf"{a}\sqrt{{{b}}}", rf"\sqrt{{{a * a * b}}}"),
+  lambda a, b: (f"[{a},{a + b})", rf"{a} \le x < {a + b}"),
+  lambda a, b: (f"x^2-{a * a}", f"(x-{a})(x+{a})"),
+  lambda a, b: (rf"({a},\frac{{{b}\pi}}{{3}})", rf"({a}.0, {b}\pi/3)"),
+)
+
+
+def integers(count: int) -> list[Item]:
+  """So many integers, every other one wrong."""
+  return [
+    (str(i), f"{_REASONING}#### {i + i % 2}") for i in range(1, count + 1)
+  ]
+
+
+def latex(count: int) -> list[Item]:
+  """So many LaTeX answers, every other one wrong."""
+  items = []
+  for i in range(1, count + 1):
+    spelling = _SPELLINGS[i % len(_SPELLINGS)]
+    gold, _ = spelling(i, 7)
+    _, answer = spelling(i + i % 2, 7)
+    items.append((gold, f"{_REASONING}It is $\\boxed{{{answer}}}$."))
+  return items
+
+
+def answers_per_second(workers: pool.Pool, items: Sequence[Item]) -> float:
+  """Grades the answers.
+
+  Raises:
+    RuntimeError: not exactly every other one was found right.
+  """
+  start = time.perf_counter()
+  grades = workers.grade(items)
+  seconds = time.perf_counter() - start
+  right = [grade.reward == 1 for grade in grades]
+  if right != [i % 2 == 0 for i in range(1, len(items) + 1)]:
+    raise RuntimeError(f"{sum(right)} of {len(items)} answers were right.")
+  return len(items) / seconds
+
+
+def parser() -> argparse.ArgumentParser:
+  """The command line."""
+  p = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  add = functools.partial(p.add_argument, type=int)
+  add("--workers", default=2, help="worker processes (2)")
+  add("--integers", default=20_000, help="how many integers (20000)")
+  add("--latex", default=1_000, help="how many LaTeX answers (1000)")
+  return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Measures and prints."""
+  args = parser().parse_args(argv)
+  print(
+    f"{args.workers} workers, {len(os.sched_getaffinity(0))} cores, load"
+    f" {os.getloadavg()[0]:.1f}"
+  )
+  with pool.Pool(
+    "pkpo_jax.tasks.grading.math:grade", num_workers=args.workers, timeout=60
+  ) as workers:
+    answers_per_second(workers, latex(2 * args.workers))  # Warms up.
+    for name, items in (
+      ("integers", integers(args.integers)),
+      ("LaTeX", latex(args.latex)),
+    ):
+      print(f"{name:9} {answers_per_second(workers, items):8.0f} answers/s")
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,1 @@
+"""Grades answers in worker processes: a pool, and graders to run in it."""

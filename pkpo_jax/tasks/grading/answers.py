@@ -1,0 +1,184 @@
+r"""Finds the final answer in a completion, and cleans up its LaTeX.
+
+Text to text: nothing here knows mathematics. The final answer is the content
+of the last \boxed{...}; without one, what follows the last ####; without that,
+what follows the last "answer is" or "answer:".
+"""
+
+import re
+
+# The longest reference answers of MATH have about 160 characters.
+_MAX_CHARACTERS = 500
+_MAX_DEPTH = 20
+_MAX_DIGITS = 200
+
+
+class UnfitError(ValueError):
+  """An answer that must not reach the parser; the message says why."""
+
+
+_BRACES = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*\{)|\\.|[{}]", re.DOTALL)
+_BARE_BOX = re.compile(r"\\(?:boxed|fbox)\s+([^\s{$][^$\n]*)")
+_STATED = re.compile(r"\banswer\b(?:\s+is\b)?(?:\**\s*[:=])?", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"\.(?:\s|$)")
+
+
+def final_answer(text: str) -> str | None:
+  r"""The final answer of a completion; None if there is none.
+
+  Of several boxes the last one counts, and if that was never closed, there is
+  no answer. A box in a box counts as its content.
+  """
+  box = boxed(text)
+  if box is None:
+    box = _after_hashes(text)
+  if box is None:
+    box = _last_stated(text)
+  return (box or "").strip() or None
+
+
+def boxed(text: str) -> str | None:
+  r"""The content of the last \boxed{...}, "" if unclosed; None without one."""
+  box = _last_box(text)
+  if box is None and (bare := _BARE_BOX.findall(text)):
+    return bare[-1]
+  return box
+
+
+def _last_box(text: str) -> str | None:
+  """In one pass, whatever the nesting; "" if the last box is not closed."""
+  found, end, last_start = None, -1, -1
+  stack: list[int] = []  # Where contents of boxes begin; -1: just a brace.
+  for match in _BRACES.finditer(text):
+    if match["box"]:
+      last_start = match.end()
+      stack.append(last_start)
+    elif match[0] == "{":
+      stack.append(-1)
+    elif match[0] == "}" and stack:
+      start = stack.pop()
+      if start >= 0:
+        found, end = text[start : match.start()].strip(), match.end()
+  if found is None:
+    return None if last_start < 0 else ""
+  if last_start > end:
+    return ""
+  inner = _BRACES.match(found)
+  if inner and inner["box"] and found.endswith("}"):
+    # What is longer is no answer, and unwrapping it could take hours.
+    return _last_box(found) if len(found) <= _MAX_CHARACTERS else found
+  return found
+
+
+def _after_hashes(text: str) -> str | None:
+  _, mark, rest = text.rpartition("####")
+  return rest.partition("\n")[0] if mark else None
+
+
+def _last_stated(text: str) -> str | None:
+  """What the last sentence with "answer" says that it is."""
+  *_, last = (None, *_STATED.finditer(text))
+  if last is None:
+    return None
+  line = text[last.end() :].partition("\n")[0].strip(" *")
+  return _SENTENCE_END.split(line)[0].strip(" *")
+
+
+_SYMBOLS = {
+  "\u2212": "-",
+  "\u2013": "-",
+  "\u00d7": r"\times ",
+  "\u00f7": r"\div ",
+  "\u00b7": r"\cdot ",
+  "\u03c0": r"\pi ",
+  "\u221a": r"\sqrt ",
+  "\u221e": r"\infty ",
+  "\u00b0": r"^\circ ",
+  "\u00b1": r"\pm ",
+  "\u2264": r"\le ",
+  "\u2265": r"\ge ",
+  "\u2260": r"\ne ",
+  "\u222a": r"\cup ",
+  "\u2229": r"\cap ",
+  "\u2208": r"\in ",
+  "\u03b8": r"\theta ",
+  "\u00b2": "^2",
+  "\u00b3": "^3",
+  "\u20ac": r"\$",
+  "\u00a3": r"\$",
+  "\u00a0": " ",
+  "\u2009": " ",
+}
+
+# In this order.
+_REWRITES = tuple(
+  (re.compile(pattern), replacement)
+  for pattern, replacement in (
+    (r"\\\\", r"\\cr "),  # First, so that \\ 2 is not read as "\ 2".
+    (r"\\(?:left|right|displaystyle|limits)(?![A-Za-z])", ""),
+    (r"\\[,:!$()\[\]]|\\;|\$", ""),
+    (r"\\q?quad(?![A-Za-z])|\\ |~", " "),
+    (r"\{,\}", ","),
+    (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+    (r"\\(?:mbox|textbf|textit|textrm|textnormal|mathrm)\s*\{", r"\\text{"),
+    (r"\\lbrace(?![A-Za-z])", r"\\{"),
+    (r"\\rbrace(?![A-Za-z])", r"\\}"),
+    (r"\\langle(?![A-Za-z])", "("),
+    (r"\\rangle(?![A-Za-z])", ")"),
+    (r"\\(?:[lr]?vert|mid)(?![A-Za-z])", "|"),
+    (r"\\leq(?:slant)?(?![A-Za-z])|<=", r"\\le "),
+    (r"\\geq(?:slant)?(?![A-Za-z])|>=", r"\\ge "),
+    (r"\\lt(?![A-Za-z])", "<"),
+    (r"\\gt(?![A-Za-z])", ">"),
+    (r"\\neq(?![A-Za-z])|!=", r"\\ne "),
+    (r"\\text\s*\{\s*(?:,\s*)?(?:and|or)\s*\}", ","),
+    (r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])", ","),
+    (r";", ","),
+    (r",(?:\s*,)+", ","),
+    (r"\s+", " "),
+  )
+)
+_THOUSANDS = re.compile(
+  r"(?<![\d.,])(?<!\d )\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+)(?![\d,]| \d)"
+)
+
+
+def clean(text: str) -> str:
+  """One spelling for what LaTeX can spell in many ways."""
+  for character, replacement in _SYMBOLS.items():
+    text = text.replace(character, replacement)
+  for pattern, replacement in _REWRITES:
+    text = pattern.sub(replacement, text)
+  text = text.strip().rstrip(".").strip()
+  if not text.startswith(("(", "[", r"\{")):  # There, commas part elements.
+    text = _THOUSANDS.sub(lambda match: re.sub("[, ]", "", match[0]), text)
+  return text
+
+
+def fit(text: str) -> str:
+  """`clean`, for text from outside.
+
+  Raises:
+    UnfitError: the text could keep a parser busy, or it is not printable.
+  """
+  if len(text) > _MAX_CHARACTERS:
+    raise UnfitError("too long")
+  text = clean(text)
+  if not (text.isascii() and text.isprintable()):
+    raise UnfitError("unreadable")
+  if any(len(digits) > _MAX_DIGITS for digits in re.findall(r"\d+", text)):
+    raise UnfitError("too many digits")
+  depth = 0
+  for character in text:
+    depth += (character in "{[(") - (character in "}])")
+    if depth > _MAX_DEPTH:
+      raise UnfitError("too deep")
+  return text
+
+
+def skeleton(text: str) -> str:
+  r"""Without blanks and needless braces, for comparing as text."""
+  text = re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text)
+  # Blanks between digits are not needless: 4 2 is not 42.
+  text = re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text)
+  return re.sub(r"(?<=[\^_])\{(.)\}", r"\1", text)

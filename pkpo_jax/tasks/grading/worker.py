@@ -1,0 +1,118 @@
+r"""A worker of `pool`: `python -P worker.py FD`, with a pipe at FD.
+
+It runs as a script and stands in for the packages around the grading function,
+so that it imports that function's module and nothing else: never jax, which
+would take hold of the accelerator.
+"""
+
+import fcntl
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import types
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+# The exit status of a worker whose answer needed more memory than allowed.
+OUT_OF_MEMORY = 77
+
+
+def main() -> None:
+  """Loads the grading function, says so, and grades until the pipe closes."""
+  # Ctrl-C is for the parent, which then closes the pipe.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+  _die_with_parent(sys.stdin.fileno())
+  connection = Connection(int(sys.argv[1]))
+  setup = connection.recv()
+  try:
+    grade = _load(setup["grade"], setup["path"], setup["packages"])
+    _limit_memory(setup["memory"])
+  except BaseException as error:
+    _send(connection, f"{type(error).__name__}: {error}")
+    return
+  _send(connection, "ready")
+  while True:
+    _send(connection, _grade(grade, _receive(connection)))
+
+
+def _die_with_parent(lifeline: int) -> None:
+  """Has the kernel end this process when the pipe's other end closes.
+
+  That works while Python hangs in one long computation, too, where a thread
+  that watches the pipe would not run. The parent never writes to this pipe.
+  """
+  if sys.platform == "linux":  # Elsewhere SIGIO is ignored by default.
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
+  if select.select([lifeline], [], [], 0)[0]:  # It closed before that.
+    os._exit(0)
+
+
+def _load(
+  target: str, path: Sequence[str], packages: Mapping[str, Sequence[str]]
+) -> Callable[..., Any]:
+  """Imports "module:function"; `packages` maps its packages to folders.
+
+  The packages are empty here: their __init__ would import what they offer.
+  """
+  sys.path[:] = path
+  for name, folders in packages.items():
+    package = types.ModuleType(name)
+    package.__path__ = list(folders)
+    sys.modules[name] = package
+  module, function = target.split(":")
+  return getattr(importlib.import_module(module), function)
+
+
+def _limit_memory(extra: int) -> None:
+  """Allows this process `extra` bytes more than it has now; on Linux."""
+  if sys.platform != "linux":
+    return
+  with open("/proc/self/statm", encoding="ascii") as file:
+    pages = int(file.read().split()[0])
+  limit = pages * resource.getpagesize() + extra
+  _, hard = resource.getrlimit(resource.RLIMIT_AS)
+  if hard != resource.RLIM_INFINITY:
+    limit = min(limit, hard)
+  resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _receive(connection: Connection) -> tuple:
+  """The next answer; ends the process when there is none."""
+  try:
+    return connection.recv()
+  except (EOFError, ConnectionError):
+    os._exit(0)
+  except MemoryError:
+    os._exit(OUT_OF_MEMORY)
+
+
+def _grade(grade: Callable[..., Any], answer: tuple) -> tuple[float, bool, str]:
+  """Reward, valid, reason. An exception is the fault of the answer."""
+  try:
+    reward, valid, reason = grade(*answer)
+    return float(reward), bool(valid), str(reason)
+  except MemoryError:
+    # What is left of the memory may be too little for the next answer.
+    os._exit(OUT_OF_MEMORY)
+  except BaseException as error:
+    return 0.0, True, f"error: {type(error).__name__}"
+
+
+def _send(connection: Connection, message: Any) -> None:
+  """As JSON: what comes from a worker must not run anything."""
+  try:
+    connection.send_bytes(json.dumps(message).encode())
+  except ConnectionError:  # The parent is gone.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+  main()

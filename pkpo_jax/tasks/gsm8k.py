@@ -1,0 +1,148 @@
+r"""GSM8K: grade-school word problems whose answers are integers.
+
+The data (MIT licence) are two files of the official repository,
+openai/grade-school-math: train.jsonl and test.jsonl in the folder
+grade_school_math/data.
+"""
+
+import json
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+
+from pkpo_jax.tasks import base, final_answer
+
+_WHERE = (
+  "GSM8K is at github.com/openai/grade-school-math: copy train.jsonl and"
+  " test.jsonl from its folder grade_school_math/data."
+)
+_ANNOTATION = re.compile(r"<<.*?>>")
+_INTEGER = re.compile(r"-?\d+")
+
+
+class GSM8K(final_answer.FinalAnswerTask):
+  """GSM8K, from a folder with its two files."""
+
+  def __init__(
+    self,
+    path: str | os.PathLike[str],
+    *,
+    num_train: int | None = None,
+    num_test: int | None = None,
+    few_shot: int = 0,
+    instruction: str = final_answer.INSTRUCTION,
+    timeout: float = 5.0,
+    num_workers: int = 2,
+  ):
+    """Reads the problems.
+
+    Args:
+      path: a folder with train.jsonl and test.jsonl, or gsm8k_train.jsonl and
+        gsm8k_test.jsonl.
+      num_train: the first so many training problems; None: all.
+      num_test: the first so many test problems; None: all.
+      few_shot: so many training problems come worked out before each question,
+        for models that were not taught to follow instructions; they are not
+        trained on. A completion then ends where it asks itself a new question.
+      instruction: what the prompt says after the question.
+      timeout: seconds for grading one answer; then it is wrong.
+      num_workers: how many answers are graded at a time.
+
+    Raises:
+      FileNotFoundError: a file is absent.
+      ValueError: a line cannot be read, or an option is out of range.
+    """
+    records = {split: _read(path, split) for split in ("train", "test")}
+    if not 0 <= few_shot < len(records["train"]):
+      raise ValueError(
+        f"few_shot={few_shot} is not in 0..{len(records['train']) - 1}."
+      )
+    self._few_shot = few_shot
+    shots = [_shot(*record) for record in records["train"][:few_shot]]
+
+    def problems(split: str) -> list[base.Problem]:
+      return [
+        base.Problem(
+          id=f"gsm8k/{split}/{row}",
+          prompt=_prompt(question, instruction, shots),
+          tier=_tier(solution),
+          data=answer,
+        )
+        for row, (question, solution, answer) in enumerate(records[split])
+      ]
+
+    train = final_answer.first(
+      problems("train")[few_shot:], num_train=num_train
+    )
+    test = final_answer.first(problems("test"), num_test=num_test)
+    super().__init__(
+      {"train": train, "test": test}, timeout=timeout, num_workers=num_workers
+    )
+
+  def _own(self, completion: str) -> str:
+    if not self._few_shot:
+      return completion
+    return completion.split("\nQuestion:")[0]
+
+
+def _read(
+  path: str | os.PathLike[str], split: str
+) -> list[tuple[str, str, str]]:
+  """(question, solution, answer) of each problem."""
+  names = (f"{split}.jsonl", f"gsm8k_{split}.jsonl")
+  files = [pathlib.Path(path) / name for name in names]
+  file = next((file for file in files if file.is_file()), None)
+  if file is None:
+    raise FileNotFoundError(
+      f"There is no {' or '.join(names)} in {os.fspath(path)!r}. {_WHERE}"
+    )
+  # Not splitlines: some characters within JSON strings look like line ends.
+  lines = file.read_text(encoding="utf-8").split("\n")
+  records = [
+    _record(line, f"{file}, line {number}")
+    for number, line in enumerate(lines, 1)
+    if line.strip()
+  ]
+  if not records:
+    raise ValueError(f"{file} is empty. {_WHERE}")
+  return records
+
+
+def _record(line: str, where: str) -> tuple[str, str, str]:
+  try:
+    record = json.loads(line)
+  except json.JSONDecodeError as error:
+    raise ValueError(f"{where}: not JSON ({error}). {_WHERE}") from error
+  question = final_answer.text_of(record, "question", where)
+  solution, mark, answer = final_answer.text_of(
+    record, "answer", where
+  ).partition("####")
+  answer = answer.strip().replace(",", "")
+  if not (mark and _INTEGER.fullmatch(answer)):
+    raise ValueError(
+      f"{where}: the answer ends in {answer!r}, not in #### and an integer."
+    )
+  return question, solution.strip(), answer
+
+
+def _tier(solution: str) -> str:
+  """The number of reasoning steps, which stand on a line each."""
+  steps = sum(bool(line.strip()) for line in solution.splitlines())
+  return "1 step" if steps == 1 else f"{steps} steps"
+
+
+def _shot(question: str, solution: str, answer: str) -> str:
+  """A worked example, without the calculator's annotations."""
+  steps = _ANNOTATION.sub("", solution)
+  return (
+    f"Question: {question.strip()}\nAnswer: {steps}\n"
+    f"The final answer is \\boxed{{{answer}}}."
+  )
+
+
+def _prompt(question: str, instruction: str, shots: Sequence[str]) -> str:
+  if not shots:
+    return final_answer.prompt(question, instruction)
+  asked = f"Question: {question.strip()}\nAnswer:"
+  return "\n\n".join(filter(None, (instruction, *shots, asked)))
