@@ -1,13 +1,20 @@
 """Where problems come from and how answers are graded."""
 
+from collections.abc import Callable
 from typing import Any
 
-from pkpo_jax.tasks import base, countdown
+from pkpo_jax.tasks import base, countdown, gsm8k, humaneval, math, mbpp
 
-_TASKS = {"countdown": countdown.Countdown}
+_TASKS: dict[str, Callable[..., base.Task]] = {
+  "countdown": countdown.Countdown,
+  "gsm8k": gsm8k.GSM8K,
+  "humaneval": humaneval.HumanEval,
+  "math": math.Math,
+  "mbpp": mbpp.Mbpp,
+}
 
 
-def get_task(name: str, **options: Any) -> base.WordTask:
+def get_task(name: str, **options: Any) -> base.Task:
   """The task of that name, with its options.
 
   Raises:

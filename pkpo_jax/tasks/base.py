@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class Task(Protocol):
     """n answers to each of B problems -> rewards, valid; [B, n] each."""
 
 
+@runtime_checkable
 class WordTask(Task, Protocol):
   """A task with a small vocabulary of its own and answers to learn from.
 

