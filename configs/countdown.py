@@ -39,6 +39,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.epochs = 1  # over each rollout
   config.minibatches = 1  # updates per epoch; divides prompts_per_step
 
+  config.accumulation = 1  # parts of each n whose gradients are added up
+  config.logits_chunk = 10  # tokens of a completion with logits at once
+
   config.loss = ml_collections.ConfigDict()
   config.loss.clip_low = 0.2  # a ratio is clipped to [1 - low, 1 + high]
   config.loss.clip_high = 0.2
@@ -52,11 +55,21 @@ def get_config() -> ml_collections.ConfigDict:
   config.task.num_test = 128
   config.task.seed = 0  # another seed, other problems
 
+  config.mesh = ml_collections.ConfigDict()  # see pkpo_jax/lm/sharding.py
+  config.mesh.data = 1  # copies of the parameters
+  config.mesh.fsdp = -1  # shards of the parameters; -1: all other devices
+  config.mesh.tensor = 1  # parts of each layer
+
+  config.tokenizer = ml_collections.ConfigDict()
+  config.tokenizer.name = "words"  # those of the task
+  config.long_prompts = "error"  # or "drop": leave out what does not fit
+
   config.model = ml_collections.ConfigDict()
   config.model.name = "gemma2_tiny"  # 0.4 M parameters, float32
 
   # The base policy: supervised on random expressions and their values.
   config.base = ml_collections.ConfigDict()
+  config.base.source = "demonstrations"
   config.base.seed = 0
   config.base.num_steps = 300
   config.base.batch_size = 256

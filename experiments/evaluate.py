@@ -34,12 +34,13 @@ def evaluate(
   import numpy as np
   import tqdm
 
+  from pkpo_jax.lm import models, sharding
   from pkpo_jax.rl import (
     build,
     checkpointing,
     evaluation,
     learner,
-    pretraining,
+    policies,
   )
 
   path = workdir / "config.json"
@@ -47,29 +48,33 @@ def evaluate(
     raise ValueError(f"{path} is missing: --workdir must be a training run's.")
   config = ml_collections.ConfigDict(json.loads(path.read_text()))
   parts = build.build(config)
-  base = pretraining.load_base_policy(config, base_dir)
-  like = checkpointing.Progress(
-    learner.init_state(base, learner.make_optimizer(config)),
-    np.zeros(len(parts.task.problems("train")), bool),
-  )
+  problems = parts.problems[split]
+  optimizer = learner.make_optimizer(config)
   checkpointer = checkpointing.Checkpointer(
     workdir / "checkpoints", keep=config.checkpoint.keep
   )
-  trained = checkpointer.restore(like).state
-  checkpointer.close()
-  if int(trained.step) == 0:
+  if checkpointer.latest is None:
     raise ValueError(f"{workdir}/checkpoints holds no checkpoint.")
+  start = policies.start(config, parts, base_dir)
+  like = checkpointing.Progress(
+    sharding.placed(learner.abstract_state(parts.model, optimizer)),
+    np.zeros(len(parts.problems["train"]), bool),
+  )
+  trained = checkpointer.restore(like).state.params
+  checkpointer.close()
   ks = evaluation.powers_of_two(n)
   roll = functools.partial(
     evaluation.evaluate,
     parts.roller,
-    problems=parts.task.problems(split),
+    problems=problems,
     key=evaluation.key(config.eval.seed),
     n=n,
-    batch_size=min(config.prompts_per_step, len(parts.task.problems(split))),
+    batch_size=min(config.prompts_per_step, len(problems)),
     progress=tqdm.tqdm,
   )
-  return evaluation.compare(roll(base), roll(trained.params), ks)
+  before = roll(models.merge(start.frozen, start.trained))
+  after = roll(models.merge(start.frozen, trained))
+  return evaluation.compare(before, after, ks)
 
 
 def main() -> None:

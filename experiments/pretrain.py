@@ -25,11 +25,18 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unknown arguments: {argv[1:]}")
   logging.getLogger("jax").setLevel(logging.WARNING)
-  from pkpo_jax.rl import configs, pretraining
+  from pkpo_jax.rl import configs
 
-  configs.check(_CONFIG.value)
+  config = _CONFIG.value
+  configs.check(config)
+  if config.base.source != "demonstrations":
+    raise app.UsageError(
+      f"config.base.source={config.base.source!r}: nothing to pretrain."
+    )
+  from pkpo_jax.rl import build, pretraining
 
-  pretraining.base_policy(_CONFIG.value, pathlib.Path(_BASE_DIR.value))
+  folder = pathlib.Path(_BASE_DIR.value)
+  pretraining.base_policy(config, build.build(config), folder)
 
 
 if __name__ == "__main__":

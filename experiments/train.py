@@ -25,6 +25,9 @@ _WORKDIR = flags.DEFINE_string(
 _BASE_DIR = flags.DEFINE_string(
   "base_dir", "runs/base", "Where base policies are kept for many runs."
 )
+_DISTRIBUTED = flags.DEFINE_bool(
+  "distributed", False, "One of several processes, see docs/pods.md."
+)
 
 
 def main(argv: list[str]) -> None:
@@ -32,19 +35,21 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unknown arguments: {argv[1:]}")
   logging.getLogger("jax").setLevel(logging.WARNING)
-  from pkpo_jax.rl import configs
+  from pkpo_jax.rl import configs, processes
 
+  if _DISTRIBUTED.value:
+    processes.initialize()
   config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
   configs.check(config)
   configs.claim(workdir, config)
   # Only now: gemma takes seconds to import, and typos need none of it.
   from experiments import curves
-  from pkpo_jax.rl import pretraining, trainer
+  from pkpo_jax.rl import trainer
 
-  base = pretraining.base_policy(config, pathlib.Path(_BASE_DIR.value))
-  trainer.train(config, workdir, base)
-  picture = curves.draw_run(workdir)
-  print(f"Done. Picture: {picture}, numbers: {workdir / 'metrics.jsonl'}")
+  trainer.train(config, workdir, pathlib.Path(_BASE_DIR.value))
+  if processes.is_first():
+    picture = curves.draw_run(workdir)
+    print(f"Done. Picture: {picture}, numbers: {workdir / 'metrics.jsonl'}")
 
 
 if __name__ == "__main__":

@@ -43,12 +43,10 @@ def _train(
   configs.claim(workdir, config)
   records = metrics.read(workdir / "metrics.jsonl")
   if not records or records[-1]["step"] < config.num_steps:
-    from pkpo_jax.rl import pretraining, trainer
+    from pkpo_jax.rl import trainer
 
     print(f"== {workdir}")
-    trainer.train(
-      config, workdir, pretraining.base_policy(config, flags.base_dir)
-    )
+    trainer.train(config, workdir, flags.base_dir)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ what was trained; the config lies beside, see `configs.claim`.
 import pathlib
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -38,14 +37,20 @@ class Checkpointer:
       options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
     )
 
+  @property
+  def latest(self) -> int | None:
+    """The step of the newest complete checkpoint, or None."""
+    return self._manager.latest_step()
+
   def restore(self, like: Progress) -> Progress:
-    """The newest complete checkpoint, or `like` if there is none."""
-    latest = self._manager.latest_step()
-    if latest is None:
-      return like
-    shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like._asdict())
-    args = ocp.args.StandardRestore(shapes)
-    return Progress(**self._manager.restore(latest, args=args))
+    """The newest complete checkpoint, in the shapes and shardings of `like`.
+
+    Args:
+      like: of arrays or of `jax.ShapeDtypeStruct`s. The mesh and the number of
+        processes need not be those that saved.
+    """
+    args = ocp.args.StandardRestore(like._asdict())
+    return Progress(**self._manager.restore(self.latest, args=args))
 
   def save(self, progress: Progress) -> None:
     """Saves in the background, unless this step is saved already."""

@@ -15,24 +15,35 @@ import ml_collections
 import numpy as np
 
 from pkpo_jax import schedules, transforms
+from pkpo_jax.rl import processes
 
-# All names of a config but those of `task` and `model`, which the task and the
-# model check.
+# All names of a config but those of `task`, `tokenizer` and `model`, which check
+# them themselves, and of `base`, which depend on its source.
 _NAMES = {
   "": (
     "seed num_steps prompts_per_step n temperature max_prompt_tokens"
     " max_new_tokens transform k_opt k_boundaries k_schedule learning_rate"
-    " warmup_steps b1 b2 weight_decay max_grad_norm epochs minibatches loss"
-    " task model base eval checkpoint"
+    " warmup_steps b1 b2 weight_decay max_grad_norm epochs minibatches"
+    " accumulation logits_chunk loss mesh task tokenizer"
+    " long_prompts model base eval checkpoint"
   ),
+  "mesh": "data fsdp tensor",
   "loss": "clip_low clip_high entropy_coef kl_coef",
-  "base": "seed num_steps batch_size learning_rate warmup_steps wrong",
   "eval": "every n seed",
   "checkpoint": "every keep",
 }
+_BASE_NAMES = {
+  "demonstrations": (
+    "seed num_steps batch_size learning_rate warmup_steps wrong"
+  ),
+  "random": "seed",
+  "huggingface": "path",
+  "gemma": "path",
+}
 _POSITIVE = (
   "num_steps prompts_per_step n temperature max_prompt_tokens max_new_tokens"
-  " learning_rate max_grad_norm epochs minibatches base.num_steps"
+  " learning_rate max_grad_norm epochs minibatches accumulation logits_chunk"
+  " base.num_steps"
   " base.batch_size base.learning_rate eval.every eval.n checkpoint.every"
   " checkpoint.keep"
 )
@@ -49,7 +60,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     _check_names(part, config[part] if part else config, set(names.split()))
   values = dict(_leaves(json.loads(to_json(config))))
   for name in f"{_POSITIVE} {_NOT_NEGATIVE}".split():
-    value = values[f"config.{name}"]
+    value = values.get(f"config.{name}", 1)  # `base` has only its source's
     if value < 0 or (value == 0 and name in _POSITIVE.split()):
       bound = "above 0" if name in _POSITIVE.split() else "at least 0"
       raise ValueError(f"config.{name}={value} must be {bound}.")
@@ -57,6 +68,15 @@ def check(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       f"config.minibatches={config.minibatches} must divide"
       f" config.prompts_per_step={config.prompts_per_step}."
+    )
+  if config.long_prompts not in ("error", "drop"):
+    raise ValueError(
+      f"config.long_prompts={config.long_prompts!r} must be 'error' or 'drop'."
+    )
+  if config.n % config.accumulation:
+    raise ValueError(
+      f"config.accumulation={config.accumulation} must divide"
+      f" config.n={config.n}."
     )
   _check_base(config.base)
   _check_k(config)
@@ -77,6 +97,14 @@ def _check_names(
 
 
 def _check_base(base: ml_collections.ConfigDict) -> None:
+  source = base.get("source")
+  if source not in _BASE_NAMES:
+    raise ValueError(
+      f"config.base.source={source!r} must be one of {sorted(_BASE_NAMES)}."
+    )
+  _check_names("base", base, {"source", *_BASE_NAMES[source].split()})
+  if source != "demonstrations":
+    return
   if base.num_steps <= base.warmup_steps:
     raise ValueError(
       f"config.base.num_steps={base.num_steps} must be above"
@@ -149,6 +177,8 @@ def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
         f"{workdir} holds a run with another config; use a new workdir, or undo"
         " these changes (saved -> asked for):\n  " + "\n  ".join(changes)
       )
+  if not processes.is_first():
+    return
   workdir.mkdir(parents=True, exist_ok=True)
   written = path.with_suffix(".tmp")
   written.write_text(text + "\n")

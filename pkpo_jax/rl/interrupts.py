@@ -10,14 +10,14 @@ class Interrupts:
   ignores, as Ctrl-C in the background, stays ignored.
 
   Attributes:
-    signal: the one that came, or None.
+    number: of the signal that came, or 0.
   """
 
   _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
   def __enter__(self) -> "Interrupts":
     """Starts to listen."""
-    self.signal: signal.Signals | None = None
+    self.number = 0
     handlers = {s: signal.getsignal(s) for s in self._SIGNALS}
     self._before = {
       s: handler for s, handler in handlers.items() if handler != signal.SIG_IGN
@@ -32,5 +32,5 @@ class Interrupts:
       signal.signal(number, handler)
 
   def _note(self, number, _) -> None:
-    self.signal = signal.Signals(number)
+    self.number = number
     signal.signal(number, self._before[number])

@@ -28,8 +28,7 @@ def policy_loss(
     clip_high: ... and at 1 + clip_high from above.
 
   Returns:
-    The loss, and the fraction of tokens of samples with a weight at which the
-    clipping stops the gradient.
+    The loss, and [B, n, T] bool: where the clipping stops the gradient.
   """
   chex.assert_equal_shape([log_probs, old_log_probs, mask])
   chex.assert_shape(weights, log_probs.shape[:2])
@@ -39,35 +38,44 @@ def policy_loss(
   surrogate = jnp.minimum(ratio * weights, clipped * weights)
   total = jnp.sum(jnp.where(mask, surrogate, 0))
   stopped = mask & (clipped * weights < ratio * weights)
-  used = jnp.sum(mask & (weights != 0))
-  return -total / len(weights), jnp.sum(stopped) / jnp.maximum(used, 1)
+  return -total / len(weights), stopped
 
 
 def kl_loss(
   log_probs: chex.Array, reference_log_probs: chex.Array, mask: chex.Array
 ) -> chex.Array:
-  """A loss with the gradient of KL(policy || reference) per token.
+  """Losses [B, n, T] with the gradient of KL(policy || reference) per token.
 
-  `(log policy - log reference)^2 / 2`, the mean over the unmasked tokens. Only
-  its gradient is meant, unbiased on samples of the policy; for the value see
-  `kl_estimate`, whose own gradient would be that of the reverse KL.
+  `(log policy - log reference)^2 / 2`. Only the gradient is meant, unbiased on
+  samples of the policy; for the value see `kl_estimate`, whose own gradient
+  would be that of the reverse KL. Zero where masked.
   """
   d = jnp.where(mask, log_probs - reference_log_probs, 0)
-  return token_mean(d**2 / 2, mask)
+  return d**2 / 2
 
 
 def kl_estimate(
   log_probs: chex.Array, reference_log_probs: chex.Array, mask: chex.Array
 ) -> chex.Array:
-  """KL(policy || reference) per token: the mean over the unmasked tokens.
+  """KL(policy || reference) per token, [B, n, T]; zero where masked.
 
   The estimator `exp(d) - d - 1` with d = reference - policy log-prob, which is
   never negative and unbiased on samples of the policy.
   """
   d = jnp.where(mask, reference_log_probs - log_probs, 0)
-  return token_mean(jnp.exp(d) - d - 1, mask)
+  return jnp.exp(d) - d - 1
 
 
-def token_mean(values: chex.Array, mask: chex.Array) -> chex.Array:
-  """The mean of [...] values over the unmasked tokens; 0 if there are none."""
-  return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(jnp.sum(mask), 1)
+def token_mean(
+  values: chex.Array, mask: chex.Array, count: chex.Numeric | None = None
+) -> chex.Array:
+  """The mean of [...] values over the unmasked tokens; 0 if there are none.
+
+  Args:
+    values: [...].
+    mask: [...] bool.
+    count: of the tokens in the whole batch where this is a part of it: the
+      means of the parts then add up to the mean of the whole.
+  """
+  count = jnp.sum(mask) if count is None else count
+  return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(count, 1)

@@ -8,7 +8,31 @@ from typing import Any
 import tensorboardX
 import tqdm
 
+from pkpo_jax.rl import processes
+
 _SHOWN = ("pass@1", "pass@8", "pass@16", "entropy", "k", "solve_rate")
+
+
+def open_writer(
+  folder: pathlib.Path, *, start: int, num_steps: int
+) -> "MetricsWriter | SilentWriter":
+  """The writer of this process: the first one writes for all."""
+  if processes.is_first():
+    return MetricsWriter(folder, start=start, num_steps=num_steps)
+  return SilentWriter()
+
+
+class SilentWriter:
+  """Takes what `MetricsWriter` takes, and writes nothing."""
+
+  def write(self, step: int, stage: str, metrics: dict[str, float]) -> None:
+    """Nothing."""
+
+  def say(self, message: str) -> None:
+    """Nothing."""
+
+  def close(self) -> None:
+    """Nothing."""
 
 
 class MetricsWriter:

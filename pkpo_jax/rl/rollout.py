@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from pkpo_jax.lm import models, sampler, tokenizers
+from pkpo_jax.rl import processes
 from pkpo_jax.tasks import base
 
 
@@ -68,7 +69,8 @@ class Roller:
       n: answers per problem.
 
     Returns:
-      The rollout, on the host; and the seconds spent in sampling and grading.
+      The rollout, whole on every host; and the seconds spent in sampling and
+      grading. Each process grades its own share of the problems.
 
     Raises:
       ValueError: a prompt is longer than `max_prompt_tokens`, or the task gave
@@ -89,14 +91,24 @@ class Roller:
       temperature=self._temperature,
       stop_tokens=self._tokenizer.stop_tokens,
     )
-    completions = jax.device_get(completions)
+    completions = processes.fetch(completions)
     sampled = time.perf_counter()
-    texts = decode_completions(self._tokenizer, completions)
-    rewards, valid = self._task.grade_batch(problems, texts)
-    _check_rewards(problems, rewards, valid)
+    rewards, valid = self._grade(problems, completions)
     graded = time.perf_counter()
     rollout = Rollout(prompts, lengths, completions, rewards, valid)
     return rollout, {"sample": sampled - start, "grade": graded - sampled}
+
+  def _grade(
+    self, problems: Sequence[base.Problem], completions: sampler.Completions
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Rewards and valid, [B, n]."""
+    own = processes.share(problems)
+    texts = decode_completions(
+      self._tokenizer, jax.tree.map(processes.share, completions)
+    )
+    rewards, valid = self._task.grade_batch(own, texts)
+    _check_rewards(own, rewards, valid)
+    return tuple(processes.join(x, len(problems)) for x in (rewards, valid))
 
 
 def encode_prompts(

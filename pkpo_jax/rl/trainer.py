@@ -1,6 +1,7 @@
 """The training loop: wires the rooms together, and holds no maths."""
 
 import pathlib
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -8,10 +9,12 @@ from collections.abc import Callable
 import chex
 import grain
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import optax
 
-from pkpo_jax.lm import models
+from pkpo_jax.lm import models, sharding
 from pkpo_jax.rl import (
   build,
   checkpointing,
@@ -20,20 +23,24 @@ from pkpo_jax.rl import (
   interrupts,
   learner,
   metrics,
+  policies,
+  processes,
 )
 
 
 def train(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
-  params: models.Params,
+  base_dir: pathlib.Path,
 ) -> learner.TrainState:
   """Runs a config to its end, from the newest checkpoint in `workdir` if any.
+
+  With several processes, all of them call this.
 
   Args:
     config: a training config, see configs/countdown.py.
     workdir: of this run alone: checkpoints, metrics, TensorBoard files.
-    params: the base policy; also the reference of the KL term.
+    base_dir: of base policies that are trained on demonstrations.
 
   Returns:
     The final state.
@@ -41,30 +48,42 @@ def train(
   Raises:
     ValueError: the config is not valid, or `workdir` has another config's run.
     FloatingPointError: a loss or gradient is not finite.
-    SystemExit: after a SIGTERM (code 143) or Ctrl-C (130) and a checkpoint.
+    SystemExit: after a SIGTERM (code 143) or Ctrl-C (130) to any process and a
+      checkpoint.
   """
   configs.check(config)
   configs.claim(workdir, config)
-  run = _Run(config, workdir, params)
-  with interrupts.Interrupts() as interrupted:
-    for step in range(run.step, config.num_steps):
-      if step % config.eval.every == 0:
-        run.evaluate(step)
-      if not interrupted.signal:
-        run.train(step)
-      if interrupted.signal:
-        break
-      if run.step % config.checkpoint.every == 0:
-        run.save()
-    else:
-      run.save()
-      run.evaluate(config.num_steps)
-    run.close()
-  if interrupted.signal:
-    name = interrupted.signal.name
+  with jax.set_mesh(sharding.make_mesh(**config.mesh)):
+    run = _Run(config, workdir, base_dir)
+    with interrupts.Interrupts() as interrupted:
+      stop = _loop(run, config, interrupted)
+      run.close()
+  if stop:
+    name = signal.Signals(stop).name
     print(f"{name}: saved step {run.step}; the same command continues.")
-    sys.exit(128 + interrupted.signal)
+    sys.exit(128 + stop)
   return run.progress.state
+
+
+def _loop(
+  run: "_Run",
+  config: ml_collections.ConfigDict,
+  interrupted: interrupts.Interrupts,
+) -> int:
+  """All steps; or until a signal to any process, which is returned, else 0."""
+  for step in range(run.step, config.num_steps):
+    if step % config.eval.every == 0:
+      run.evaluate(step)
+      if stop := processes.any_of(interrupted.number):
+        return stop
+    run.train(step)
+    if stop := processes.any_of(interrupted.number):
+      return stop
+    if run.step % config.checkpoint.every == 0:
+      run.save()
+  run.save()
+  run.evaluate(config.num_steps)
+  return 0
 
 
 class _Run:
@@ -74,32 +93,54 @@ class _Run:
     self,
     config: ml_collections.ConfigDict,
     workdir: pathlib.Path,
-    params: models.Params,
+    base_dir: pathlib.Path,
   ):
     """Builds the parts and restores the newest checkpoint, if there is one."""
     self._config = config
     self._parts = build.build(config)
-    self._problems = {
-      split: self._parts.task.problems(split) for split in ("train", "test")
-    }
-    self._order = _order(config, len(self._problems["train"]))
+    self._order = _order(config, len(self._parts.problems["train"]))
     optimizer = learner.make_optimizer(config)
     self._update = learner.make_update(self._parts.model, config, optimizer)
-    self._reference = params if config.loss.kl_coef else None
     self._checkpointer = checkpointing.Checkpointer(
       workdir / "checkpoints", keep=config.checkpoint.keep
     )
-    self.progress = self._checkpointer.restore(
-      checkpointing.Progress(
-        learner.init_state(params, optimizer),
-        np.zeros(len(self._problems["train"]), bool),
-      )
+    self.progress, self._frozen, self._reference = self._begin(
+      optimizer, base_dir
     )
-    self._writer = metrics.MetricsWriter(
+    self._writer = metrics.open_writer(
       workdir, start=self.step, num_steps=config.num_steps
     )
     if self.step:
       self._writer.say(f"Resumed {workdir} at step {self.step}.")
+
+  def _begin(self, optimizer: optax.GradientTransformation, base_dir):
+    """The progress to go on from, frozen and reference parameters."""
+    config, model = self._config, self._parts.model
+    resumes = self._checkpointer.latest is not None
+    start = policies.Start({}, None)
+    if not resumes or config.loss.kl_coef or "lora_rank" in config.model:
+      start = policies.start(config, self._parts, base_dir)
+    reference = None
+    if config.loss.kl_coef:
+      # A copy: the update overwrites the parameters that it is given.
+      reference = jax.tree.map(
+        lambda x: jnp.array(x, model.dtype, copy=True), start.trained
+      )
+    solved = np.zeros(len(self._parts.problems["train"]), bool)
+    if resumes:
+      like = sharding.placed(learner.abstract_state(model, optimizer))
+      progress = self._checkpointer.restore(
+        checkpointing.Progress(like, solved)
+      )
+    else:
+      state = learner.init_state(start.trained, optimizer)
+      progress = checkpointing.Progress(state, solved)
+    return progress, start.frozen, reference
+
+  @property
+  def params(self) -> models.Params:
+    """All parameters of the policy as it is now."""
+    return models.merge(self._frozen, self.progress.state.params)
 
   @property
   def step(self) -> int:
@@ -112,13 +153,13 @@ class _Run:
     state, solved = self.progress
     rows = self._order(step)
     sample_key, update_key = jax.random.split(_key(self._config, step))
-    problems = [self._problems["train"][i] for i in rows]
+    problems = [self._parts.problems["train"][i] for i in rows]
     rollout, seconds = self._parts.roller(
-      state.params, problems, sample_key, n=self._config.n
+      self.params, problems, sample_key, n=self._config.n
     )
     sampled = time.perf_counter()
     state, update_metrics = self._update(
-      state, rollout, update_key, self._reference
+      state, rollout, update_key, self._frozen, self._reference
     )
     update_metrics = jax.device_get(update_metrics)
     end = time.perf_counter()
@@ -147,8 +188,8 @@ class _Run:
     start = time.perf_counter()
     rewards, valid = evaluation.evaluate(
       self._parts.roller,
-      self.progress.state.params,
-      self._problems["test"],
+      self.params,
+      self._parts.problems["test"],
       evaluation.key(options.seed),
       n=options.n,
       batch_size=self._config.prompts_per_step,

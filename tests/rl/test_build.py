@@ -23,7 +23,9 @@ def test_the_model_has_a_row_for_every_word():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"max_prompt_tokens": 5}, r"has 6 tokens.*max_prompt_tokens=5"),
+    ({"max_prompt_tokens": 5}, r"4 of 8 train .*max_prompt_tokens=5.* has 6"),
+    ({"max_prompt_tokens": 4, "long_prompts": "drop"}, "No train prompt fits"),
+    ({"tokenizer.name": "gemma2"}, "'gemma2' does not go .* needs 'words'"),
     ({"max_new_tokens": 5}, "max_new_tokens=5 is too small.*5 words"),
     ({"task.name": "sudoku"}, "Unknown task 'sudoku'"),
     ({"model.name": "llama"}, "Unknown model 'llama'"),

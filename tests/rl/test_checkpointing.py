@@ -59,10 +59,13 @@ def test_the_round_trip_keeps_bits_and_types(tmp_path):
   assert sum(bool(jnp.any(x != 0)) for x in moments) > 4
 
 
-def test_nothing_saved_gives_what_was_passed_in(tmp_path):
+def test_the_latest_is_known(tmp_path):
   checkpointer = open_folder(tmp_path / "new")
-  like = make_progress(0)
-  assert checkpointer.restore(like) is like
+  assert checkpointer.latest is None
+  checkpointer.close()
+  save(tmp_path / "new", 3)
+  checkpointer = open_folder(tmp_path / "new")
+  assert checkpointer.latest == 3
   checkpointer.close()
 
 

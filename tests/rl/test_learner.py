@@ -17,7 +17,7 @@ import plain
 import pytest
 
 from configs import countdown
-from pkpo_jax.lm import sampler
+from pkpo_jax.lm import models, sampler
 from pkpo_jax.rl import configs, learner, rollout
 
 B, n, P, T = 4, 4, 5, 4
@@ -166,7 +166,7 @@ def gradient_update():
 
   def run(some, step):
     at_step = state.replace(step=jnp.int32(step))
-    after, metrics = update(at_step, some, KEY, None)
+    after, metrics = update(at_step, some, KEY, {}, None)
     assert int(after.step) == step + 1
     jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
     assert update._cache_size() == 1
@@ -243,7 +243,7 @@ def penalised(make_rollout):
 
   def run(reference):
     some = make_rollout(REWARDS["binary"])
-    after, metrics = update(state, some, KEY, reference)
+    after, metrics = update(state, some, KEY, {}, reference)
     return after.opt_state, metrics
 
   return run
@@ -304,14 +304,14 @@ def test_epochs_and_minibatches_are_single_updates_in_a_row(make_rollout):
   some = make_rollout(REWARDS["binary"])
   state = learner.init_state(params, optimizer)
   update = learner.make_update(model, config, optimizer)
-  ours, our_metrics = update(state, some, KEY, None)
+  ours, our_metrics = update(state, some, KEY, {}, None)
   assert int(ours.step) == 1
 
   config = make_config(epochs=1, minibatches=1, **clip, **constant_k)
   single = learner.make_update(model, config, optimizer)
   metrics = collections.defaultdict(list)
   for rows in np.array(learner._minibatch_order(KEY, B, 2, 2)):
-    state, one = single(state, take_rows(some, rows), KEY, None)
+    state, one = single(state, take_rows(some, rows), KEY, {}, None)
     for name, value in one.items():
       metrics[name].append(value)
   jax.tree.map(
@@ -370,7 +370,7 @@ def test_a_bandit_is_learned_with_one_compilation():
     some = rollout.Rollout(
       prompt, length, drawn, rewards, np.ones_like(rewards, bool)
     )
-    state, metrics = update(state, some, KEY, None)
+    state, metrics = update(state, some, KEY, {}, None)
     right.append(rewards.mean())
     ks.append(int(metrics["k"]))
   assert update._cache_size() == 1
@@ -462,3 +462,62 @@ def test_schedules_that_make_no_sense_are_errors(ks, boundaries, name):
   )
   with pytest.raises(ValueError, match="boundar"):
     configs.make_k_schedule(config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulation", [2, 4])
+def test_parts_of_the_groups_add_up_to_the_whole(make_rollout, accumulation):
+  """With every term of the loss, and clipping in the second epoch."""
+  options = {
+    "loss.entropy_coef": ENTROPY,
+    "loss.kl_coef": KL,
+    "epochs": 2,
+    "k_opt": (2,),
+    "k_boundaries": (),
+  }
+  model, params = plain.tiny()
+  reference = plain.random_params(model, seed=1)
+  some = make_rollout(REWARDS["continuous"], VALID["some"])
+  optimizer = optax.sgd(0.01)
+
+  def run(**changes):
+    config = make_config(**options, **changes)
+    update = learner.make_update(model, config, optimizer)
+    state = learner.init_state(params, optimizer)
+    return update(state, some, KEY, {}, reference)
+
+  whole, metrics = run()
+  parts, part_metrics = run(accumulation=accumulation, logits_chunk=3)
+  moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), whole.params, params)
+  scale = max(jax.tree.leaves(moved))
+  assert scale > 1e-3
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5 * scale + 1e-6),
+    parts.params,
+    whole.params,
+  )
+  assert set(part_metrics) == set(metrics)
+  for name, value in metrics.items():
+    assert part_metrics[name] == pytest.approx(float(value), rel=1e-4), name
+
+
+def test_adapters_alone_are_trained(make_rollout):
+  """The first gradient of LoRA: of B, which is zero, alone."""
+  model = plain.tiny_model(lora_rank=2)
+  params = models.init_params(model, jax.random.key(0))
+  frozen, trained = models.split(
+    model, models.merge(plain.random_params(plain.tiny()[0]), params)
+  )
+  optimizer = optax.sgd(0.1)
+  update = learner.make_update(model, make_config(), optimizer)
+  state = learner.init_state(trained, optimizer)
+  after, _ = update(state, make_rollout(REWARDS["binary"]), KEY, frozen, None)
+  assert jax.tree.structure(after.params) == jax.tree.structure(trained)
+  changed = {
+    path[-1].key: bool(np.any(x != y))
+    for (path, x), y in zip(
+      jax.tree_util.tree_leaves_with_path(after.params),
+      jax.tree.leaves(trained),
+    )
+  }
+  assert changed == {"a": False, "b": True}

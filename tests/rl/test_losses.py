@@ -30,8 +30,8 @@ def loss_of(log_probs, old, mask, weights, low=LOW, high=HIGH):
 
 
 def reference(log_probs, old, mask, weights):
-  """PPO by cases: loss, its gradient, and the fraction that is stopped."""
-  loss, stopped, used = 0.0, 0, 0
+  """PPO by cases: loss, its gradient, and where that is stopped."""
+  loss, stopped = 0.0, np.zeros((B, n, T), bool)
   gradient = np.zeros((B, n, T))
   for b, i, t in zip(*np.nonzero(mask)):
     weight = weights[b, i]
@@ -41,22 +41,21 @@ def reference(log_probs, old, mask, weights):
     stop = stop and weight != 0
     loss -= weight * (bound if stop else ratio) / B
     gradient[b, i, t] = 0 if stop else -weight * ratio / B
-    used += weight != 0
-    stopped += stop
-  return loss, gradient, stopped / used
+    stopped[b, i, t] = stop
+  return loss, gradient, stopped
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_surrogate_is_that_of_ppo(seed):
   batch = make_batch(seed)
-  expected_loss, expected_gradient, expected_fraction = reference(*batch)
-  (loss, fraction), gradient = jax.jit(
+  expected_loss, expected_gradient, expected_stopped = reference(*batch)
+  (loss, stopped), gradient = jax.jit(
     jax.value_and_grad(loss_of, has_aux=True)
   )(*batch)
   assert loss == pytest.approx(expected_loss, rel=1e-5)
   np.testing.assert_allclose(gradient, expected_gradient, atol=1e-6)
-  assert fraction == pytest.approx(expected_fraction)
-  assert 0.1 < fraction < 0.9
+  np.testing.assert_array_equal(stopped, expected_stopped)
+  assert 0.1 < np.mean(stopped[batch[2]]) < 0.9
 
 
 @pytest.mark.parametrize(
@@ -73,12 +72,12 @@ def test_the_surrogate_is_that_of_ppo(seed):
 def test_where_the_clip_stops_the_gradient(ratio, weight, loss, slope):
   """Above for a positive weight, below for a negative one; else nowhere."""
   one = np.ones((1, 1, 1), np.float32)
-  (value, fraction), gradient = jax.value_and_grad(loss_of, has_aux=True)(
+  (value, stopped), gradient = jax.value_and_grad(loss_of, has_aux=True)(
     one * np.log(ratio), 0 * one, one > 0, np.full((1, 1), weight)
   )
   assert value == pytest.approx(loss)
   assert gradient.item() == pytest.approx(slope)
-  assert fraction == (slope == 0)
+  assert stopped.item() == (slope == 0)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -101,17 +100,17 @@ def test_masked_tokens_do_not_matter_whatever_they_hold():
     spoilt_value, spoilt_gradient = jax.value_and_grad(loss_of, has_aux=True)(
       *spoilt, mask, weights
     )
-    assert spoilt_value == value
+    assert spoilt_value[0] == value[0]
     np.testing.assert_array_equal(spoilt_gradient, gradient)
 
 
 def test_nothing_to_learn_from_is_zero_and_not_nan():
   log_probs, old, mask, weights = make_batch(0)
   for m, w in ((np.zeros_like(mask), weights), (mask, 0 * weights)):
-    (loss, fraction), gradient = jax.value_and_grad(loss_of, has_aux=True)(
+    (loss, stopped), gradient = jax.value_and_grad(loss_of, has_aux=True)(
       log_probs, old, m, w
     )
-    assert loss == fraction == 0
+    assert loss == 0 and not np.any(stopped)
     assert np.all(np.asarray(gradient) == 0)
 
 
@@ -135,7 +134,7 @@ def test_the_kl_estimator_is_unbiased_and_never_negative(seed):
   policy, other = distributions(seed)
   estimates = np.array(
     [
-      losses.kl_estimate(np.log(p)[None], np.log(q)[None], np.ones(1, bool))
+      losses.kl_estimate(np.log(p), np.log(q), np.True_)
       for p, q in zip(policy, other)
     ]
   )
@@ -151,9 +150,9 @@ def test_the_kl_is_a_mean_over_unmasked_tokens():
   ratio = other / policy
   expected = np.mean((ratio - 1 - np.log(ratio))[mask])
   kl = losses.kl_estimate(log_p, log_q, mask)
-  assert kl == pytest.approx(expected, rel=1e-4)
+  assert losses.token_mean(kl, mask) == pytest.approx(expected, rel=1e-4)
   spoilt = losses.kl_estimate(np.where(mask, log_p, np.nan), log_q, mask)
-  assert spoilt == kl
+  np.testing.assert_array_equal(spoilt, kl)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -167,7 +166,7 @@ def test_the_kl_loss_has_the_gradient_of_the_exact_kl(seed):
 
   def of_token(logits, token):
     log_p = jax.nn.log_softmax(logits)[token]
-    return losses.kl_loss(log_p[None], other[token][None], np.ones(1, bool))
+    return losses.kl_loss(log_p, other[token], np.True_)
 
   tokens = jnp.arange(len(policy))
   by_token = jax.vmap(jax.grad(of_token), (None, 0))(policy, tokens)
@@ -177,9 +176,9 @@ def test_the_kl_loss_has_the_gradient_of_the_exact_kl(seed):
 
 def test_the_kl_at_the_reference_is_zero_with_gradient_zero():
   log_p = jnp.log(distributions(0)[0])
-  kl, gradient = jax.value_and_grad(losses.kl_loss)(
-    log_p, log_p, np.ones(6, bool)
-  )
+  kl, gradient = jax.value_and_grad(
+    lambda x: losses.kl_loss(x, log_p, np.ones(6, bool)).sum()
+  )(log_p)
   assert kl == 0
   assert np.all(np.asarray(gradient) == 0)
 
@@ -189,6 +188,12 @@ def test_token_mean_weighs_every_token_the_same():
   values = np.array([[1.0, 2.0, 3.0], [10.0, np.nan, np.nan]])
   mask = np.array([[True, True, True], [True, False, False]])
   assert losses.token_mean(values, mask) == 4.0
+
+
+def test_means_of_parts_add_up_with_the_count_of_the_whole():
+  values, mask = np.arange(6.0).reshape(2, 3), np.array([[1, 0, 1], [1, 1, 1]])
+  parts = [losses.token_mean(v, m == 1, 5) for v, m in zip(values, mask)]
+  assert sum(parts) == pytest.approx(losses.token_mean(values, mask == 1))
 
 
 def test_token_mean_of_no_token_is_zero_with_gradient_zero():

@@ -30,10 +30,14 @@ def make_config(**changes):
   return config
 
 
+def base_policy(config, folder):
+  return pretraining.base_policy(config, build.build(config), folder)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
   folder = tmp_path_factory.mktemp("base")
-  return pretraining.base_policy(make_config(), folder), folder
+  return base_policy(make_config(), folder), folder
 
 
 @pytest.fixture
@@ -50,9 +54,12 @@ def nats_per_token(params, config):
   """Of demonstrated answers and EOS, other ones than were trained on."""
   parts = build.build(config)
   pairs = itertools.islice(parts.task.demonstrations(99, wrong=0.0), 200)
-  encode = parts.tokenizer.encode
+  tokenizer = parts.tokenizer
   prompts, answers = zip(
-    *((encode(p), [*encode(a, bos=False), 1]) for p, a in pairs)
+    *(
+      (tokenizer.encode(prompt), [*tokenizer.encode_completion(answer), 1])
+      for prompt, answer in pairs
+    )
   )
   answers = tokenizers.pad(answers, config.max_new_tokens)[:, None]
   score = jax.jit(logprobs.completion_log_probs, static_argnums=0)
@@ -78,7 +85,7 @@ def test_the_base_policy_has_learned_the_format(trained):
 
 def test_the_second_call_loads_the_same_bits(trained, no_training):
   params, folder = trained
-  again = pretraining.base_policy(make_config(), folder)
+  again = base_policy(make_config(), folder)
   assert jax.tree.structure(again) == jax.tree.structure(params)
   for x, y in zip(jax.tree.leaves(again), jax.tree.leaves(params)):
     assert x.dtype == y.dtype
@@ -105,7 +112,7 @@ def test_the_config_lies_beside(trained):
 def test_what_does_not_matter_is_not_trained_anew(
   trained, no_training, changes
 ):
-  pretraining.base_policy(make_config(**changes), trained[1])
+  base_policy(make_config(**changes), trained[1])
 
 
 @pytest.mark.parametrize(
@@ -122,7 +129,7 @@ def test_what_does_not_matter_is_not_trained_anew(
 )
 def test_another_config_is_trained_anew(trained, no_training, changes):
   with pytest.raises(InterruptedError):
-    pretraining.base_policy(make_config(**changes), trained[1])
+    base_policy(make_config(**changes), trained[1])
 
 
 def test_a_training_that_diverges_is_an_error_and_leaves_nothing(
@@ -133,7 +140,7 @@ def test_a_training_that_diverges_is_an_error_and_leaves_nothing(
 
   monkeypatch.setattr(pretraining, "_make_step", make_step)
   with pytest.raises(FloatingPointError, match=r"learning_rate=0\.01"):
-    pretraining.base_policy(make_config(), tmp_path)
+    base_policy(make_config(), tmp_path)
   assert not list(tmp_path.iterdir())
 
 

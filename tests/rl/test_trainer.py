@@ -6,7 +6,14 @@ import plain
 import pytest
 import tiny_config
 
-from pkpo_jax.rl import build, evaluation, learner, metrics, rollout, trainer
+from pkpo_jax.rl import (
+  evaluation,
+  learner,
+  metrics,
+  policies,
+  rollout,
+  trainer,
+)
 
 N, B = 3, 4  # fewer problems than a step takes: some come twice
 
@@ -39,16 +46,19 @@ def record(monkeypatch):
     return lambda state, *_: (state.replace(step=state.step + 1), {"loss": 0.0})
 
   monkeypatch.setattr(rollout.Roller, "__call__", roll)
+
+  def base_policy(config, parts, folder):
+    return plain.random_params(parts.model)
+
   monkeypatch.setattr(learner, "make_update", make_update)
+  monkeypatch.setattr(policies, "base_policy", base_policy)
   monkeypatch.setattr(trainer._Run, "evaluate", lambda *_: None)
   return drawn
 
 
 def test_a_problem_drawn_twice_is_solved_if_either_is(record, tmp_path):
   """The first of every batch is solved, its repetition in the batch is not."""
-  config = make_config()
-  params = plain.random_params(build.build(config).model)
-  trainer.train(config, tmp_path, params)
+  trainer.train(make_config(), tmp_path, tmp_path / "base")
   assert len(record) == 2
   assert all(len(set(ids)) == N for ids in record)
   records = metrics.read(tmp_path / "metrics.jsonl")

@@ -1,0 +1,101 @@
+"""The parameters that training starts from, wherever they come from."""
+
+import pathlib
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import ml_collections
+
+from pkpo_jax.lm import models, sharding, weights
+from pkpo_jax.rl import build, pretraining
+
+
+class Start(NamedTuple):
+  """What training starts from, on the mesh if one is set.
+
+  Attributes:
+    frozen: what is not trained, in the type the model computes in; {} without
+      LoRA.
+    trained: float32.
+  """
+
+  frozen: models.Params
+  trained: models.Params
+
+
+def start(
+  config: ml_collections.ConfigDict, parts: build.Parts, folder: pathlib.Path
+) -> Start:
+  """The base policy, with new adapters if the model has some.
+
+  Args:
+    config: a training config.
+    parts: what `build.build` makes of it.
+    folder: where base policies trained on demonstrations are kept.
+
+  Raises:
+    ValueError: the checkpoint of `config.base.path` has another model.
+  """
+  model = parts.model
+  base = base_policy(config, parts, folder)
+  if models.without_adapters(model) is model:
+    return Start({}, base)
+  round_all = jax.jit(lambda params: models.compute_params(model, params))
+  return Start(round_all(base), _adapters(model, config.seed))
+
+
+def base_policy(
+  config: ml_collections.ConfigDict, parts: build.Parts, folder: pathlib.Path
+) -> models.Params:
+  """The parameters of `config.base`, without adapters."""
+  source = config.base.source
+  model = models.without_adapters(parts.model)
+  if source == "demonstrations":
+    return pretraining.base_policy(config, parts, folder)
+  if source == "random":
+    return _on_mesh(
+      lambda: models.init_params(model, jax.random.key(config.base.seed))
+    )
+  mesh = jax.sharding.get_mesh()
+  mesh = None if mesh.empty else mesh
+  loaded: nn.Module
+  if source == "huggingface":
+    loaded, params = weights.load_huggingface(config.base.path, mesh=mesh)
+  else:
+    loaded, params = weights.load_gemma(
+      config.base.path, model=model, mesh=mesh
+    )
+  _check_model(config, model, loaded)
+  return params
+
+
+def _adapters(model: nn.Module, seed: int) -> models.Params:
+  def init():
+    params = models.init_params(model, jax.random.key(seed))
+    return models.split(model, params)[1]
+
+  return _on_mesh(init)
+
+
+def _on_mesh(init) -> models.Params:
+  """Runs `init` so that every device makes only its own shards."""
+  shardings = sharding.ambient(jax.eval_shape(init))
+  return jax.jit(init, out_shardings=shardings)()
+
+
+def _check_model(
+  config: ml_collections.ConfigDict, model: nn.Module, loaded: nn.Module
+) -> None:
+  """The checkpoint must be of the model that the config describes."""
+  asked, found = vars(model.config), vars(loaded.config)
+  changes = [
+    f"{name}: {asked[name]} in the config, {found[name]} in the checkpoint"
+    for name in asked
+    if name in found and asked[name] != found[name]
+  ]
+  if changes:
+    raise ValueError(
+      f"config.base.path={config.base.path} holds another model than"
+      " config.model describes:\n  " + "\n  ".join(changes)
+    )

@@ -1,0 +1,100 @@
+"""Several processes as one run: who does what, and what all must know.
+
+With a single process everything here is trivial. With several, all of them
+call these functions at the same places of the program.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+T = TypeVar("T")
+
+
+def initialize() -> None:
+  """Joins the other processes of a run, before anything else is done with jax.
+
+  On Cloud TPU, Slurm and Open MPI, jax finds the others by itself; elsewhere
+  the environment names them: JAX_COORDINATOR_ADDRESS (host:port of the first
+  process), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
+  Raises:
+    ValueError: neither is the case.
+  """
+  number = {
+    argument: int(os.environ[name]) if name in os.environ else None
+    for argument, name in (
+      ("num_processes", "JAX_NUM_PROCESSES"),
+      ("process_id", "JAX_PROCESS_ID"),
+    )
+  }
+  try:
+    jax.distributed.initialize(**number, heartbeat_timeout_seconds=30)
+  except ValueError as error:
+    raise ValueError(
+      "--distributed found no other processes: set JAX_COORDINATOR_ADDRESS,"
+      " JAX_NUM_PROCESSES and JAX_PROCESS_ID for each of them."
+    ) from error
+
+
+def is_first() -> bool:
+  """Whether this process writes files and talks to the user."""
+  return jax.process_index() == 0
+
+
+def share(items: Sequence[T]) -> Sequence[T]:
+  """The part of B items, the same in all processes, that falls to this one.
+
+  Parts are contiguous and differ in length by one at most.
+  """
+  bounds = _bounds(len(items))
+  index = jax.process_index()
+  return items[bounds[index] : bounds[index + 1]]
+
+
+def join(part: np.ndarray, total: int) -> np.ndarray:
+  """The results for the parts of `share` -> those for all, everywhere.
+
+  Args:
+    part: [own items, ...].
+    total: B.
+
+  Returns:
+    [B, ...].
+  """
+  if jax.process_count() == 1:
+    return part
+  lengths = np.diff(_bounds(total))
+  padded = np.zeros((lengths.max(), *part.shape[1:]), part.dtype)
+  padded[: len(part)] = part
+  gathered = multihost_utils.process_allgather(padded)
+  return np.concatenate([x[:n] for x, n in zip(gathered, lengths)])
+
+
+def fetch(tree: Any) -> Any:
+  """Arrays on the mesh -> whole numpy arrays in every process."""
+  if jax.process_count() == 1:
+    return jax.device_get(tree)
+  return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def any_of(number: int) -> int:
+  """The largest of the numbers of all processes."""
+  if jax.process_count() == 1:
+    return number
+  return int(multihost_utils.process_allgather(np.int32(number)).max())
+
+
+def wait(name: str) -> None:
+  """Waits until all processes have come here."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(name)
+
+
+def _bounds(total: int) -> np.ndarray:
+  count = jax.process_count()
+  return np.arange(count + 1) * total // count
