@@ -16,7 +16,7 @@ train: .venv/installed
 	$(PYTHON) -m experiments.train --config=configs/countdown.py --workdir=$(WORKDIR)
 	$(PYTHON) -m experiments.evaluate --workdir=$(WORKDIR)
 
-test: .venv/installed $(VOCABULARY)
+test: .venv/installed $(VOCABULARY) .libtpu/installed
 	$(PYTHON) -m pytest
 
 figures: .venv/installed
@@ -38,6 +38,11 @@ lint: .venv/installed
 # Gemma's vocabulary, which tests alone need; users bring theirs.
 $(VOCABULARY): | .venv/installed
 	$(PYTHON) tests/fetch_vocabulary.py --out .vocabulary
+
+# The TPU compiler, apart from .venv: there jax would look for a TPU with it.
+.libtpu/installed: | $(UV)
+	$(UV) pip install --quiet --target .libtpu libtpu==0.0.52
+	touch $@
 
 $(UV):
 	python3 -m venv .uv

@@ -13,6 +13,7 @@ TensorBoard files, checkpoints, config.json and curves.png.
 import logging
 import pathlib
 
+import ml_collections
 from absl import app, flags
 from ml_collections import config_flags
 
@@ -34,12 +35,19 @@ def main(argv: list[str]) -> None:
   """Trains, and draws the picture."""
   if len(argv) > 1:
     raise app.UsageError(f"Unknown arguments: {argv[1:]}")
-  logging.getLogger("jax").setLevel(logging.WARNING)
-  from pkpo_jax.rl import configs, processes
+  for name in (None, "absl"):  # the root, which absl opens; and orbax
+    logging.getLogger(name).setLevel(logging.WARNING)
+  from pkpo_jax.rl import processes
 
   if _DISTRIBUTED.value:
     processes.initialize()
-  config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
+  with processes.ending_together():
+    _train(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+
+
+def _train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+  from pkpo_jax.rl import configs, processes
+
   configs.check(config)
   configs.claim(workdir, config)
   # Only now: gemma takes seconds to import, and typos need none of it.

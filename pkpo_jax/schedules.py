@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import chex
 import jax.numpy as jnp
+import numpy as np
 
 Schedule = Callable[[chex.Numeric], chex.Array]
 
@@ -36,7 +37,8 @@ def piecewise_k(ks: Sequence[int], boundaries: Sequence[int]) -> Schedule:
     ValueError: a k is not an integer >= 1, the lengths do not match, or the
       boundaries do not increase from at least 1.
   """
-  values = jnp.asarray([_check(k) for k in ks], jnp.int32)
+  # Of numpy, so that a schedule can be made where no device can compute.
+  values = np.array([_check(k) for k in ks], np.int32)
   if len(ks) != len(boundaries) + 1:
     raise ValueError(
       f"piecewise_k: {len(ks)} values of k need {len(ks) - 1} boundaries, but"
@@ -47,8 +49,8 @@ def piecewise_k(ks: Sequence[int], boundaries: Sequence[int]) -> Schedule:
       f"piecewise_k: boundaries must increase from at least step 1, but are"
       f" {list(boundaries)}."
     )
-  starts = jnp.asarray([_check(b, "a boundary") for b in boundaries], jnp.int32)
-  return lambda step: values[
+  starts = np.array([_check(b, "a boundary") for b in boundaries], np.int32)
+  return lambda step: jnp.asarray(values)[
     jnp.searchsorted(starts, jnp.asarray(step, jnp.int32), side="right")
   ]
 

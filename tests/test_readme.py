@@ -46,6 +46,7 @@ def test_shown_training_commands_are_valid(options, monkeypatch):
   values = flags.FlagValues()
   holder = config_flags.DEFINE_config_file("config", flag_values=values)
   flags.DEFINE_string("workdir", None, "", flag_values=values)
+  flags.DEFINE_bool("distributed", False, "", flag_values=values)
   # The config flag looks for its overrides in sys.argv.
   monkeypatch.setattr("sys.argv", ["train", *shlex.split(options)])
   values(sys.argv)

@@ -11,6 +11,7 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from pkpo_jax.lm import models, sharding
 
@@ -70,47 +71,57 @@ def completion_log_probs(
   """
   chex.assert_rank([prompts, prompt_lengths, completions, mask], [2, 1, 3, 3])
   params = models.compute_params(model, params)
-  hidden = _hidden(model, params, prompts, prompt_lengths, completions)
-  tokens = jnp.where(mask, completions, 1)  # any token but PAD
-  score = functools.partial(_score, model, params, temperature)
-  shape = completions.shape
-  out = _in_chunks(
-    score, hidden, tokens.reshape(-1, shape[-1]), logits_chunk or shape[-1]
+  # Gathered for looking up and for scoring alike: pieces of it would have
+  # every device look up pieces of all rows.
+  params = params | sharding.gathered({"embedder": params["embedder"]})
+  hidden = models.read_completions(
+    model, params, prompts, prompt_lengths, completions
   )
-  log_probs, entropies = (x.reshape(shape) for x in out)
+  tokens = jnp.where(mask, completions, 1)  # any token but PAD
+  shape = completions.shape
+  scored = _score_rows(
+    functools.partial(
+      _in_chunks, model, temperature, logits_chunk or shape[-1]
+    ),
+    params["embedder"],
+    hidden,
+    tokens.reshape(-1, shape[-1]),
+  )
+  log_probs, entropies = (x.reshape(shape) for x in scored)
   return jnp.where(mask, log_probs, 0), jnp.where(mask, entropies, 0)
 
 
-def _hidden(model, params, prompts, prompt_lengths, completions) -> chex.Array:
-  """[B * n, T, D]: of every completion token, the state that predicts it."""
-  B, n, T = completions.shape
-  first, cache = models.prefill(
-    model, params, prompts, prompt_lengths, room=T - 1
-  )
-  hidden = jnp.repeat(first, n, axis=0)[:, None]
-  if T > 1:
-    rest, _ = models.extend(
-      model,
-      params,
-      completions.reshape(B * n, T)[:, :-1],
-      models.repeat_cache(cache, n),
-      jnp.repeat(prompt_lengths, n),
-      prompt_slots=prompts.shape[1],
-      start=0,
-    )
-    hidden = jnp.concatenate([hidden, rest], axis=1)
-  return sharding.on_rows(hidden)
+def _score_rows(score, embedder, hidden, tokens):
+  """`score(embedder, hidden, tokens)`, by every device on its own rows.
+
+  Under a mesh the embedding table is gathered once, and its gradient summed
+  over the devices once: left to the compiler, that would be for each chunk.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  axes = () if mesh.empty else sharding.rows_axes(mesh, len(tokens))
+  if not axes:
+    return score(embedder, hidden, tokens)
+  rows, whole = PartitionSpec(axes), PartitionSpec()
+  return jax.shard_map(
+    score,
+    mesh=mesh,
+    in_specs=(whole, rows, rows),
+    out_specs=rows,
+    axis_names=set(axes),
+    check_vma=False,
+  )(embedder, hidden, tokens)
 
 
-def _score(model, params, temperature, hidden, tokens):
+def _score(model, temperature, embedder, hidden, tokens):
   """Hidden states [..., D], tokens [...] -> log-probs and entropies [...]."""
-  log_p = log_policy(model, params, hidden, temperature)
+  log_p = log_policy(model, {"embedder": embedder}, hidden, temperature)
   of_tokens = jnp.take_along_axis(log_p, tokens[..., None], axis=-1)[..., 0]
   return of_tokens, entropy(log_p)
 
 
-def _in_chunks(score, hidden, tokens, chunk):
-  """`score` on [R, T, D] and [R, T], chunk by chunk of T."""
+def _in_chunks(model, temperature, chunk, embedder, hidden, tokens):
+  """`_score` of [R, T, D] and [R, T], chunk by chunk of T."""
+  score = functools.partial(_score, model, temperature, embedder)
   R, T = tokens.shape
   if chunk >= T:
     return score(hidden, tokens)
@@ -121,8 +132,7 @@ def _in_chunks(score, hidden, tokens, chunk):
     return jnp.moveaxis(x.reshape(R, -1, chunk, *x.shape[2:]), 1, 0)
 
   def step(_, args):
-    hidden, tokens = map(sharding.on_rows, args)
-    return None, score(hidden, tokens)
+    return None, score(*args)
 
   _, out = jax.lax.scan(
     jax.checkpoint(step), None, (split(hidden), split(tokens))

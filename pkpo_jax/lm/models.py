@@ -10,6 +10,7 @@ them once, by `compute_params`, and passes those on.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import chex
@@ -46,30 +47,116 @@ _REMAT = {
 
 
 class Transformer(gm.nn.Transformer):
-  """gemma's, with blocks that are rematerialised and held to their rows.
+  """gemma's, held to the rows of the batch, and with teacher forcing.
 
   Attributes:
-    remat: "none", "dots" or "full": how much the backward pass computes again.
+    remat: "none", "dots" or "full": how much the backward pass of teacher
+      forcing computes again. Other than "none" makes the blocks a loop, which
+      compiles many times faster and gathers parameters block by block.
   """
 
   remat: str = "none"
 
+  def __call__(self, tokens, *, completions=None, **kwargs):
+    """As gemma's; or `read_completions`, if there are completions."""
+    if completions is None:
+      return super().__call__(tokens, **kwargs)
+    return self._teacher_force(tokens, completions, **kwargs)
+
   def _apply_attention(self, inputs, cache):
     """As gemma's, block by block."""
-
-    def apply(block, *args):
-      layer_cache, x = block(*args)
-      return layer_cache, sharding.on_rows(x)
-
-    if _REMAT[self.remat]:
-      apply = nn.remat(apply, policy=_REMAT[self.remat])
     x, new_cache = sharding.on_rows(inputs.embeddings), {}
     for i, block in enumerate(self.blocks):
       old = cache and cache[f"layer_{i}"]
-      new_cache[f"layer_{i}"], x = apply(
-        block, x, inputs.positions, old, inputs.attention_mask
+      new_cache[f"layer_{i}"], x = block(
+        x, inputs.positions, old, inputs.attention_mask
       )
+      x = sharding.on_rows(x)
     return self.final_norm(x), new_cache
+
+  def _teacher_force(self, prompts, completions, *, prompt_lengths):
+    """Block by block, each first on the prompts and then on the completions.
+
+    So the keys and values of the prompts need not be kept beyond their block.
+    """
+    layer = _Layer(
+      self.config, self.dtype, prompts, prompt_lengths, completions
+    )
+    x = tuple(
+      sharding.on_rows(self.embedder.encode(tokens))
+      for tokens in (prompts, completions)
+    )
+    blocks = [block.clone(parent=None) for block in self.blocks]
+    params = [block.variables["params"] for block in self.blocks]
+    if self.remat == "none":
+      for block, own in zip(blocks, params):
+        x = layer(block, own, x)
+    else:
+      x = _loop(layer, blocks, params, x, _REMAT[self.remat])
+    return tuple(map(self.final_norm, x))
+
+
+class _Layer:
+  """One block on prompts [B, P, D] and on their completions [B * n, L, D]."""
+
+  def __init__(self, config, dtype, prompts, lengths, completions):
+    (B, P), (R, L) = prompts.shape, completions.shape
+    self._n, self._room = R // B, L
+    rows = jnp.repeat(lengths, self._n)
+    self._masks = _prompt_mask(lengths, P), _completion_mask(rows, P, L, P + L)
+    self._positions = (
+      jnp.broadcast_to(jnp.arange(P), (B, P)),
+      rows[:, None] + jnp.arange(L),
+    )
+    # Of any layer: they are all alike.
+    self._empty = config.init_cache(B, dtype, cache_length=P)["layer_0"]
+
+  def __call__(self, block, params, x):
+    """The block with its parameters -> both outputs."""
+    apply = functools.partial(block.apply, {"params": params})
+    first, second = x
+    cache, first = apply(first, self._positions[0], self._empty, self._masks[0])
+    if self._room:
+      cache = _held({"": jax.tree.map(self._extend, cache)})[""]
+      _, second = apply(second, self._positions[1], cache, self._masks[1])
+    return sharding.on_rows(first), sharding.on_rows(second)
+
+  def _extend(self, x):
+    """Cache of the prompts -> of the completions, with slots for them."""
+    if x.ndim > 1:
+      pad = [(0, 0)] * x.ndim
+      pad[1] = (0, self._room)
+      x = jnp.pad(x, pad)
+    return jnp.repeat(x, self._n, axis=0)
+
+
+def _loop(layer, blocks, params, x, policy):
+  """The layers as a loop over the pattern of local and global attention."""
+
+  def step(block, own, x):
+    return jax.checkpoint(
+      functools.partial(layer, block), policy=policy, prevent_cse=False
+    )(own, x)
+
+  kinds = [block.attn_type for block in blocks]
+  period = next(
+    p for p in range(1, len(kinds) + 1) if kinds[p:] == kinds[: len(kinds) - p]
+  )
+  looped = len(kinds) // period * period
+
+  def pattern(x, group):
+    for block, own in zip(blocks, group):
+      x = step(block, own, x)
+    return x, None
+
+  groups = [
+    jax.tree.map(lambda *x: jnp.stack(x), *params[i:looped:period])
+    for i in range(period)
+  ]
+  x, _ = jax.lax.scan(pattern, x, groups)
+  for block, own in zip(blocks[looped:], params[looped:]):
+    x = step(block, own, x)
+  return x
 
 
 def get_model(
@@ -218,6 +305,11 @@ def compute_params(model: nn.Module, params: Params) -> Params:
   return jax.tree.map(lambda x: x.astype(model.dtype), params)
 
 
+def compute_shapes(model: nn.Module, params: Params) -> Params:
+  """Shapes and types of `compute_params`, without its arrays."""
+  return jax.eval_shape(lambda x: compute_params(model, x), params)
+
+
 def num_params(params: Params) -> int:
   """How many numbers the parameters hold."""
   return sum(x.size for x in jax.tree.leaves(params))
@@ -259,9 +351,8 @@ def prefill(
       batch_size=B, dtype=model.dtype, cache_length=P + room
     )
   )
-  slot = jnp.arange(P + room)
-  causal = slot <= jnp.arange(P)[:, None]
-  mask = causal & (slot < prompt_lengths[:, None, None])
+  mask = _prompt_mask(prompt_lengths, P)
+  mask = jnp.pad(mask, ((0, 0), (0, 0), (0, room)))
   out = model.apply(
     {"params": params},
     prompts,
@@ -302,21 +393,66 @@ def extend(
     cache with the L tokens added.
   """
   chex.assert_rank([tokens, prompt_lengths], [2, 1])
-  R, L = tokens.shape
+  L = tokens.shape[1]
   slots = cache["layer_0"]["k"].shape[1]
-  slot, index = jnp.arange(slots), start + jnp.arange(L)
-  in_prompt = slot < prompt_lengths[:, None, None]
-  so_far = slot <= (prompt_slots + index)[:, None]
-  mask = in_prompt | ((slot >= prompt_slots) & so_far)
+  mask = _completion_mask(prompt_lengths, prompt_slots, L, slots, start)
   out = model.apply(
     {"params": params},
     tokens,
-    positions=prompt_lengths[:, None] + index,
+    positions=prompt_lengths[:, None] + start + jnp.arange(L),
     cache=cache,
-    attention_mask=jnp.broadcast_to(mask, (R, L, slots)),
+    attention_mask=mask,
     return_hidden_states=True,
   )
   return out.hidden_states, out.cache
+
+
+def read_completions(
+  model: nn.Module,
+  params: Params,
+  prompts: chex.Array,
+  prompt_lengths: chex.Array,
+  completions: chex.Array,
+) -> chex.Array:
+  """Reads n whole completions of every prompt at once: teacher forcing.
+
+  Args:
+    model: a model of `get_model`.
+    params: of `compute_params`.
+    prompts: [B, P] int32, padded at the right.
+    prompt_lengths: [B] int32, 1..P.
+    completions: [B, n, T] int32.
+
+  Returns:
+    Hidden states [B * n, T, D], each of which predicts the completion token at
+    its place.
+  """
+  B, n, T = completions.shape
+  first, rest = model.apply(
+    {"params": params},
+    prompts,
+    completions=completions.reshape(B * n, T)[:, :-1],
+    prompt_lengths=prompt_lengths,
+  )
+  last = (prompt_lengths - 1)[:, None, None]
+  first = jnp.repeat(jnp.take_along_axis(first, last, axis=1), n, axis=0)
+  return sharding.on_rows(jnp.concatenate([first, rest], axis=1))
+
+
+def _prompt_mask(lengths: chex.Array, P: int) -> chex.Array:
+  """[B, P, P]: what each token of the prompts attends to."""
+  causal = jnp.tri(P, dtype=bool)
+  return causal & (jnp.arange(P) < lengths[:, None, None])
+
+
+def _completion_mask(
+  lengths: chex.Array, P: int, L: int, slots: int, start: chex.Numeric = 0
+) -> chex.Array:
+  """[R, L, slots]: of completion tokens start, start + 1, ... likewise."""
+  slot, index = jnp.arange(slots), start + jnp.arange(L)
+  in_prompt = slot < lengths[:, None, None]
+  so_far = slot <= (P + index)[:, None]
+  return in_prompt | ((slot >= P) & so_far)
 
 
 def repeat_cache(cache: Cache, n: int) -> Cache:
@@ -326,11 +462,13 @@ def repeat_cache(cache: Cache, n: int) -> Cache:
 
 def _held(cache: Cache) -> Cache:
   """Keys and values [R, S, K, H] stay on their rows and heads."""
-  return jax.tree.map(
-    lambda x: (
-      sharding.on_rows(x, None, "tensor")
-      if x.ndim == 4
-      else sharding.on_rows(x)
-    ),
-    cache,
-  )
+  return {
+    layer: {
+      "k": sharding.on_rows(x["k"], None, "tensor"),
+      "v": sharding.on_rows(x["v"], None, "tensor"),
+      "positions": sharding.on_rows(x["positions"]),
+      # All rows move in lockstep; split, its first entry would be sent around.
+      "end_index": sharding.whole(x["end_index"]),
+    }
+    for layer, x in cache.items()
+  }

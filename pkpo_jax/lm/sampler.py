@@ -78,7 +78,7 @@ def sample(
   if key.ndim == 0:
     rows = jnp.arange(prompts.shape[0])
     key = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
-  return _sample(
+  return program(
     model,
     params,
     prompts,
@@ -110,7 +110,7 @@ def _check(prompts, prompt_lengths, n, T, temperature, stop_tokens) -> None:
 
 
 @functools.partial(jax.jit, static_argnames=("model", "n", "T", "stop_tokens"))
-def _sample(
+def program(
   model,
   params,
   prompts,
@@ -122,7 +122,10 @@ def _sample(
   T,
   stop_tokens,
 ) -> Completions:
-  """The program: prefill, repeat, draw; then decode and draw T - 1 times."""
+  """What `sample` compiles: prefill, repeat, draw; then decode T - 1 times.
+
+  Takes [B] keys, and lowers with shapes in place of arrays.
+  """
   B, P = prompts.shape
   R = B * n
   fold_in = jax.vmap(jax.random.fold_in, (0, None))

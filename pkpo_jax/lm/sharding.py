@@ -133,8 +133,7 @@ def on_rows(x: chex.Array, *others: str | None) -> chex.Array:
     *others: the axes of the further dimensions, as far as they are split.
 
   Returns:
-    x, constrained if a mesh is set: the rows over `data` and `fsdp`, or over
-    the one of them that divides their number.
+    x, constrained if a mesh is set, see `rows_axes`.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty:
@@ -143,14 +142,28 @@ def on_rows(x: chex.Array, *others: str | None) -> chex.Array:
   return jax.lax.with_sharding_constraint(x, spec)
 
 
+def whole(x: chex.Array) -> chex.Array:
+  """Holds x whole on every device, if a mesh is set."""
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return x
+  return jax.lax.with_sharding_constraint(x, PartitionSpec())
+
+
 def rows_axes(
   mesh: Mesh | jax.sharding.AbstractMesh, rows: int
 ) -> tuple[str, ...]:
-  """The axes over which that many rows are split: the most that divide it."""
-  choices: list[tuple[str, ...]] = [("data", "fsdp"), ("data",), ("fsdp",), ()]
-  sizes = [math.prod(mesh.shape[axis] for axis in axes) for axes in choices]
-  fitting = [i for i, size in enumerate(sizes) if rows % size == 0]
-  return choices[max(fitting, key=lambda i: sizes[i])]
+  """The axes over which that many rows are split.
+
+  `fsdp`, then `data`, as far as they divide the number: B prompts that only
+  `fsdp` divides lie where the first of their n samples each do, so that
+  repeating the prompts moves nothing.
+  """
+  over_both: tuple[str, ...] = ("fsdp", "data")
+  for axes in (over_both, over_both[:1]):
+    if rows % math.prod(mesh.shape[axis] for axis in axes) == 0:
+      return axes
+  return ()
 
 
 def rows_sharding(mesh: Mesh, rows: int) -> NamedSharding:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pkpo_jax import tasks
 from pkpo_jax.lm import models, tokenizers
-from pkpo_jax.rl import rollout
+from pkpo_jax.rl import processes, rollout
 from pkpo_jax.tasks import base
 
 
@@ -123,6 +123,6 @@ def _fitting(
       f"No {split} prompt fits into config.max_prompt_tokens={limit}; the"
       f" shortest has {lengths.min()} tokens."
     )
-  if long:
+  if long and processes.is_first():
     print(f"Dropped {long} of {len(problems)} {split} problems: too long.")
   return [p for p, length in zip(problems, lengths) if length <= limit]

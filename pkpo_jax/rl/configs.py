@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import json
 import pathlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,8 +18,8 @@ import numpy as np
 from pkpo_jax import schedules, transforms
 from pkpo_jax.rl import processes
 
-# All names of a config but those of `task`, `tokenizer` and `model`, which check
-# them themselves, and of `base`, which depend on its source.
+# All names of a config but those of `task`, `tokenizer` and `model`, which are
+# checked where these are made, and of `base`, which depend on its source.
 _NAMES = {
   "": (
     "seed num_steps prompts_per_step n temperature max_prompt_tokens"
@@ -29,7 +30,7 @@ _NAMES = {
   ),
   "mesh": "data fsdp tensor",
   "loss": "clip_low clip_high entropy_coef kl_coef",
-  "eval": "every n seed",
+  "eval": "every n num_problems seed",
   "checkpoint": "every keep",
 }
 _BASE_NAMES = {
@@ -43,15 +44,15 @@ _BASE_NAMES = {
 _POSITIVE = (
   "num_steps prompts_per_step n temperature max_prompt_tokens max_new_tokens"
   " learning_rate max_grad_norm epochs minibatches accumulation logits_chunk"
-  " base.num_steps"
-  " base.batch_size base.learning_rate eval.every eval.n checkpoint.every"
-  " checkpoint.keep"
+  " base.num_steps base.batch_size base.learning_rate eval.every eval.n"
+  " eval.num_problems checkpoint.every checkpoint.keep"
 )
 _NOT_NEGATIVE = (
   "warmup_steps weight_decay loss.entropy_coef loss.kl_coef base.warmup_steps"
   " base.wrong"
 )
 _NEUTRAL_CLIP = 0.2
+_PATIENCE = 60  # seconds until a shared folder shows what another wrote
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -165,10 +166,19 @@ def _check_clip(config: ml_collections.ConfigDict) -> None:
 def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
   """Writes `config.json` to the folder of a run that starts or continues.
 
+  With several processes, all of them call this.
+
   Raises:
-    ValueError: `workdir` has checkpoints of another config; says what differs.
+    ValueError: `workdir` has checkpoints of another config, says what differs;
+      or the processes differ in their config, or don't share `workdir`.
   """
+  if workdir.parts[:1] == ("gs:",):
+    raise ValueError(
+      f"{workdir} is no folder; mount the bucket and name the folder, see"
+      " docs/pods.md."
+    )
   path, text = workdir / "config.json", to_json(config)
+  _check_same_everywhere(text)
   if any(p.name.isdigit() for p in workdir.glob("checkpoints/*")):
     saved = path.read_text() if path.exists() else "{}"
     changes = difference(saved, text)
@@ -177,12 +187,36 @@ def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
         f"{workdir} holds a run with another config; use a new workdir, or undo"
         " these changes (saved -> asked for):\n  " + "\n  ".join(changes)
       )
-  if not processes.is_first():
-    return
-  workdir.mkdir(parents=True, exist_ok=True)
-  written = path.with_suffix(".tmp")
-  written.write_text(text + "\n")
-  written.replace(path)
+  if processes.is_first():
+    workdir.mkdir(parents=True, exist_ok=True)
+    written = path.with_suffix(".tmp")
+    written.write_text(text + "\n")
+    written.replace(path)
+  processes.wait("claimed")
+  _check_shared(path, text)
+
+
+def _check_same_everywhere(text: str) -> None:
+  """Raises in all processes if the config of one is not that of the first."""
+  changes = difference(processes.of_first(text), text)
+  if processes.any_of(bool(changes)):
+    raise ValueError(
+      "The processes of this run have different configs; start all with the"
+      " same command. First process -> this one:\n  "
+      + "\n  ".join(changes or ["no difference; see the other processes"])
+    )
+
+
+def _check_shared(path: pathlib.Path, text: str) -> None:
+  """Raises if this process does not see what the first one wrote."""
+  deadline = time.monotonic() + _PATIENCE
+  while not path.exists() or path.read_text() != text + "\n":
+    if time.monotonic() > deadline:
+      raise ValueError(
+        f"{path} is not as the first process wrote it: --workdir must be one"
+        " folder that all processes share."
+      )
+    time.sleep(1)
 
 
 def to_json(config: ml_collections.ConfigDict) -> str:

@@ -160,7 +160,11 @@ def shardings(
 
   The state, the frozen and the reference parameters by their names, the
   rollout on its problems, and the key on every device.
+
+  Raises:
+    ValueError: the samples don't split over the devices.
   """
+  _check_rows(mesh, config)
   frozen, trained = models.split(model, models.abstract_params(model))
   state = abstract_state(model, optimizer)
   reference = trained if config.loss.kl_coef else None
@@ -172,6 +176,21 @@ def shardings(
     by_name(frozen),
     by_name(reference),
   )
+
+
+def _check_rows(mesh: Mesh, config: ml_collections.ConfigDict) -> None:
+  """Or devices would do each other's work again, silently."""
+  rows = config.prompts_per_step * config.n
+  rows //= config.minibatches * config.accumulation
+  devices = mesh.shape["data"] * mesh.shape["fsdp"]
+  if rows % devices:
+    raise ValueError(
+      f"{rows} samples at a time (config.prompts_per_step="
+      f"{config.prompts_per_step} x config.n={config.n} / config.minibatches="
+      f"{config.minibatches} / config.accumulation={config.accumulation}) do"
+      f" not split over the {devices} devices of data x fsdp; choose others, or"
+      " raise config.mesh.tensor."
+    )
 
 
 def _gradient(

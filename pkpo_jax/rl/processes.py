@@ -4,8 +4,11 @@ With a single process everything here is trivial. With several, all of them
 call these functions at the same places of the program.
 """
 
+import contextlib
 import os
-from collections.abc import Sequence
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -32,6 +35,8 @@ def initialize() -> None:
       ("process_id", "JAX_PROCESS_ID"),
     )
   }
+  # It would swallow SIGTERM; `interrupts` is there for that.
+  jax.config.update("jax_enable_preemption_service", False)
   try:
     jax.distributed.initialize(**number, heartbeat_timeout_seconds=30)
   except ValueError as error:
@@ -41,9 +46,47 @@ def initialize() -> None:
     ) from error
 
 
+@contextlib.contextmanager
+def ending_together() -> Iterator[None]:
+  """A context in which an error ends this process at once, and so the others.
+
+  In the usual way out it would wait for the others, and they for it. Instead
+  they notice that it is gone: at their next exchange of data, or after the
+  half minute of `initialize`.
+  """
+  try:
+    yield
+  except SystemExit:
+    raise
+  except BaseException as error:
+    if not jax.distributed.is_initialized():
+      raise
+    traceback.print_exc()
+    print(
+      f"Process {jax.process_index()} of {jax.process_count()} ends with this"
+      f" error.{_of_others(error)} The same command, in all processes,"
+      " continues from the last checkpoint.",
+      file=sys.stderr,
+    )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
+
+
 def is_first() -> bool:
   """Whether this process writes files and talks to the user."""
   return jax.process_index() == 0
+
+
+def of_first(text: str) -> str:
+  """The text of the first process, in all."""
+  if jax.process_count() == 1:
+    return text
+  own = np.frombuffer(text.encode(), np.uint8)
+  length = int(multihost_utils.broadcast_one_to_all(np.int32(len(own))))
+  padded = np.zeros(length, np.uint8)
+  padded[: len(own)] = own[:length]
+  return bytes(multihost_utils.broadcast_one_to_all(padded)).decode()
 
 
 def share(items: Sequence[T]) -> Sequence[T]:
@@ -82,6 +125,19 @@ def fetch(tree: Any) -> Any:
   return multihost_utils.process_allgather(tree, tiled=True)
 
 
+def place(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+  """Numpy arrays, whole and the same in every process -> arrays on the mesh.
+
+  A single process leaves them as they are: there jit takes them.
+  """
+  if jax.process_count() == 1:
+    return tree
+  return jax.tree.map(
+    lambda x: jax.make_array_from_callback(x.shape, sharding, x.__getitem__),
+    tree,
+  )
+
+
 def any_of(number: int) -> int:
   """The largest of the numbers of all processes."""
   if jax.process_count() == 1:
@@ -93,6 +149,16 @@ def wait(name: str) -> None:
   """Waits until all processes have come here."""
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices(name)
+
+
+def _of_others(error: BaseException) -> str:
+  """What more there is to say of an error of the devices."""
+  if not isinstance(error, jax.errors.JaxRuntimeError):
+    return ""
+  return (
+    " If it is about a lost connection, another process of this run has ended"
+    " before: look at its output."
+  )
 
 
 def _bounds(total: int) -> np.ndarray:

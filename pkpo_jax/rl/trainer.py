@@ -60,7 +60,8 @@ def train(
       run.close()
   if stop:
     name = signal.Signals(stop).name
-    print(f"{name}: saved step {run.step}; the same command continues.")
+    if processes.is_first():
+      print(f"{name}: saved step {run.step}; the same command continues.")
     sys.exit(128 + stop)
   return run.progress.state
 
@@ -101,6 +102,9 @@ class _Run:
     self._order = _order(config, len(self._parts.problems["train"]))
     optimizer = learner.make_optimizer(config)
     self._update = learner.make_update(self._parts.model, config, optimizer)
+    self._rows = sharding.rows_sharding(
+      jax.sharding.get_mesh(), config.prompts_per_step
+    )
     self._checkpointer = checkpointing.Checkpointer(
       workdir / "checkpoints", keep=config.checkpoint.keep
     )
@@ -159,7 +163,11 @@ class _Run:
     )
     sampled = time.perf_counter()
     state, update_metrics = self._update(
-      state, rollout, update_key, self._frozen, self._reference
+      state,
+      processes.place(rollout, self._rows),
+      update_key,
+      self._frozen,
+      self._reference,
     )
     update_metrics = jax.device_get(update_metrics)
     end = time.perf_counter()
@@ -189,7 +197,7 @@ class _Run:
     rewards, valid = evaluation.evaluate(
       self._parts.roller,
       self.params,
-      self._parts.problems["test"],
+      self._parts.problems["test"][: options.num_problems],
       evaluation.key(options.seed),
       n=options.n,
       batch_size=self._config.prompts_per_step,

@@ -3,12 +3,23 @@
 from collections.abc import Callable
 from typing import Any
 
-from pkpo_jax.tasks import base, countdown, gsm8k, humaneval, math, mbpp
+from pkpo_jax.tasks import (
+  arc,
+  base,
+  countdown,
+  gsm8k,
+  humaneval,
+  list_programs,
+  math,
+  mbpp,
+)
 
 _TASKS: dict[str, Callable[..., base.Task]] = {
+  "arc": arc.Arc,
   "countdown": countdown.Countdown,
   "gsm8k": gsm8k.GSM8K,
   "humaneval": humaneval.HumanEval,
+  "list_programs": list_programs.ListPrograms,
   "math": math.Math,
   "mbpp": mbpp.Mbpp,
 }

@@ -176,31 +176,37 @@ def test_masters_are_float32_and_compute_params_are_rounded(rank):
   assert out.logits.dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize("layers", [4, 5])
 @pytest.mark.parametrize("remat", ["dots", "full"])
-def test_remat_changes_memory_and_nothing_else(remat):
+def test_remat_changes_memory_and_nothing_else(remat, layers):
+  """Of layers that the pattern of two divides, and of one more."""
+
   def compiled(remat):
-    model = plain.tiny_model(num_layers=8, hidden_dim=512, remat=remat)
+    model = plain.tiny_model(num_layers=layers, hidden_dim=512, remat=remat)
     params = plain.random_params(model)
 
-    def loss(params, prompts):
-      return models.prefill(model, params, prompts, np.array(LENGTHS), room=0)[
-        0
-      ].sum()
+    def loss(params, *batch):
+      return models.read_completions(model, params, *batch).sum()
 
-    prompts = np.tile(PROMPTS, (1, 8))
-    program = jax.jit(jax.value_and_grad(loss)).lower(params, prompts).compile()
+    # Enough rows for activations to outweigh parameters.
+    batch = [
+      np.tile(x, (16, *[1] * (x.ndim - 1)))
+      for x in (PROMPTS, np.array(LENGTHS), COMPLETIONS)
+    ]
+    program = jax.jit(jax.value_and_grad(loss)).lower(params, *batch).compile()
     memory = program.memory_analysis().temp_size_in_bytes
-    return program(params, prompts), memory
+    return program(params, *batch), memory
 
   (plain_loss, plain_grads), plain_memory = compiled("none")
   (loss, grads), memory = compiled(remat)
   np.testing.assert_allclose(loss, plain_loss, rtol=1e-5)
+  scale = max(np.abs(x).max() for x in jax.tree.leaves(plain_grads))
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * scale),
     grads,
     plain_grads,
   )
-  assert memory < 0.8 * plain_memory
+  assert memory < plain_memory
 
 
 def test_remat_and_lora_rank_are_checked():

@@ -1,0 +1,1 @@
+"""What the TPU compiler makes of a config: memory, arithmetic, network."""

@@ -1,0 +1,210 @@
+"""Compiles the programs of a config for a topology, and says what they need."""
+
+import math
+import os
+import pathlib
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from experiments.tpu import chips, flops, hlo, programs
+from pkpo_jax.lm import sharding
+
+GIB = chips.GIB
+_LIBTPU = pathlib.Path(".libtpu/libtpu/libtpu.so")
+
+
+class Program(NamedTuple):
+  """What one compiled program needs on each chip.
+
+  Attributes:
+    name: "sampler" or "update".
+    seconds: of compilation.
+    memory: bytes by kind; "beside" is what other programs keep there.
+    flops: floating-point operations.
+    replication: how many times the arithmetic is done, 1 if no chip repeats
+      the work of another.
+    collectives: by kind.
+    floor: seconds that arithmetic, memory and network take at least.
+  """
+
+  name: str
+  seconds: float
+  memory: dict[str, float]
+  flops: float
+  replication: float
+  collectives: dict[str, hlo.Collective]
+  floor: dict[str, float]
+
+  def to_json(self) -> dict[str, Any]:
+    """Plain data."""
+    kinds = {kind: x._asdict() for kind, x in self.collectives.items()}
+    return self._asdict() | {"collectives": kinds}
+
+
+class DoesNotFitError(ValueError):
+  """A program needs more memory than a chip has."""
+
+
+def use_topologies() -> None:
+  """Lets jax compile for TPUs that are not here; call before using jax.
+
+  Raises:
+    ImportError: the TPU compiler is not installed.
+  """
+  os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+  os.environ["JAX_PLATFORMS"] = "cpu"
+  try:
+    import libtpu  # noqa: F401
+  except ImportError:
+    path = pathlib.Path(os.environ.get("TPU_LIBRARY_PATH", _LIBTPU))
+    if not path.exists():
+      raise ImportError(
+        "The TPU compiler is missing; `make .libtpu/installed` gets it, or"
+        " pip install libtpu."
+      ) from None
+    os.environ["TPU_LIBRARY_PATH"] = str(path.absolute())
+
+
+def mesh_of(
+  config: ml_collections.ConfigDict, topology: str
+) -> jax.sharding.Mesh:
+  """The mesh of the config on the chips of a topology such as "v5e:8x16"."""
+  from jax.experimental import topologies
+
+  devices = topologies.get_topology_desc(
+    platform="tpu", topology_name=topology
+  ).devices
+  return sharding.make_mesh(**config.mesh, devices=devices)
+
+
+def compile_all(
+  config: ml_collections.ConfigDict, topology: str
+) -> list[Program]:
+  """The sampler and the update of a config, compiled for a topology.
+
+  Raises:
+    DoesNotFitError: one of them does not; with what to change.
+  """
+  mesh = mesh_of(config, topology)
+  with jax.set_mesh(mesh):
+    return [
+      _compile("sampler", config, topology, mesh),
+      _compile("update", config, topology, mesh),
+    ]
+
+
+def _compile(
+  name: str,
+  config: ml_collections.ConfigDict,
+  topology: str,
+  mesh: jax.sharding.Mesh,
+) -> Program:
+  start = time.perf_counter()
+  if name == "sampler":
+    traced = programs.trace_sampler(config, mesh)
+  else:
+    traced = programs.trace_update(config)
+  try:
+    compiled = traced.lower().compile()
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    raise DoesNotFitError(_remedy(name, topology, _reason(error))) from error
+  seconds = time.perf_counter() - start
+  memory = _memory(compiled, _beside(name, config, mesh))
+  chip = chips.chip_of(topology)
+  if memory["total"] > chip.hbm:
+    reason = f"needs {memory['total'] / GIB:.2f} GiB of {chip.hbm / GIB:.2f}"
+    raise DoesNotFitError(_remedy(name, topology, reason))
+  decode_steps = config.max_new_tokens - 1
+  operations, replication = _operations(traced, compiled, mesh, decode_steps)
+  moved = hlo.collectives(
+    compiled.as_text(), decode_steps=decode_steps if name == "sampler" else None
+  )
+  if name == "sampler":
+    accessed = decode_steps * _read_by_a_token(config, mesh)
+  else:
+    accessed = compiled.cost_analysis()["bytes accessed"]
+  floor = {
+    "arithmetic": operations / chip.flops,
+    "memory": accessed / chip.hbm_bandwidth,
+    "network": sum(x.bytes for x in moved.values()) / chip.ici_bandwidth,
+  }
+  return Program(name, seconds, memory, operations, replication, moved, floor)
+
+
+def _memory(compiled: Any, beside: float) -> dict[str, float]:
+  """Bytes on a chip by kind."""
+  stats = compiled.memory_analysis()
+  memory = {
+    "arguments": stats.argument_size_in_bytes,
+    "results": stats.output_size_in_bytes - stats.alias_size_in_bytes,
+    "temporaries": stats.temp_size_in_bytes,
+    "code": stats.generated_code_size_in_bytes,
+    "beside": beside,
+  }
+  return memory | {"total": sum(memory.values())}
+
+
+def _beside(name, config, mesh) -> float:
+  """Bytes that stay on a chip while the program runs, without being its own."""
+  if name == "update":
+    return 0.0
+  kept = programs.arrays(config, mesh)
+  return float(
+    sum(
+      row.bytes_per_device
+      for kind, rows in kept.items()
+      for row in rows
+      if kind in ("optimizer", "reference")
+    )
+  )
+
+
+def _operations(traced, compiled, mesh, decode_steps) -> tuple[float, float]:
+  """On a chip, and how often the same is done on several."""
+  jaxpr = traced.jaxpr
+  once = flops.count(jaxpr, decode_steps=1, once=True) / mesh.size
+  all_loops = flops.count(jaxpr, decode_steps=decode_steps) / mesh.size
+  replication = compiled.cost_analysis()["flops"] / once
+  return all_loops * replication, replication
+
+
+def _read_by_a_token(config, mesh) -> float:
+  """Bytes that one step of decoding reads on a chip: parameters and cache."""
+  model = programs.model_of(config)
+  itemsize = jnp.dtype(model.dtype).itemsize
+  rows = programs.arrays(config, mesh)
+  numbers = sum(
+    math.prod(row.shape)
+    for kind in ("parameters", "frozen")
+    for row in rows.get(kind, ())
+  )
+  slots = config.max_prompt_tokens + config.max_new_tokens
+  per_row = (
+    2 * len(model.config.attention_types) * slots
+    * model.config.num_kv_heads * model.config.head_dim
+  )  # fmt: skip
+  samples = config.prompts_per_step * config.n
+  cache = per_row * samples / (mesh.shape["data"] * mesh.shape["fsdp"])
+  return (numbers + cache) * itemsize / mesh.shape["tensor"]
+
+
+def _reason(error: Exception) -> str:
+  """The line of the compiler that says how much is missing."""
+  lines = [x.strip() for x in str(error).splitlines() if "hbm" in x.lower()]
+  return lines[0] if lines else str(error).splitlines()[0]
+
+
+def _remedy(name: str, topology: str, reason: str) -> str:
+  remedies = {
+    "sampler": "raise config.mesh.tensor, lower config.prompts_per_step or the"
+    " limits on tokens, or take more chips",
+    "update": "raise config.accumulation, set config.model.remat='full', lower"
+    " config.logits_chunk, raise config.mesh.fsdp, or take more chips",
+  }
+  return f"The {name} does not fit on {topology}: {reason}. {remedies[name]}."
