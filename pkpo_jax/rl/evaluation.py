@@ -1,6 +1,6 @@
 """Rollouts -> pass@k curves with standard errors, solve rates, entropy."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -169,13 +169,22 @@ def evaluate(
   Returns:
     rewards and valid, each [N, n].
   """
-  rewards, valid = [], []
-  for start in progress(range(0, len(problems), batch_size)):
-    # The last batch is filled up with problems again, to compile only once.
-    rows = np.arange(start, start + batch_size) % len(problems)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
-    rollout, _ = roll(params, [problems[i] for i in rows], keys, n=n)
-    rewards.append(rollout.rewards)
-    valid.append(rollout.valid)
-  N = len(problems)
-  return np.concatenate(rewards)[:N], np.concatenate(valid)[:N]
+
+  def started() -> Iterator[Callable[[], Any]]:
+    for start in progress(range(0, len(problems), batch_size)):
+      # The last batch is filled up with problems again, to compile only once.
+      rows = np.arange(start, start + batch_size) % len(problems)
+      keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+      yield roll.start(params, [problems[i] for i in rows], keys, n=n)
+
+  graded = []
+  batches = started()
+  finish = next(batches, None)
+  while finish:
+    # The next batch is sampled while this one is graded.
+    following = next(batches, None)
+    rollout, _ = finish()
+    graded.append((rollout.rewards, rollout.valid))
+    finish = following
+  rewards, valid = map(np.concatenate, zip(*graded))
+  return rewards[: len(problems)], valid[: len(problems)]

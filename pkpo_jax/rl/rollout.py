@@ -1,7 +1,7 @@
 """Problems -> Rollout: encode, sample, decode, grade."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import chex
 import flax.linen as nn
@@ -76,11 +76,26 @@ class Roller:
       ValueError: a prompt is longer than `max_prompt_tokens`, or the task gave
         a reward that is not finite to an answer that it calls valid.
     """
+    return self.start(params, problems, key, n=n)()
+
+  def start(
+    self,
+    params: models.Params,
+    problems: Sequence[base.Problem],
+    key: chex.PRNGKey,
+    *,
+    n: int,
+  ) -> Callable[[], tuple[Rollout, dict[str, float]]]:
+    """Starts to sample; the function that it returns waits, and grades.
+
+    Between the two, the devices work while the host is free: to grade what was
+    sampled before, say. Arguments and results are those of a call.
+    """
     start = time.perf_counter()
     prompts, lengths = encode_prompts(
       self._tokenizer, problems, self._max_prompt_tokens
     )
-    completions = sampler.sample(
+    on_device = sampler.sample(
       self._model,
       params,
       prompts,
@@ -91,12 +106,16 @@ class Roller:
       temperature=self._temperature,
       stop_tokens=self._tokenizer.stop_tokens,
     )
-    completions = processes.fetch(completions)
-    sampled = time.perf_counter()
-    rewards, valid = self._grade(problems, completions)
-    graded = time.perf_counter()
-    rollout = Rollout(prompts, lengths, completions, rewards, valid)
-    return rollout, {"sample": sampled - start, "grade": graded - sampled}
+
+    def finish() -> tuple[Rollout, dict[str, float]]:
+      completions = processes.fetch(on_device)
+      sampled = time.perf_counter()
+      rewards, valid = self._grade(problems, completions)
+      graded = time.perf_counter()
+      rollout = Rollout(prompts, lengths, completions, rewards, valid)
+      return rollout, {"sample": sampled - start, "grade": graded - sampled}
+
+    return finish
 
   def _grade(
     self, problems: Sequence[base.Problem], completions: sampler.Completions

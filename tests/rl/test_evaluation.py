@@ -1,6 +1,7 @@
 """pkpo_jax.rl.evaluation against closed forms and numpy."""
 
 import math
+import types
 
 import jax
 import numpy as np
@@ -169,13 +170,18 @@ def test_named_and_powers_of_two():
 def fake_roller(calls):
   """Rewards that tell the problem, and then the draw of its key."""
 
-  def roll(params, problems, keys, *, n):
-    calls.append(len(problems))
+  def start(params, problems, keys, *, n):
+    calls.append(("start", len(problems)))
     draws = jax.vmap(lambda key: jax.random.uniform(key, (n,)))(keys)
     rewards = np.asarray(draws) + np.array(problems)[:, None] * params
-    return make_rollout(rewards, rewards < 15, np.ones_like(rewards)), {}
 
-  return roll
+    def finish():
+      calls.append(("finish", len(problems)))
+      return make_rollout(rewards, rewards < 15, np.ones_like(rewards)), {}
+
+    return finish
+
+  return types.SimpleNamespace(start=start)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 10])
@@ -191,7 +197,10 @@ def test_evaluate_does_not_depend_on_the_batch_size(batch_size):
   ]
   np.testing.assert_array_equal(rewards, np.float32(expected))
   np.testing.assert_array_equal(valid, np.array(expected) < 15)
-  assert calls == [batch_size] * -(-7 // batch_size)
+  # Each batch is graded when the next one has been started.
+  batches = -(-7 // batch_size)
+  order = ["start", *["start", "finish"] * (batches - 1), "finish"]
+  assert calls == [(what, batch_size) for what in order]
 
 
 @pytest.mark.slow
@@ -202,10 +211,15 @@ def test_evaluate_with_a_model_does_not_depend_on_the_batch_size():
   seen = []
 
   class Spy(rollout.Roller):
-    def __call__(self, *args, **kwargs):
-      result = super().__call__(*args, **kwargs)
-      seen.append(result[0].completions.tokens)
-      return result
+    def start(self, *args, **kwargs):
+      finish = super().start(*args, **kwargs)
+
+      def spying():
+        result = finish()
+        seen.append(result[0].completions.tokens)
+        return result
+
+      return spying
 
   roll = Spy(
     model, tokenizer, task, max_prompt_tokens=5, max_new_tokens=3,
