@@ -7,10 +7,12 @@ rewarded: so the wiring is proved, and not just executed.
 
 import importlib
 import json
+import os
 import pathlib
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 import vocabulary
@@ -20,7 +22,9 @@ from experiments.tpu import programs
 from pkpo_jax.lm import models, sampler
 from pkpo_jax.rl import build, configs, metrics, trainer
 
-CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
+ROOT = pathlib.Path(__file__).parent.parent
+CONFIGS = ROOT / "configs"
+DATA = pathlib.Path(os.environ.get("PKPO_DATA", ROOT.parent / "shared/data"))
 PAPER = sorted(p.stem for p in CONFIGS.glob("gemma2_*_*.py"))
 LAPTOP_ONLY = ["countdown", "list_programs"]
 
@@ -140,10 +144,33 @@ def laptop(name, folder, max_new_tokens):
   return config, answer
 
 
+def real(task, **options):
+  """The laptop mode of the run on MATH, on another task's real problems."""
+  config = get("gemma2_2b_math", "annealed,laptop")
+  with config.unlocked():
+    config.task = ml_collections.ConfigDict({"name": task, **options})
+  config.tokenizer.path = str(vocabulary.gemma2_path())
+  config.max_new_tokens = 6
+  return config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["gsm8k", "mbpp"])
+def test_real_problems_train(task, tmp_path):
+  path = DATA if task == "gsm8k" else DATA / "mbpp.jsonl"
+  if not path.exists():
+    pytest.skip(f"No {path}: set PKPO_DATA to a folder of GSM8K and MBPP.")
+  _check_training(real(task, path=str(path)), tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAPER)
 def test_laptop_mode_trains(name, tmp_path):
   config, _ = laptop(name, tmp_path, max_new_tokens=6)
+  _check_training(config, tmp_path)
+
+
+def _check_training(config, tmp_path):
   state = trainer.train(config, tmp_path / "run", tmp_path / "base")
   assert int(state.step) == config.num_steps == 2
   records = metrics.read(tmp_path / "run" / "metrics.jsonl")

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from gemma import gm
 
-from pkpo_jax.lm import models
+from pkpo_jax.lm import models, transformer
 
 _LOCAL = gm.nn.config.AttentionType.LOCAL_SLIDING
 _GLOBAL = gm.nn.config.AttentionType.GLOBAL
@@ -56,7 +56,7 @@ _FIXED: dict[str, tuple] = {
 
 def read_config(
   config: dict[str, Any], dtype: Any = None
-) -> models.Transformer:
+) -> transformer.Transformer:
   """The model that a config.json describes.
 
   Args:
@@ -88,7 +88,7 @@ def read_config(
   )
   if dtype is None:
     dtype = config.get("dtype") or config.get("torch_dtype") or "float32"
-  return models.Transformer(
+  return transformer.Transformer(
     config=_as_preset(ours), dtype=jnp.dtype(dtype), tokens="batch.tokens"
   )
 
@@ -177,7 +177,7 @@ def _as_preset(
   config: gm.nn.config.TransformerConfig,
 ) -> gm.nn.config.TransformerConfig:
   """The preset that equals it but for layout and number of embeddings."""
-  for name in models._NAMES:
+  for name in models.PRESETS:
     preset = models.get_model(name, num_embed=config.num_embed).config
     layout = preset.transpose_gating_einsum
     if preset == dataclasses.replace(config, transpose_gating_einsum=layout):

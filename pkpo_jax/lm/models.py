@@ -1,16 +1,15 @@
-"""A Gemma from a name or a config, and its two forward passes.
+"""A Gemma from a name or a config, and its forward passes.
 
-Sampling and training share them: `prefill` reads a prompt once and leaves a KV
-cache, `extend` reads any number of completion tokens on top of it. One token
-at a time is decoding; the whole completion at once is teacher forcing. All
-masks and positions are explicit, so no token id is special to the model.
+For sampling, `prefill` reads a prompt once and leaves a KV cache, and `extend`
+reads completion tokens on top of it. For training, `read_completions` reads
+prompts and whole completions at once. All masks and positions are explicit, so
+no token id is special to the model.
 
 Parameters are float32 masters, whatever the model computes in; a program rounds
 them once, by `compute_params`, and passes those on.
 """
 
 import dataclasses
-import functools
 from typing import Any
 
 import chex
@@ -21,142 +20,20 @@ import jax.numpy as jnp
 import ml_collections
 from gemma import gm
 
-from pkpo_jax.lm import sharding
+from pkpo_jax.lm import sharding, transformer
 
 Params = Any
-Cache = dict[str, dict[str, chex.Array]]
+Cache = transformer.Cache
 
 PAD = 0  # Gemma's padding token; never sampled.
 
-_NAMES = {
+PRESETS = {
   "gemma2_2b": "Gemma2_2B",
   "gemma2_9b": "Gemma2_9B",
   "gemma2_27b": "Gemma2_27B",
   "gemma3_270m": "Gemma3_270M",
   "gemma3_1b": "Gemma3_1B",
 }
-
-
-# What a block keeps for its backward pass: everything, the results of its
-# matrix products with parameters, or nothing but its input.
-_REMAT = {
-  "none": None,
-  "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-  "full": jax.checkpoint_policies.nothing_saveable,
-}
-
-
-class Transformer(gm.nn.Transformer):
-  """gemma's, held to the rows of the batch, and with teacher forcing.
-
-  Attributes:
-    remat: "none", "dots" or "full": how much the backward pass of teacher
-      forcing computes again. Other than "none" makes the blocks a loop, which
-      compiles many times faster and gathers parameters block by block.
-  """
-
-  remat: str = "none"
-
-  def __call__(self, tokens, *, completions=None, **kwargs):
-    """As gemma's; or `read_completions`, if there are completions."""
-    if completions is None:
-      return super().__call__(tokens, **kwargs)
-    return self._teacher_force(tokens, completions, **kwargs)
-
-  def _apply_attention(self, inputs, cache):
-    """As gemma's, block by block."""
-    x, new_cache = sharding.on_rows(inputs.embeddings), {}
-    for i, block in enumerate(self.blocks):
-      old = cache and cache[f"layer_{i}"]
-      new_cache[f"layer_{i}"], x = block(
-        x, inputs.positions, old, inputs.attention_mask
-      )
-      x = sharding.on_rows(x)
-    return self.final_norm(x), new_cache
-
-  def _teacher_force(self, prompts, completions, *, prompt_lengths):
-    """Block by block, each first on the prompts and then on the completions.
-
-    So the keys and values of the prompts need not be kept beyond their block.
-    """
-    layer = _Layer(
-      self.config, self.dtype, prompts, prompt_lengths, completions
-    )
-    x = tuple(
-      sharding.on_rows(self.embedder.encode(tokens))
-      for tokens in (prompts, completions)
-    )
-    blocks = [block.clone(parent=None) for block in self.blocks]
-    params = [block.variables["params"] for block in self.blocks]
-    if self.remat == "none":
-      for block, own in zip(blocks, params):
-        x = layer(block, own, x)
-    else:
-      x = _loop(layer, blocks, params, x, _REMAT[self.remat])
-    return tuple(map(self.final_norm, x))
-
-
-class _Layer:
-  """One block on prompts [B, P, D] and on their completions [B * n, L, D]."""
-
-  def __init__(self, config, dtype, prompts, lengths, completions):
-    (B, P), (R, L) = prompts.shape, completions.shape
-    self._n, self._room = R // B, L
-    rows = jnp.repeat(lengths, self._n)
-    self._masks = _prompt_mask(lengths, P), _completion_mask(rows, P, L, P + L)
-    self._positions = (
-      jnp.broadcast_to(jnp.arange(P), (B, P)),
-      rows[:, None] + jnp.arange(L),
-    )
-    # Of any layer: they are all alike.
-    self._empty = config.init_cache(B, dtype, cache_length=P)["layer_0"]
-
-  def __call__(self, block, params, x):
-    """The block with its parameters -> both outputs."""
-    apply = functools.partial(block.apply, {"params": params})
-    first, second = x
-    cache, first = apply(first, self._positions[0], self._empty, self._masks[0])
-    if self._room:
-      cache = _held({"": jax.tree.map(self._extend, cache)})[""]
-      _, second = apply(second, self._positions[1], cache, self._masks[1])
-    return sharding.on_rows(first), sharding.on_rows(second)
-
-  def _extend(self, x):
-    """Cache of the prompts -> of the completions, with slots for them."""
-    if x.ndim > 1:
-      pad = [(0, 0)] * x.ndim
-      pad[1] = (0, self._room)
-      x = jnp.pad(x, pad)
-    return jnp.repeat(x, self._n, axis=0)
-
-
-def _loop(layer, blocks, params, x, policy):
-  """The layers as a loop over the pattern of local and global attention."""
-
-  def step(block, own, x):
-    return jax.checkpoint(
-      functools.partial(layer, block), policy=policy, prevent_cse=False
-    )(own, x)
-
-  kinds = [block.attn_type for block in blocks]
-  period = next(
-    p for p in range(1, len(kinds) + 1) if kinds[p:] == kinds[: len(kinds) - p]
-  )
-  looped = len(kinds) // period * period
-
-  def pattern(x, group):
-    for block, own in zip(blocks, group):
-      x = step(block, own, x)
-    return x, None
-
-  groups = [
-    jax.tree.map(lambda *x: jnp.stack(x), *params[i:looped:period])
-    for i in range(period)
-  ]
-  x, _ = jax.lax.scan(pattern, x, groups)
-  for block, own in zip(blocks[looped:], params[looped:]):
-    x = step(block, own, x)
-  return x
 
 
 def get_model(
@@ -168,15 +45,15 @@ def get_model(
     spec: a preset ("gemma2_tiny", "gemma2_2b", "gemma2_9b", ...), or a
       ConfigDict with a `name` and optionally
       * `dtype` to compute in ("float32" for gemma2_tiny, else "bfloat16"),
-      * `remat`: "none" (default), "dots" or "full", see `Transformer`,
+      * `remat`: "none" (default), "dots" or "full", see transformer.py,
       * `lora_rank`: trains adapters of that rank instead of the parameters,
       * any field of gemma's `TransformerConfig` to change, such as `embed_dim`;
         `num_layers` repeats or cuts the pattern of local and global attention.
     **overrides: as the fields of `spec`, and stronger.
 
   Returns:
-    A `Transformer`, or a `gm.nn.LoRA` around one; without parameters.
-    Hashable: equal specs give equal models.
+    A `transformer.Transformer`, or a `gm.nn.LoRA` around one; without
+    parameters. Hashable: equal specs give equal models.
 
   Raises:
     ValueError: unknown name or field, or a value out of range.
@@ -185,16 +62,18 @@ def get_model(
   fields = {"name": spec} if isinstance(spec, str) else dict(spec)
   fields.update(overrides)
   name = fields.pop("name", None)
-  if name != "gemma2_tiny" and name not in _NAMES:
-    known = ", ".join(["gemma2_tiny", *_NAMES])
+  if name != "gemma2_tiny" and name not in PRESETS:
+    known = ", ".join(["gemma2_tiny", *PRESETS])
     raise ValueError(f"Unknown model {name!r}; known: {known}.")
   tiny = name == "gemma2_tiny"
-  config = _tiny_config() if tiny else getattr(gm.nn, _NAMES[name]).config
+  config = _tiny_config() if tiny else getattr(gm.nn, PRESETS[name]).config
   dtype = jnp.dtype(fields.pop("dtype", "float32" if tiny else "bfloat16"))
   remat, rank = fields.pop("remat", "none"), fields.pop("lora_rank", None)
-  if remat not in _REMAT:
-    raise ValueError(f"remat={remat!r} must be one of {sorted(_REMAT)}.")
-  model = Transformer(
+  if remat not in transformer.REMAT:
+    raise ValueError(
+      f"remat={remat!r} must be one of {sorted(transformer.REMAT)}."
+    )
+  model = transformer.Transformer(
     config=_replace(config, fields),
     dtype=dtype,
     remat=remat,
@@ -346,12 +225,12 @@ def prefill(
   """
   chex.assert_rank([prompts, prompt_lengths], [2, 1])
   B, P = prompts.shape
-  cache = _held(
+  cache = transformer.held(
     model.config.init_cache(
       batch_size=B, dtype=model.dtype, cache_length=P + room
     )
   )
-  mask = _prompt_mask(prompt_lengths, P)
+  mask = transformer.prompt_mask(prompt_lengths, P)
   mask = jnp.pad(mask, ((0, 0), (0, 0), (0, room)))
   out = model.apply(
     {"params": params},
@@ -363,7 +242,7 @@ def prefill(
   )
   last = (prompt_lengths - 1)[:, None, None]
   hidden = jnp.take_along_axis(out.hidden_states, last, axis=1)
-  return hidden[:, 0], _held(out.cache)
+  return hidden[:, 0], transformer.held(out.cache)
 
 
 def extend(
@@ -395,7 +274,9 @@ def extend(
   chex.assert_rank([tokens, prompt_lengths], [2, 1])
   L = tokens.shape[1]
   slots = cache["layer_0"]["k"].shape[1]
-  mask = _completion_mask(prompt_lengths, prompt_slots, L, slots, start)
+  mask = transformer.completion_mask(
+    prompt_lengths, prompt_slots, L, slots, start
+  )
   out = model.apply(
     {"params": params},
     tokens,
@@ -439,36 +320,8 @@ def read_completions(
   return sharding.on_rows(jnp.concatenate([first, rest], axis=1))
 
 
-def _prompt_mask(lengths: chex.Array, P: int) -> chex.Array:
-  """[B, P, P]: what each token of the prompts attends to."""
-  causal = jnp.tri(P, dtype=bool)
-  return causal & (jnp.arange(P) < lengths[:, None, None])
-
-
-def _completion_mask(
-  lengths: chex.Array, P: int, L: int, slots: int, start: chex.Numeric = 0
-) -> chex.Array:
-  """[R, L, slots]: of completion tokens start, start + 1, ... likewise."""
-  slot, index = jnp.arange(slots), start + jnp.arange(L)
-  in_prompt = slot < lengths[:, None, None]
-  so_far = slot <= (P + index)[:, None]
-  return in_prompt | ((slot >= P) & so_far)
-
-
 def repeat_cache(cache: Cache, n: int) -> Cache:
   """Cache of B rows -> of B * n rows, each row n times in a row."""
-  return _held(jax.tree.map(lambda x: jnp.repeat(x, n, axis=0), cache))
-
-
-def _held(cache: Cache) -> Cache:
-  """Keys and values [R, S, K, H] stay on their rows and heads."""
-  return {
-    layer: {
-      "k": sharding.on_rows(x["k"], None, "tensor"),
-      "v": sharding.on_rows(x["v"], None, "tensor"),
-      "positions": sharding.on_rows(x["positions"]),
-      # All rows move in lockstep; split, its first entry would be sent around.
-      "end_index": sharding.whole(x["end_index"]),
-    }
-    for layer, x in cache.items()
-  }
+  return transformer.held(
+    jax.tree.map(lambda x: jnp.repeat(x, n, axis=0), cache)
+  )

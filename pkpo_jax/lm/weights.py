@@ -22,7 +22,13 @@ from gemma import gm
 from jax.experimental import multihost_utils
 from orbax import checkpoint as ocp
 
-from pkpo_jax.lm import huggingface, models, sharding, tensor_files
+from pkpo_jax.lm import (
+  huggingface,
+  models,
+  sharding,
+  tensor_files,
+  transformer,
+)
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -36,7 +42,7 @@ def load_huggingface(
   mesh: jax.sharding.Mesh | None = None,
   dtype: Any = None,
   param_dtype: Any = "float32",
-) -> tuple[models.Transformer, models.Params]:
+) -> tuple[transformer.Transformer, models.Params]:
   """Reads a Gemma 2, or a Gemma 3 of text alone, from a Hugging Face folder.
 
   Args:
@@ -300,7 +306,7 @@ def _preset(found: Shapes) -> nn.Module:
     "hidden_dim": found.get("layer_0/mlp/linear", (0, 0))[0],
     "num_layers": sum(name.endswith("/mlp/linear") for name in found),
   }
-  for name in models._NAMES:
+  for name in models.PRESETS:
     model = models.get_model(name, num_embed=num_embed)
     if all(getattr(model.config, key) == size[key] for key in size):
       return model
@@ -345,7 +351,7 @@ def _describe_model(model: gm.nn.Transformer) -> dict[str, Any]:
   return {"dtype": str(jnp.dtype(model.dtype)), "config": config}
 
 
-def _parse_model(described: Mapping[str, Any]) -> models.Transformer:
+def _parse_model(described: Mapping[str, Any]) -> transformer.Transformer:
   """The inverse of `_describe_model`."""
   enums = gm.nn.config
   config = dict(described["config"])
@@ -355,7 +361,7 @@ def _parse_model(described: Mapping[str, Any]) -> models.Transformer:
   config["query_pre_attn_norm"] = enums.QueryPreAttentionNormalisation[
     config["query_pre_attn_norm"]
   ]
-  return models.Transformer(
+  return transformer.Transformer(
     config=enums.TransformerConfig(**config),
     dtype=jnp.dtype(described["dtype"]),
     tokens="batch.tokens",

@@ -46,7 +46,11 @@ class Checkpointer:
       self._folder.mkdir(parents=True, exist_ok=True)
     self._manager = ocp.CheckpointManager(
       self._folder,
-      options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+      options=ocp.CheckpointManagerOptions(
+        max_to_keep=keep,
+        # Where that fails, other threads would wait minutes for the folder.
+        async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+      ),
     )
 
   @property

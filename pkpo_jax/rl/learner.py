@@ -10,6 +10,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -292,3 +293,18 @@ def _minibatch_order(
   return permute(jax.random.split(key, epochs)).reshape(
     epochs * minibatches, B // minibatches
   )
+
+
+def check_finite(step: int, metrics: dict[str, float], rate: float) -> None:
+  """Stops a run before a broken state is saved.
+
+  Raises:
+    FloatingPointError: names the metrics of the update that are not finite.
+  """
+  broken = [name for name, x in metrics.items() if not np.isfinite(x)]
+  if broken:
+    raise FloatingPointError(
+      f"{', '.join(broken)} not finite at step {step}; the last checkpoint is"
+      f" intact. Lower config.learning_rate={rate}, or look for rewards that"
+      " are not finite."
+    )

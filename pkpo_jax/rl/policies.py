@@ -5,10 +5,13 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import ml_collections
+import numpy as np
+import optax
 
 from pkpo_jax.lm import models, sharding, weights
-from pkpo_jax.rl import build, pretraining
+from pkpo_jax.rl import build, checkpointing, learner, pretraining
 
 
 class Start(NamedTuple):
@@ -22,6 +25,52 @@ class Start(NamedTuple):
 
   frozen: models.Params
   trained: models.Params
+
+
+class Beginning(NamedTuple):
+  """Where a run, new or resumed, goes on from.
+
+  Attributes:
+    progress: the state and the solved problems.
+    frozen: see `Start`.
+    reference: the parameters of the KL term, in the type the model computes
+      in; None where it has none.
+  """
+
+  progress: checkpointing.Progress
+  frozen: models.Params
+  reference: models.Params | None
+
+
+def begin(
+  config: ml_collections.ConfigDict,
+  parts: build.Parts,
+  optimizer: optax.GradientTransformation,
+  checkpointer: checkpointing.Checkpointer,
+  folder: pathlib.Path,
+) -> Beginning:
+  """From the newest checkpoint, or else from the base policy.
+
+  The base policy is loaded only where it is needed.
+  """
+  resumes = checkpointer.latest is not None
+  base = Start({}, None)
+  if not resumes or config.loss.kl_coef or "lora_rank" in config.model:
+    base = start(config, parts, folder)
+  reference = None
+  if config.loss.kl_coef:
+    # A copy: the update overwrites the parameters that it is given.
+    reference = jax.tree.map(
+      lambda x: jnp.array(x, parts.model.dtype, copy=True), base.trained
+    )
+  solved = np.zeros(len(parts.problems["train"]), bool)
+  if resumes:
+    like = sharding.placed(learner.abstract_state(parts.model, optimizer))
+    progress = checkpointer.restore(checkpointing.Progress(like, solved))
+  else:
+    state = learner.init_state(base.trained, optimizer)
+    progress = checkpointing.Progress(state, solved)
+  return Beginning(progress, base.frozen, reference)
 
 
 def start(

@@ -9,10 +9,8 @@ from collections.abc import Callable
 import chex
 import grain
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import optax
 
 from pkpo_jax.lm import models, sharding
 from pkpo_jax.rl import (
@@ -46,7 +44,7 @@ def train(
     The final state.
 
   Raises:
-    ValueError: the config is not valid, or `workdir` has another config's run.
+    ValueError: a config that is not valid, or not that of `workdir`.
     FloatingPointError: a loss or gradient is not finite.
     SystemExit: after a SIGTERM (code 143) or Ctrl-C (130) to any process and a
       checkpoint.
@@ -108,38 +106,14 @@ class _Run:
     self._checkpointer = checkpointing.Checkpointer(
       workdir / "checkpoints", keep=config.checkpoint.keep
     )
-    self.progress, self._frozen, self._reference = self._begin(
-      optimizer, base_dir
+    self.progress, self._frozen, self._reference = policies.begin(
+      config, self._parts, optimizer, self._checkpointer, base_dir
     )
     self._writer = metrics.open_writer(
       workdir, start=self.step, num_steps=config.num_steps
     )
     if self.step:
       self._writer.say(f"Resumed {workdir} at step {self.step}.")
-
-  def _begin(self, optimizer: optax.GradientTransformation, base_dir):
-    """The progress to go on from, frozen and reference parameters."""
-    config, model = self._config, self._parts.model
-    resumes = self._checkpointer.latest is not None
-    start = policies.Start({}, None)
-    if not resumes or config.loss.kl_coef or "lora_rank" in config.model:
-      start = policies.start(config, self._parts, base_dir)
-    reference = None
-    if config.loss.kl_coef:
-      # A copy: the update overwrites the parameters that it is given.
-      reference = jax.tree.map(
-        lambda x: jnp.array(x, model.dtype, copy=True), start.trained
-      )
-    solved = np.zeros(len(self._parts.problems["train"]), bool)
-    if resumes:
-      like = sharding.placed(learner.abstract_state(model, optimizer))
-      progress = self._checkpointer.restore(
-        checkpointing.Progress(like, solved)
-      )
-    else:
-      state = learner.init_state(start.trained, optimizer)
-      progress = checkpointing.Progress(state, solved)
-    return progress, start.frozen, reference
 
   @property
   def params(self) -> models.Params:
@@ -171,7 +145,7 @@ class _Run:
     )
     update_metrics = jax.device_get(update_metrics)
     end = time.perf_counter()
-    _check_finite(step, update_metrics, self._config.learning_rate)
+    learner.check_finite(step, update_metrics, self._config.learning_rate)
     solved = solved.copy()
     # A problem can be in a batch twice: at the border of two epochs.
     np.logical_or.at(solved, rows, evaluation.solved(rollout))
@@ -232,14 +206,3 @@ def _order(
   rows = grain.MapDataset.range(num_problems).seed(config.seed)
   rows = rows.shuffle().repeat()
   return lambda step: [int(rows[i]) for i in range(step * B, (step + 1) * B)]
-
-
-def _check_finite(step: int, update: learner.Metrics, rate: float) -> None:
-  """Stops before a broken state is saved."""
-  broken = [name for name, x in update.items() if not np.isfinite(x)]
-  if broken:
-    raise FloatingPointError(
-      f"{', '.join(broken)} not finite at step {step}; the last checkpoint is"
-      f" intact. Lower config.learning_rate={rate}, or look for rewards that"
-      " are not finite."
-    )

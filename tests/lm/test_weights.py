@@ -366,7 +366,7 @@ def test_a_published_checkpoint_is_flat_and_has_no_model_with_it(tmp_path):
     weights.load_gemma(tmp_path / "saved", model=other)
 
 
-@pytest.mark.parametrize("name", models._NAMES)
+@pytest.mark.parametrize("name", models.PRESETS)
 def test_the_preset_is_known_by_its_size(name):
   model = models.get_model(name, num_embed=300)
   found = weights._shapes(models.abstract_params(model))

@@ -1,6 +1,7 @@
 """pkpo_jax.rl.trainer: its bookkeeping; whole runs are in test_end_to_end."""
 
 import jax
+import ml_collections
 import numpy as np
 import plain
 import pytest
@@ -89,8 +90,37 @@ def test_keys_differ_by_step_and_seed_and_from_those_of_evaluations():
 
 
 def test_what_is_not_finite_is_named():
-  trainer._check_finite(3, {"loss": np.float32(1)}, 0.1)
+  learner.check_finite(3, {"loss": np.float32(1)}, 0.1)
   with pytest.raises(FloatingPointError, match=r"loss, grad_norm .* step 3"):
-    trainer._check_finite(
+    learner.check_finite(
       3, {"loss": np.nan, "k": 1.0, "grad_norm": np.inf}, 0.1
     )
+
+
+@pytest.mark.slow
+def test_adapters_alone_are_trained_checkpointed_and_resumed(tmp_path):
+  """Two steps at once, or one and another: the same bits."""
+
+  def run(workdir, num_steps):
+    config = tiny_config.get_config()
+    with config.unlocked():
+      config.model.lora_rank = 2
+    config.base = ml_collections.ConfigDict({"source": "random", "seed": 0})
+    config.update(num_steps=num_steps, warmup_steps=0)
+    config.loss.kl_coef = 0.1
+    config.checkpoint.every = 1
+    return trainer.train(config, tmp_path / workdir, tmp_path / "base")
+
+  whole = run("whole", 2)
+  names = [
+    jax.tree_util.keystr(path)
+    for path, _ in jax.tree_util.tree_leaves_with_path(whole.params)
+  ]
+  assert names and all("lora" in name for name in names)
+  run("parts", 1)
+  config = tmp_path / "parts" / "config.json"
+  config.write_text(
+    config.read_text().replace('"num_steps": 1', '"num_steps": 2')
+  )
+  parts = run("parts", 2)
+  jax.tree.map(np.testing.assert_array_equal, parts, whole)
