@@ -56,6 +56,8 @@ def use_topologies() -> None:
     ImportError: the TPU compiler is not installed.
   """
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+  # Two compilations at once don't fight for a TPU: there is none.
+  os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
   os.environ["JAX_PLATFORMS"] = "cpu"
   try:
     import libtpu  # noqa: F401
@@ -166,12 +168,17 @@ def _beside(name, config, mesh) -> float:
 
 
 def _operations(traced, compiled, mesh, decode_steps) -> tuple[float, float]:
-  """On a chip, and how often the same is done on several."""
-  jaxpr = traced.jaxpr
-  once = flops.count(jaxpr, decode_steps=1, once=True) / mesh.size
-  all_loops = flops.count(jaxpr, decode_steps=decode_steps) / mesh.size
-  replication = compiled.cost_analysis()["flops"] / once
-  return all_loops * replication, replication
+  """On a chip, and how often the same is done on several.
+
+  XLA counts what a chip does, but every loop once. The other runs of the loop
+  over new tokens are the chip's share of them, since their rows are split over
+  all chips; those of other loops are taken to be repeated as all the rest.
+  """
+  once = flops.count(traced.jaxpr, decode_steps=1, once=True)
+  first = flops.count(traced.jaxpr, decode_steps=1)
+  further = flops.count(traced.jaxpr, decode_steps=decode_steps) - first
+  replication = compiled.cost_analysis()["flops"] / (once / mesh.size)
+  return (replication * first + further) / mesh.size, replication
 
 
 def _read_by_a_token(config, mesh) -> float:

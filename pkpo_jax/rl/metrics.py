@@ -57,10 +57,17 @@ class MetricsWriter:
     )
 
   def write(self, step: int, stage: str, metrics: dict[str, float]) -> None:
-    """Writes the numbers of one stage ("train" or "eval") at a step."""
+    """Writes the numbers of one stage ("train" or "eval") at a step.
+
+    Raises:
+      OSError: the disk is full, say; names the file.
+    """
     metrics = {name: float(value) for name, value in metrics.items()}
-    self._file.write(_line({"step": step, "stage": stage, **metrics}))
-    self._file.flush()
+    try:
+      self._file.write(_line({"step": step, "stage": stage, **metrics}))
+      self._file.flush()
+    except OSError as error:
+      raise OSError(error.errno, error.strerror, self._file.name) from error
     for name, value in metrics.items():
       self._board.add_scalar(f"{stage}/{name}", value, step)
     if stage == "train":

@@ -1,7 +1,9 @@
 """pkpo_jax.rl.metrics: what is written can be read by others."""
 
+import io
 import json
 import math
+import pathlib
 import time
 
 import numpy as np
@@ -108,3 +110,13 @@ def test_the_progress_bar_counts_train_steps(tmp_path, capsys):
   shown = capsys.readouterr()
   assert "5/10" in shown.err
   assert "a message" in shown.out
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="no device")
+def test_a_full_disk_is_an_error_that_names_the_file(monkeypatch, tmp_path):
+  writer = metrics.MetricsWriter(tmp_path, start=0, num_steps=1)
+  with open("/dev/full", "wb", buffering=0) as full:  # keeps nothing back
+    lines = io.TextIOWrapper(full, write_through=True)
+    monkeypatch.setattr(writer, "_file", lines)
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+      writer.write(0, "train", {"loss": 1.0})
