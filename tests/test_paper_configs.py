@@ -16,6 +16,7 @@ import ml_collections
 import numpy as np
 import pytest
 import vocabulary
+from jax.experimental.compilation_cache import compilation_cache
 
 from configs import gemma2
 from experiments.tpu import programs
@@ -27,6 +28,17 @@ CONFIGS = ROOT / "configs"
 DATA = pathlib.Path(os.environ.get("PKPO_DATA", ROOT.parent / "shared/data"))
 PAPER = sorted(p.stem for p in CONFIGS.glob("gemma2_*_*.py"))
 LAPTOP_ONLY = ["countdown", "list_programs"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compile_once(tmp_path_factory):
+  """All domains have the same two programs, for each of the two sizes."""
+  folder = tmp_path_factory.mktemp("compiled")
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  compilation_cache.reset_cache()
+  yield
+  jax.config.update("jax_compilation_cache_dir", None)
+  compilation_cache.reset_cache()
 
 
 def get(name, *options):
@@ -140,7 +152,7 @@ def laptop(name, folder, max_new_tokens):
   with config.unlocked():
     config.task.update(options)
   config.tokenizer.path = str(vocabulary.gemma2_path())
-  config.max_new_tokens = max_new_tokens
+  config.update(max_prompt_tokens=512, max_new_tokens=max_new_tokens)
   return config, answer
 
 
