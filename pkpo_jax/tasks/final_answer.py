@@ -24,6 +24,7 @@ class FinalAnswerTask:
     self,
     splits: Mapping[str, Sequence[base.Problem]],
     *,
+    few_shot: int,
     timeout: float,
     num_workers: int,
   ):
@@ -31,10 +32,12 @@ class FinalAnswerTask:
 
     Args:
       splits: by name.
+      few_shot: how many worked examples their prompts have; with some, a
+        completion ends where it asks itself a new question.
       timeout: seconds for grading one answer; then it is wrong.
       num_workers: how many answers are graded at a time.
     """
-    self._splits = splits
+    self._splits, self._few_shot = splits, few_shot
     self._pool = pool.Pool(
       "pkpo_jax.tasks.grading.math:grade",
       timeout=timeout,
@@ -70,12 +73,29 @@ class FinalAnswerTask:
 
   def _own(self, completion: str) -> str:
     """The part of a completion that answers the problem."""
-    return completion
+    return completion.split("\nQuestion:")[0] if self._few_shot else completion
 
 
-def prompt(question: str, instruction: str) -> str:
-  """The question, and what to do with it."""
-  return "\n\n".join(filter(None, (question.strip(), instruction)))
+def prompt(question: str, instruction: str, shots: Sequence[str] = ()) -> str:
+  """The question, and what to do with it; after worked examples, if any."""
+  if not shots:
+    return "\n\n".join(filter(None, (question.strip(), instruction)))
+  asked = f"Question: {question.strip()}\nAnswer:"
+  return "\n\n".join(filter(None, (instruction, *shots, asked)))
+
+
+def shot(question: str, solution: str, answer: str) -> str:
+  """A worked example."""
+  return (
+    f"Question: {question.strip()}\nAnswer: {solution.strip()}\n"
+    f"The final answer is \\boxed{{{answer}}}."
+  )
+
+
+def check_few_shot(few_shot: int, num_train: int) -> None:
+  """Raises ValueError unless some training problems are left."""
+  if not 0 <= few_shot < num_train:
+    raise ValueError(f"few_shot={few_shot} is not in 0..{num_train - 1}.")
 
 
 def first(

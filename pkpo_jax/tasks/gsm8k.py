@@ -9,7 +9,6 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Sequence
 
 from pkpo_jax.tasks import base, final_answer
 
@@ -54,18 +53,18 @@ class GSM8K(final_answer.FinalAnswerTask):
       ValueError: a line cannot be read, or an option is out of range.
     """
     records = {split: _read(path, split) for split in ("train", "test")}
-    if not 0 <= few_shot < len(records["train"]):
-      raise ValueError(
-        f"few_shot={few_shot} is not in 0..{len(records['train']) - 1}."
-      )
-    self._few_shot = few_shot
-    shots = [_shot(*record) for record in records["train"][:few_shot]]
+    final_answer.check_few_shot(few_shot, len(records["train"]))
+    shots = [
+      # Without the calculator's annotations.
+      final_answer.shot(question, _ANNOTATION.sub("", solution), answer)
+      for question, solution, answer in records["train"][:few_shot]
+    ]
 
     def problems(split: str) -> list[base.Problem]:
       return [
         base.Problem(
           id=f"gsm8k/{split}/{row}",
-          prompt=_prompt(question, instruction, shots),
+          prompt=final_answer.prompt(question, instruction, shots),
           tier=_tier(solution),
           data=answer,
         )
@@ -77,13 +76,11 @@ class GSM8K(final_answer.FinalAnswerTask):
     )
     test = final_answer.first(problems("test"), num_test=num_test)
     super().__init__(
-      {"train": train, "test": test}, timeout=timeout, num_workers=num_workers
+      {"train": train, "test": test},
+      few_shot=few_shot,
+      timeout=timeout,
+      num_workers=num_workers,
     )
-
-  def _own(self, completion: str) -> str:
-    if not self._few_shot:
-      return completion
-    return completion.split("\nQuestion:")[0]
 
 
 def _read(
@@ -130,19 +127,3 @@ def _tier(solution: str) -> str:
   """The number of reasoning steps, which stand on a line each."""
   steps = sum(bool(line.strip()) for line in solution.splitlines())
   return "1 step" if steps == 1 else f"{steps} steps"
-
-
-def _shot(question: str, solution: str, answer: str) -> str:
-  """A worked example, without the calculator's annotations."""
-  steps = _ANNOTATION.sub("", solution)
-  return (
-    f"Question: {question.strip()}\nAnswer: {steps}\n"
-    f"The final answer is \\boxed{{{answer}}}."
-  )
-
-
-def _prompt(question: str, instruction: str, shots: Sequence[str]) -> str:
-  if not shots:
-    return final_answer.prompt(question, instruction)
-  asked = f"Question: {question.strip()}\nAnswer:"
-  return "\n\n".join(filter(None, (instruction, *shots, asked)))

@@ -39,6 +39,7 @@ class Math(final_answer.FinalAnswerTask):
     test_ids: str | os.PathLike[str] | None = None,
     num_train: int | None = None,
     num_test: int | None = None,
+    few_shot: int = 0,
     instruction: str = final_answer.INSTRUCTION,
     timeout: float = 5.0,
     num_workers: int = 2,
@@ -58,6 +59,9 @@ class Math(final_answer.FinalAnswerTask):
         test.jsonl, or one id such as test/algebra/2036.json on each line.
       num_train: the first so many training problems; None: all.
       num_test: the first so many test problems; None: all.
+      few_shot: so many training problems come worked out before each question,
+        for models that were not taught to follow instructions; they are not
+        trained on, and need a `solution`.
       instruction: what the prompt says after the question.
       timeout: seconds for grading one answer; then it is wrong.
       num_workers: how many answers are graded at a time.
@@ -76,24 +80,54 @@ class Math(final_answer.FinalAnswerTask):
     found = {name: list(_read(pathlib.Path(path), name)) for name in _SPLITS}
     if split == "math500":
       found = _math_500(found, test_ids, path)
+    final_answer.check_few_shot(few_shot, len(found["train"]))
+    shots = [_shot(*record) for record in found["train"][:few_shot]]
     splits = {
       name: [
-        _problem(where, record, name, row, instruction)
+        _problem(where, record, name, row, instruction, shots)
         for row, (where, record) in enumerate(found[name])
       ]
       for name in _SPLITS
     }
-    train = final_answer.first(splits["train"], num_train=num_train)
+    train = final_answer.first(splits["train"][few_shot:], num_train=num_train)
     test = final_answer.first(splits["test"], num_test=num_test)
     super().__init__(
-      {"train": train, "test": test}, timeout=timeout, num_workers=num_workers
+      {"train": train, "test": test},
+      few_shot=few_shot,
+      timeout=timeout,
+      num_workers=num_workers,
     )
 
 
+def _shot(where: str, record: Record) -> str:
+  return final_answer.shot(
+    final_answer.text_of(record, "problem", where),
+    final_answer.text_of(record, "solution", where),
+    _answer(where, record),
+  )
+
+
 def _problem(
-  where: str, record: Record, split: str, row: int, instruction: str
+  where: str,
+  record: Record,
+  split: str,
+  row: int,
+  instruction: str,
+  shots: Sequence[str],
 ) -> base.Problem:
   question = final_answer.text_of(record, "problem", where)
+  level = re.sub(r"(?i)level", "", str(record.get("level", "?"))).strip()
+  name = record.get("unique_id") or f"{split}/{row}"
+  return base.Problem(
+    id=f"math/{name}",
+    prompt=final_answer.prompt(question, instruction, shots),
+    tier=f"level {level}",
+    data=_answer(where, record),
+  )
+
+
+def _answer(where: str, record: Record) -> str:
+  """The reference answer."""
   answer = record.get("answer")
   if answer is None:
     answer = answers.boxed(final_answer.text_of(record, "solution", where))
@@ -102,14 +136,7 @@ def _problem(
       f"{where}: no reference answer; it must be in the field 'answer' or in"
       r" the last \boxed{...} of the field 'solution'."
     )
-  level = re.sub(r"(?i)level", "", str(record.get("level", "?"))).strip()
-  name = record.get("unique_id") or f"{split}/{row}"
-  return base.Problem(
-    id=f"math/{name}",
-    prompt=final_answer.prompt(question, instruction),
-    tier=f"level {level}",
-    data=answer.strip(),
-  )
+  return answer.strip()
 
 
 def _math_500(

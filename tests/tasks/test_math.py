@@ -237,3 +237,20 @@ def test_lists_that_do_not_fit_are_errors(tmp_path, text, message):
     math.Math(data, test_ids=lines)
   with pytest.raises(FileNotFoundError):
     math.Math(data, test_ids=tmp_path / "nowhere.txt")
+
+
+def test_few_shots_are_worked_out_and_not_trained_on(tmp_path):
+  write_lines(tmp_path)
+  task = math.Math(tmp_path, split="published", few_shot=1, instruction="Go.")
+  assert len(task.problems("train")) == len(TRAIN) - 1
+  (question, _, solution), *_ = TRAIN.values()
+  for problem in (*task.problems("train"), *task.problems("test")):
+    start = f"Go.\n\nQuestion: {question}\nAnswer: {solution}\n"
+    assert problem.prompt.startswith(start)
+    assert problem.prompt.endswith("\nAnswer:")
+  problem = task.problems("test")[0]
+  own = rf"\boxed{{{problem.data}}}" + "\nQuestion: 1?\nAnswer: \\boxed{0}"
+  assert task.grade(problem, own).reward == 1
+  task.close()
+  with pytest.raises(ValueError, match=r"few_shot=3 is not in 0\.\.2"):
+    math.Math(tmp_path, split="published", few_shot=3)
