@@ -37,6 +37,7 @@ _DEV = [
   "pre-commit",
   "pytest",
   "pytest-timeout",
+  "pytest-xdist",
   "ruff",
   "scipy",
   "types-tqdm",
