@@ -126,7 +126,7 @@ def _rows(
 def _weak_row(done, name, topology, changes) -> list[str]:
   measured = done.get(_key(name, topology, changes))
   if measured is None or "error" in measured:
-    return []
+    return [f"| {topology} | {_num_chips(topology)} | not compiled yet | | | |"]
   cells = [topology, str(_num_chips(topology))]
   for program in measured.values():
     kinds = program["collectives"]
@@ -161,9 +161,11 @@ parameters, AdamW.
 
 - *GiB*: everything that is in the chip's memory while the program runs.
 - *TFLOP*: operations of a chip; *share*: 1 if no chip repeats another's work.
+  On 128 chips the 16 prompts are split over fsdp alone, and so read by several
+  chips each: most of what the sampler computes outside its loop.
 - *GB sent* over the network by all collectives; *in decode*: how many of them
-  are in the loop over new tokens, which should have none but the little one
-  that asks whether all rows are done.
+  are in the loop over new tokens: one of a single byte each time, which asks
+  whether all rows are done, and with tensor parallelism two in every layer.
 - *seconds at least*, for arithmetic / memory / network, at the chip's peak
   figures (experiments/tpu/chips.py): floors, which nothing reaches.
 """
