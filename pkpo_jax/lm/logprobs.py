@@ -99,7 +99,8 @@ def _score_rows(score, embedder, hidden, tokens):
   """
   mesh = jax.sharding.get_abstract_mesh()
   axes = () if mesh.empty else sharding.rows_axes(mesh, len(tokens))
-  if not axes:
+  axes = tuple(axis for axis in axes if mesh.shape[axis] > 1)
+  if not axes:  # Of size 1 alone they would trip the compiler.
     return score(embedder, hidden, tokens)
   rows, whole = PartitionSpec(axes), PartitionSpec()
   return jax.shard_map(
