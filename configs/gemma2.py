@@ -60,7 +60,9 @@ def get_config(size: str) -> ml_collections.ConfigDict:
   config.max_grad_norm = 1.0  # ours
   config.epochs = 1  # ours: on-policy, so that clipping never acts
   config.minibatches = 1
-  config.accumulation = 1  # more on fewer chips, for memory: same gradient
+  config.microbatch = ml_collections.ConfigDict()  # ours: same gradient
+  config.microbatch.prompts = 16
+  config.microbatch.samples = 16  # fewer on fewer chips, for memory
   config.logits_chunk = 64  # ours, for memory: same gradient
 
   config.loss = ml_collections.ConfigDict()
@@ -131,6 +133,7 @@ def _to_laptop(config: ml_collections.ConfigDict) -> None:
   with config.unlocked():
     config.model.update(_LAPTOP_MODEL)
   config.update(prompts_per_step=2, max_new_tokens=16, logits_chunk=8)
+  config.microbatch.update(prompts=2, samples=4)
   config.update(learning_rate=1e-3, warmup_steps=0)
   config.num_steps, config.k_boundaries = 2, (1,) * len(config.k_boundaries)
   config.mesh.update(data=1, fsdp=-1, tensor=1)

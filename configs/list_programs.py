@@ -41,7 +41,11 @@ def get_config() -> ml_collections.ConfigDict:
   config.epochs = 1  # over each rollout
   config.minibatches = 1  # updates per epoch; divides prompts_per_step
 
-  config.accumulation = 1  # parts of each n whose gradients are added up
+  # What passes through the model at once in an update: less memory, and more of
+  # what has weight 0 is left out. The gradient is the same.
+  config.microbatch = ml_collections.ConfigDict()
+  config.microbatch.prompts = 8  # divides prompts_per_step / minibatches
+  config.microbatch.samples = 4  # of each prompt; divides n
   config.logits_chunk = 4  # tokens of a completion with logits at once
 
   config.loss = ml_collections.ConfigDict()

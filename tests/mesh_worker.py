@@ -23,7 +23,8 @@ def run(out: pathlib.Path, data: int, fsdp: int, tensor: int) -> None:
   with config.unlocked():
     # Dimensions that 8 divides, and the terms of the loss.
     config.model.update(num_heads=8, num_kv_heads=4, num_layers=2)
-  config.update(prompts_per_step=4, n=4, accumulation=2, logits_chunk=2)
+  config.update(prompts_per_step=4, n=4, logits_chunk=2)
+  config.microbatch.update(prompts=4, samples=2)
   config.loss.entropy_coef = 0.01
   model = models.get_model(config.model, num_embed=64)
   prompts = np.random.default_rng(0).integers(1, 64, (4, 6))

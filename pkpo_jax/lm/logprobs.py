@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from pkpo_jax.lm import models, sharding
+from pkpo_jax.lm import models, sharding, transformer
+
+# Prompts that were read: their last hidden states, and keys and values.
+Read = tuple[chex.Array, transformer.ByLayer]
 
 # Finite, so that 0 * log 0 is 0 in entropies and their gradients.
 _NEVER = -1e30
@@ -69,13 +72,48 @@ def completion_log_probs(
     Log-probs of the tokens and entropies of the distributions they were drawn
     from, each [B, n, T] float32, zero where masked.
   """
-  chex.assert_rank([prompts, prompt_lengths, completions, mask], [2, 1, 3, 3])
   params = models.compute_params(model, params)
-  # Gathered for looking up and for scoring alike: pieces of it would have
-  # every device look up pieces of all rows.
-  params = params | sharding.gathered({"embedder": params["embedder"]})
+  return score(
+    model,
+    params,
+    read_prompts(model, params, prompts, prompt_lengths),
+    prompt_lengths,
+    completions,
+    mask,
+    temperature=temperature,
+    logits_chunk=logits_chunk,
+  )
+
+
+def read_prompts(
+  model: nn.Module,
+  params: models.Params,
+  prompts: chex.Array,
+  prompt_lengths: chex.Array,
+) -> Read:
+  """The first half of `completion_log_probs`, on `models.compute_params`."""
+  params = _with_whole_table(params)
+  return models.read_prompts(
+    model, params, prompts, prompt_lengths, training=True
+  )
+
+
+def score(
+  model: nn.Module,
+  params: models.Params,
+  read: Read,
+  prompt_lengths: chex.Array,
+  completions: chex.Array,
+  mask: chex.Array,
+  *,
+  temperature: chex.Numeric,
+  logits_chunk: int | None = None,
+) -> tuple[chex.Array, chex.Array]:
+  """The second half: scores completions of prompts that were read."""
+  chex.assert_rank([prompt_lengths, completions, mask], [1, 3, 3])
+  params = _with_whole_table(params)
   hidden = models.read_completions(
-    model, params, prompts, prompt_lengths, completions
+    model, params, read, prompt_lengths, completions
   )
   tokens = jnp.where(mask, completions, 1)  # any token but PAD
   shape = completions.shape
@@ -89,6 +127,14 @@ def completion_log_probs(
   )
   log_probs, entropies = (x.reshape(shape) for x in scored)
   return jnp.where(mask, log_probs, 0), jnp.where(mask, entropies, 0)
+
+
+def _with_whole_table(params: models.Params) -> models.Params:
+  """The embedding table gathered, for looking up and for scoring alike.
+
+  Pieces of it would have every device look up pieces of all rows.
+  """
+  return params | sharding.gathered({"embedder": params["embedder"]})
 
 
 def _score_rows(score, embedder, hidden, tokens):

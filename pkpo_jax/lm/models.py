@@ -1,9 +1,8 @@
 """A Gemma from a name or a config, and its forward passes.
 
-For sampling, `prefill` reads a prompt once and leaves a KV cache, and `extend`
-reads completion tokens on top of it. For training, `read_completions` reads
-prompts and whole completions at once. All masks and positions are explicit, so
-no token id is special to the model.
+`read_prompts` reads a prompt once for all its completions. On top of it,
+`extend` reads their next tokens in sampling, and `read_completions` all of them
+at once in training. No token id is special to the model.
 
 Parameters are float32 masters, whatever the model computes in; a program rounds
 them once, by `compute_params`, and passes those on.
@@ -20,10 +19,9 @@ import jax.numpy as jnp
 import ml_collections
 from gemma import gm
 
-from pkpo_jax.lm import sharding, transformer
+from pkpo_jax.lm import attention, sharding, transformer
 
 Params = Any
-Cache = transformer.Cache
 
 PAD = 0  # Gemma's padding token; never sampled.
 
@@ -202,96 +200,37 @@ def unembed(model: nn.Module, params: Params, hidden: chex.Array) -> chex.Array:
   return logits if cap is None else jnp.tanh(logits / cap) * cap
 
 
-def prefill(
+def read_prompts(
   model: nn.Module,
   params: Params,
   prompts: chex.Array,
   prompt_lengths: chex.Array,
   *,
-  room: int,
-) -> tuple[chex.Array, Cache]:
-  """Reads the prompts.
+  training: bool,
+) -> tuple[chex.Array, transformer.ByLayer]:
+  """Reads B prompts, once for all their completions.
 
   Args:
     model: a model of `get_model`.
     params: of `compute_params`.
     prompts: [B, P] int32, padded at the right.
     prompt_lengths: [B] int32, 1..P.
-    room: for how many completion tokens the cache keeps room.
+    training: whether there will be a backward pass, which `remat` is about.
 
   Returns:
     The hidden state [B, D] that predicts the first completion token, and the
-    cache of P + room slots.
+    keys and values of P slots.
   """
   chex.assert_rank([prompts, prompt_lengths], [2, 1])
-  B, P = prompts.shape
-  cache = transformer.held(
-    model.config.init_cache(
-      batch_size=B, dtype=model.dtype, cache_length=P + room
-    )
-  )
-  mask = transformer.prompt_mask(prompt_lengths, P)
-  mask = jnp.pad(mask, ((0, 0), (0, 0), (0, room)))
-  out = model.apply(
-    {"params": params},
-    prompts,
-    positions=jnp.broadcast_to(jnp.arange(P), (B, P)),
-    cache=cache,
-    attention_mask=mask,
-    return_hidden_states=True,
-  )
+  hidden, kv = model.apply({"params": params}, prompts, training=training)
   last = (prompt_lengths - 1)[:, None, None]
-  hidden = jnp.take_along_axis(out.hidden_states, last, axis=1)
-  return hidden[:, 0], transformer.held(out.cache)
-
-
-def extend(
-  model: nn.Module,
-  params: Params,
-  tokens: chex.Array,
-  cache: Cache,
-  prompt_lengths: chex.Array,
-  *,
-  prompt_slots: int,
-  start: chex.Numeric,
-) -> tuple[chex.Array, Cache]:
-  """Reads the next L completion tokens of every row.
-
-  Args:
-    model: a model of `get_model`.
-    params: of `compute_params`.
-    tokens: [R, L] int32, completion tokens start .. start + L - 1.
-    cache: as `prefill` made it, of R rows, with the completion tokens before
-      `start` in it.
-    prompt_lengths: [R] int32.
-    prompt_slots: P, the padded length of the prompts in the cache.
-    start: how many completion tokens the cache holds; may be traced.
-
-  Returns:
-    Hidden states [R, L, D], each of which predicts the token after it; and the
-    cache with the L tokens added.
-  """
-  chex.assert_rank([tokens, prompt_lengths], [2, 1])
-  L = tokens.shape[1]
-  slots = cache["layer_0"]["k"].shape[1]
-  mask = transformer.completion_mask(
-    prompt_lengths, prompt_slots, L, slots, start
-  )
-  out = model.apply(
-    {"params": params},
-    tokens,
-    positions=prompt_lengths[:, None] + start + jnp.arange(L),
-    cache=cache,
-    attention_mask=mask,
-    return_hidden_states=True,
-  )
-  return out.hidden_states, out.cache
+  return jnp.take_along_axis(hidden, last, axis=1)[:, 0], kv
 
 
 def read_completions(
   model: nn.Module,
   params: Params,
-  prompts: chex.Array,
+  read: tuple[chex.Array, transformer.ByLayer],
   prompt_lengths: chex.Array,
   completions: chex.Array,
 ) -> chex.Array:
@@ -300,7 +239,7 @@ def read_completions(
   Args:
     model: a model of `get_model`.
     params: of `compute_params`.
-    prompts: [B, P] int32, padded at the right.
+    read: the prompts, as `read_prompts` for training returned them.
     prompt_lengths: [B] int32, 1..P.
     completions: [B, n, T] int32.
 
@@ -309,19 +248,65 @@ def read_completions(
     its place.
   """
   B, n, T = completions.shape
-  first, rest = model.apply(
+  first, kv = read
+  first = jnp.repeat(first[:, None], n, axis=0)
+  if T == 1:
+    return sharding.on_rows(first)
+  rest, _ = model.apply(
     {"params": params},
-    prompts,
-    completions=completions.reshape(B * n, T)[:, :-1],
-    prompt_lengths=prompt_lengths,
+    completions.reshape(B * n, T)[:, :-1],
+    training=True,
+    lengths=prompt_lengths,
+    prompts=kv,
   )
-  last = (prompt_lengths - 1)[:, None, None]
-  first = jnp.repeat(jnp.take_along_axis(first, last, axis=1), n, axis=0)
   return sharding.on_rows(jnp.concatenate([first, rest], axis=1))
 
 
-def repeat_cache(cache: Cache, n: int) -> Cache:
-  """Cache of B rows -> of B * n rows, each row n times in a row."""
-  return transformer.held(
-    jax.tree.map(lambda x: jnp.repeat(x, n, axis=0), cache)
+def empty_cache(model: nn.Module, rows: int, slots: int) -> transformer.ByLayer:
+  """For completion tokens that are read by `extend`."""
+  config = model.config
+  shape = (rows, config.num_kv_heads, slots, config.head_dim)
+  layers = [
+    transformer.held(
+      attention.KeysValues(*(jnp.zeros(shape, model.dtype) for _ in "kv"))
+    )
+    for _ in config.attention_types
+  ]
+  return transformer.ByLayer([], layers)
+
+
+def extend(
+  model: nn.Module,
+  params: Params,
+  prompts: transformer.ByLayer,
+  prompt_lengths: chex.Array,
+  tokens: chex.Array,
+  cache: transformer.ByLayer,
+  start: chex.Numeric,
+) -> tuple[chex.Array, transformer.ByLayer]:
+  """Reads the next L tokens of completions, as many of each prompt: decoding.
+
+  Args:
+    model: a model of `get_model`.
+    params: of `compute_params`.
+    prompts: keys and values of B prompts, of `read_prompts` not for training.
+    prompt_lengths: [B] int32.
+    tokens: [R, L] int32, completion tokens start .. start + L - 1, of R / B
+      completions of each prompt.
+    cache: of `empty_cache`, with the completion tokens before `start` in it.
+    start: how many completion tokens the cache holds; may be traced.
+
+  Returns:
+    Hidden states [R, L, D], each of which predicts the token after it; and the
+    cache with the L tokens added.
+  """
+  chex.assert_rank([tokens, prompt_lengths], [2, 1])
+  return model.apply(
+    {"params": params},
+    tokens,
+    training=False,
+    lengths=prompt_lengths,
+    prompts=prompts,
+    cache=cache,
+    start=start,
   )

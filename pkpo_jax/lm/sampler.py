@@ -1,8 +1,8 @@
 """n completions per prompt, in one jitted program.
 
-Every prompt is read once and its KV cache repeated n times; the decode loop
-ends when all rows have. Randomness is folded in by prompt, sample and token,
-so that a completion does not depend on what else is in the batch.
+Every prompt is read once, and its keys and values serve its n completions; the
+decode loop ends when all rows have. Randomness is folded in by prompt, sample
+and token, so that a completion does not depend on what else is in the batch.
 """
 
 import functools
@@ -122,20 +122,18 @@ def program(
   T,
   stop_tokens,
 ) -> Completions:
-  """What `sample` compiles: prefill, repeat, draw; then decode T - 1 times.
+  """What `sample` compiles: prefill and draw; then decode T - 1 times.
 
   Takes [B] keys, and lowers with shapes in place of arrays.
   """
-  B, P = prompts.shape
+  B = len(prompts)
   R = B * n
   fold_in = jax.vmap(jax.random.fold_in, (0, None))
   keys = jax.vmap(fold_in, (None, 0))(keys, jnp.arange(n)).T.reshape(R)
   params = sharding.gathered(models.compute_params(model, params))
-  hidden, cache = models.prefill(
-    model, params, prompts, prompt_lengths, room=T - 1
+  hidden, read = models.read_prompts(
+    model, params, prompts, prompt_lengths, training=False
   )
-  hidden, cache = jnp.repeat(hidden, n, axis=0), models.repeat_cache(cache, n)
-  lengths = jnp.repeat(prompt_lengths, n)
 
   def draw(t, hidden, out, done):
     """Draws token t of every row and writes it down."""
@@ -159,11 +157,11 @@ def program(
     hidden, cache = models.extend(
       model,
       params,
+      read,
+      prompt_lengths,
       jax.lax.dynamic_slice_in_dim(out.tokens, t - 1, 1, axis=1),
       cache,
-      lengths,
-      prompt_slots=P,
-      start=t - 1,
+      t - 1,
     )
     out, done = draw(t, hidden[:, 0], out, done)
     return t + 1, out, done, cache
@@ -174,7 +172,9 @@ def program(
     entropy=jnp.zeros((R, T)),
     mask=jnp.zeros((R, T), bool),
   )
+  hidden = jnp.repeat(hidden, n, axis=0)
   out, done = draw(0, hidden, out, jnp.zeros(R, bool))
+  cache = models.empty_cache(model, R, max(T - 1, 1))
   _, out, _, _ = jax.lax.while_loop(
     lambda carry: (carry[0] < T) & ~jnp.all(carry[2]),
     step,

@@ -25,9 +25,10 @@ _NAMES = {
     "seed num_steps prompts_per_step n temperature max_prompt_tokens"
     " max_new_tokens transform k_opt k_boundaries k_schedule learning_rate"
     " warmup_steps b1 b2 weight_decay max_grad_norm epochs minibatches"
-    " accumulation logits_chunk loss mesh task tokenizer"
+    " microbatch logits_chunk loss mesh task tokenizer"
     " long_prompts model base eval checkpoint"
   ),
+  "microbatch": "prompts samples",
   "mesh": "data fsdp tensor",
   "loss": "clip_low clip_high entropy_coef kl_coef",
   "eval": "every n num_problems seed",
@@ -43,7 +44,8 @@ _BASE_NAMES = {
 }
 _POSITIVE = (
   "num_steps prompts_per_step n temperature max_prompt_tokens max_new_tokens"
-  " learning_rate max_grad_norm epochs minibatches accumulation logits_chunk"
+  " learning_rate max_grad_norm epochs minibatches logits_chunk"
+  " microbatch.prompts microbatch.samples"
   " base.num_steps base.batch_size base.learning_rate eval.every eval.n"
   " eval.num_problems checkpoint.every checkpoint.keep"
 )
@@ -74,14 +76,10 @@ def check(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       f"config.long_prompts={config.long_prompts!r} must be 'error' or 'drop'."
     )
-  if config.n % config.accumulation:
-    raise ValueError(
-      f"config.accumulation={config.accumulation} must divide"
-      f" config.n={config.n}."
-    )
   _check_base(config.base)
   _check_k(config)
   _check_clip(config)
+  _check_microbatch(config)
 
 
 def _check_names(
@@ -148,6 +146,20 @@ def make_k_schedule(config: ml_collections.ConfigDict) -> schedules.Schedule:
     f" k_boundaries={boundaries}: must be 'piecewise' (one boundary fewer than"
     " ks) or 'linear' (two ks and one boundary)."
   )
+
+
+def _check_microbatch(config: ml_collections.ConfigDict) -> None:
+  minibatch = config.prompts_per_step // config.minibatches
+  if minibatch % config.microbatch.prompts:
+    raise ValueError(
+      f"config.microbatch.prompts={config.microbatch.prompts} must divide"
+      f" {minibatch}, the prompts of a minibatch."
+    )
+  if config.n % config.microbatch.samples:
+    raise ValueError(
+      f"config.microbatch.samples={config.microbatch.samples} must divide"
+      f" config.n={config.n}."
+    )
 
 
 def _check_clip(config: ml_collections.ConfigDict) -> None:

@@ -15,11 +15,11 @@ import optax
 from jax.sharding import Mesh
 
 from pkpo_jax import transforms
-from pkpo_jax.lm import logprobs, models, sharding
-from pkpo_jax.rl import configs, losses
+from pkpo_jax.lm import models, sharding
+from pkpo_jax.rl import configs, gradients
 from pkpo_jax.rl import rollout as rollout_lib
 
-Metrics = dict[str, chex.Array]
+Metrics = gradients.Metrics
 
 
 @flax.struct.dataclass
@@ -110,7 +110,7 @@ def make_update(
   """
   transform = transforms.get_transform(config.transform)
   k_schedule = configs.make_k_schedule(config)
-  gradient = functools.partial(_gradient, model, config)
+  gradient = functools.partial(gradients.gradient, model, config)
 
   def minibatch(rollout, weights, frozen, reference, state, rows):
     batch = jax.tree.map(lambda x: jnp.take(x, rows, axis=0), rollout)
@@ -181,106 +181,15 @@ def shardings(
 
 def _check_rows(mesh: Mesh, config: ml_collections.ConfigDict) -> None:
   """Or devices would do each other's work again, silently."""
-  rows = config.prompts_per_step * config.n
-  rows //= config.minibatches * config.accumulation
+  rows = config.microbatch.prompts * config.microbatch.samples
   devices = mesh.shape["data"] * mesh.shape["fsdp"]
   if rows % devices:
     raise ValueError(
-      f"{rows} samples at a time (config.prompts_per_step="
-      f"{config.prompts_per_step} x config.n={config.n} / config.minibatches="
-      f"{config.minibatches} / config.accumulation={config.accumulation}) do"
-      f" not split over the {devices} devices of data x fsdp; choose others, or"
-      " raise config.mesh.tensor."
+      f"{rows} samples at a time (config.microbatch.prompts="
+      f"{config.microbatch.prompts} x config.microbatch.samples="
+      f"{config.microbatch.samples}) do not split over the {devices} devices of"
+      " data x fsdp; choose others, or raise config.mesh.tensor."
     )
-
-
-def _gradient(
-  model, config, params, frozen, reference, rollout, weights
-) -> tuple[models.Params, Metrics]:
-  """Of the loss of a minibatch, summed over parts of each group of n."""
-  mask = rollout.completions.mask
-  tokens = jnp.sum(mask)
-  used = jnp.sum(mask & (weights[..., None] != 0))
-  grad = jax.grad(functools.partial(_loss, model, config), has_aux=True)
-
-  def of_part(part):
-    completions, weights = part
-    return grad(
-      params, frozen, reference, rollout, completions, weights, tokens, used
-    )
-
-  whole = (rollout.completions, weights)
-  if config.accumulation == 1:
-    return of_part(whole)
-
-  def split(x):
-    """[B, n, ...] -> [parts, B, n / parts, ...]."""
-    x = x.reshape(len(x), config.accumulation, -1, *x.shape[2:])
-    return jnp.moveaxis(x, 1, 0)
-
-  def add(total, part):
-    return jax.tree.map(jnp.add, total, of_part(part)), None
-
-  parts = jax.tree.map(split, whole)
-  zeros = jax.tree.map(
-    lambda x: jnp.zeros(x.shape, x.dtype),
-    jax.eval_shape(of_part, jax.tree.map(lambda x: x[0], parts)),
-  )
-  return jax.lax.scan(add, zeros, parts)[0]
-
-
-def _loss(
-  model,
-  config,
-  params,
-  frozen,
-  reference,
-  rollout,
-  completions,
-  weights,
-  tokens,
-  used,
-) -> tuple[chex.Array, Metrics]:
-  """The loss of a part of a minibatch, and its terms as metrics.
-
-  Means over tokens divide by those of the whole minibatch, so that parts add
-  up to it: `tokens` in all, and `used` of them with a weight.
-  """
-  mask = completions.mask
-  score = functools.partial(
-    logprobs.completion_log_probs,
-    model,
-    prompts=rollout.prompts,
-    prompt_lengths=rollout.prompt_lengths,
-    completions=completions.tokens,
-    mask=mask,
-    temperature=config.temperature,
-    logits_chunk=config.logits_chunk,
-  )
-  log_probs, entropies = score(models.merge(frozen, params))
-  loss, stopped = losses.policy_loss(
-    log_probs,
-    completions.log_probs,
-    mask,
-    weights,
-    clip_low=config.loss.clip_low,
-    clip_high=config.loss.clip_high,
-  )
-  metrics = {"clip_fraction": losses.token_mean(stopped, mask, used)}
-  if config.loss.entropy_coef:
-    bonus = losses.token_mean(entropies, mask, tokens)
-    loss -= config.loss.entropy_coef * bonus
-  if config.loss.kl_coef:
-    reference_log_probs, _ = score(
-      jax.lax.stop_gradient(models.merge(frozen, reference))
-    )
-    scored = (log_probs, reference_log_probs, mask)
-    kl = losses.token_mean(losses.kl_loss(*scored), mask, tokens)
-    loss += config.loss.kl_coef * kl
-    estimate = losses.kl_estimate(*scored)
-    metrics["kl_to_reference"] = losses.token_mean(estimate, mask, tokens)
-  metrics["loss"] = loss
-  return loss, metrics
 
 
 def _minibatch_order(

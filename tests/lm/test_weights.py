@@ -80,9 +80,12 @@ def test_logits_through_the_cache_are_too(name):
   rows = [np.arange(length, length + L - P) for length in lengths]
   completions = np.take_along_axis(tokens, np.stack(rows), axis=1)
   prompt = np.where(np.arange(P) < lengths[:, None], tokens[:, :P], 77)
-  hidden, cache = models.prefill(model, params, prompt, lengths, room=L - P)
+  hidden, read = models.read_prompts(
+    model, params, prompt, lengths, training=False
+  )
+  cache = models.empty_cache(model, R, L - P)
   more, _ = models.extend(
-    model, params, completions, cache, lengths, prompt_slots=P, start=0
+    model, params, read, lengths, completions, cache, start=0
   )
   hidden = jnp.concatenate([hidden[:, None], more], axis=1)
   ours = models.unembed(model, params, hidden)

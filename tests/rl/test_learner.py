@@ -56,6 +56,7 @@ def make_config(**changes):
     k_opt=(4, 3, 2, 1),
     k_boundaries=(1, 2, 3),
   )
+  config.microbatch.update(prompts=2, samples=2)
   config.update_from_flattened_dict(changes)
   return config
 
@@ -346,6 +347,7 @@ def test_a_bandit_is_learned_with_one_compilation():
     k_boundaries=(10, 20),
     learning_rate=1e-2,
     warmup_steps=2,
+    **{"microbatch.prompts": 1},
   )
   model, params = plain.tiny()
   optimizer = learner.make_optimizer(config)
@@ -465,29 +467,31 @@ def test_schedules_that_make_no_sense_are_errors(ks, boundaries, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("accumulation", [2, 4])
-def test_parts_of_the_groups_add_up_to_the_whole(make_rollout, accumulation):
-  """With every term of the loss, and clipping in the second epoch."""
-  options = {
-    "loss.entropy_coef": ENTROPY,
-    "loss.kl_coef": KL,
-    "epochs": 2,
-    "k_opt": (2,),
-    "k_boundaries": (),
-  }
+@pytest.mark.parametrize(("prompts", "samples"), [(4, 1), (2, 2), (1, 4)])
+@pytest.mark.parametrize(
+  ("rewards", "terms"), [("continuous", True), ("binary", False)]
+)
+def test_microbatches_add_up_to_the_whole(
+  make_rollout, rewards, terms, prompts, samples
+):
+  """With every term of the loss or none, and clipping in the second epoch."""
+  options = {"epochs": 2, "k_opt": (2,), "k_boundaries": ()}
+  if terms:
+    options |= {"loss.entropy_coef": ENTROPY, "loss.kl_coef": KL}
   model, params = plain.tiny()
-  reference = plain.random_params(model, seed=1)
-  some = make_rollout(REWARDS["continuous"], VALID["some"])
+  reference = plain.random_params(model, seed=1) if terms else None
+  some = make_rollout(REWARDS[rewards], VALID["some"])
   optimizer = optax.sgd(0.01)
 
   def run(**changes):
-    config = make_config(**options, **changes)
+    config = make_config(**options)
+    config.microbatch.update(**changes)
     update = learner.make_update(model, config, optimizer)
     state = learner.init_state(params, optimizer)
     return update(state, some, KEY, {}, reference)
 
-  whole, metrics = run()
-  parts, part_metrics = run(accumulation=accumulation, logits_chunk=3)
+  whole, metrics = run(prompts=B, samples=n)
+  parts, part_metrics = run(prompts=prompts, samples=samples)
   moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), whole.params, params)
   scale = max(jax.tree.leaves(moved))
   assert scale > 1e-3
@@ -498,7 +502,24 @@ def test_parts_of_the_groups_add_up_to_the_whole(make_rollout, accumulation):
   )
   assert set(part_metrics) == set(metrics)
   for name, value in metrics.items():
-    assert part_metrics[name] == pytest.approx(float(value), rel=1e-4), name
+    if name != "fraction_updated":
+      assert part_metrics[name] == pytest.approx(float(value), rel=1e-4), name
+
+
+@pytest.mark.parametrize(
+  ("terms", "fraction"),
+  [({}, 8 / 16), ({"loss.entropy_coef": ENTROPY}, 1.0)],
+)
+def test_what_has_no_gradient_is_left_out(make_rollout, terms, fraction):
+  """3, 2, 1 and 0 are right: 3 pairs of the first two, 1 of the others."""
+  config = make_config(k_opt=(1,), k_boundaries=(), transform="s", **terms)
+  config.microbatch.update(prompts=2, samples=1)
+  model, params = plain.tiny()
+  optimizer = recorder()
+  update = learner.make_update(model, config, optimizer)
+  state = learner.init_state(params, optimizer)
+  _, metrics = update(state, make_rollout(REWARDS["binary"]), KEY, {}, None)
+  assert metrics["fraction_updated"] == pytest.approx(fraction)
 
 
 def test_adapters_alone_are_trained(make_rollout):
