@@ -17,7 +17,7 @@ train: .venv/installed
 	$(PYTHON) -m experiments.evaluate --workdir=$(WORKDIR)
 
 test: .venv/installed $(VOCABULARY) .libtpu/installed
-	$(PYTHON) -m pytest --numprocesses=2 --dist=loadfile
+	$(PYTHON) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 figures: .venv/installed
 	$(PYTHON) -m experiments.toy --out figures

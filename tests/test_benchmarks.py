@@ -2,12 +2,20 @@
 
 import json
 import statistics
+import sys
 
 import exact
 import numpy as np
 import pytest
 
-from experiments.benchmarks import transforms
+from experiments.benchmarks import (
+  harness,
+  rivals,
+  sampler,
+  step,
+  transforms,
+  workloads,
+)
 
 TINY = ["--groups=8", "--numpy-groups=4", "--samples=5", "--k=3"]
 
@@ -20,6 +28,8 @@ def test_the_loops_in_numpy_are_right(ratio, k):
   groups = exact.groups(7)
   expected = exact.floats([exact.sloo_minus_one(g, k) for g in groups])
   weights = transforms.numpy_sloo_minus_one(np.array(groups), k, ratio)
+  np.testing.assert_allclose(weights, expected, rtol=1e-12, atol=1e-12)
+  weights = transforms.vectorised_numpy(np.array(groups, float), k)
   np.testing.assert_allclose(weights, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -40,6 +50,8 @@ def test_prints_and_writes_what_it_measured(tmp_path, capsys):
     medians = {f: statistics.median(s) for f, s in measured["seconds"].items()}
     assert measured["ratio"] == medians[over] / medians[under]
     assert f"ratio {measured['ratio']:.2f}; target" in printed
+  for n in transforms.SIZES:
+    assert record["results"][f"size {n}"]["shape"][1] == n
 
 
 def test_contenders_take_turns():
@@ -68,3 +80,76 @@ def test_refuses_what_it_cannot_measure(argument, message, capsys):
   with pytest.raises(SystemExit):
     transforms.main([argument])
   assert message in capsys.readouterr().err
+
+
+def test_contenders_alternate_after_a_warm_up():
+  calls = []
+  results = harness.alternate(
+    {name: lambda name=name: calls.append(name) or len(calls) for name in "ab"},
+    repetitions=2,
+    warm_up=1,
+  )
+  assert "".join(calls) == "ababab"
+  assert results == {"a": [3, 5], "b": [4, 6]}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+  """A workload, a model and a rival that cost next to nothing."""
+  small = {"num_layers": 1, "embed_dim": 16, "hidden_dim": 32, "head_dim": 8}
+  workload = workloads.Workload(4, 4, 5, 3)
+  monkeypatch.setattr(workloads, "MODEL", workloads.MODEL | small)
+  monkeypatch.setattr(workloads, "STEPS", (workload,))
+  monkeypatch.setattr(sampler, "WORKLOADS", (workload,))
+  return workload
+
+
+@pytest.fixture
+def answering(monkeypatch, tmp_path):
+  """A program that takes the place of tunix's."""
+
+  def replace(source):
+    worker = tmp_path / "worker.py"
+    worker.write_text(source)
+    monkeypatch.setattr(rivals, "_WORKER", worker)
+    monkeypatch.setattr(rivals, "_tunix_python", lambda: sys.executable)
+
+  return replace
+
+
+FAST = """
+import json
+assert set(json.loads(input())) == {"B", "n", "P", "T", "stop_tokens", "model"}
+print("ready", flush=True)
+while True:
+  input()
+  print("noise\\nseconds 2.0 tokens 48", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_steps_and_samples_are_measured_and_drawn(
+  tiny, answering, tmp_path, capsys
+):
+  answering(FAST)
+  for benchmark in (step, sampler):
+    out = tmp_path / f"{benchmark.__name__}.json"
+    benchmark.main([f"--out={out}"])
+    (first,) = json.loads(out.read_text())["results"]
+    assert all(len(x) == 7 for x in first["seconds"].values())
+    assert out.with_suffix(".png").stat().st_size > 1000
+    assert tiny.name in capsys.readouterr().out
+    if benchmark is step:
+      assert first["speedup"]["dense"] == pytest.approx(
+        2.0 / statistics.median(first["seconds"]["dense"])
+      )
+      assert first["fraction_updated"]["dense"] == 1
+      assert first["fraction_updated"]["100 %"] == 0
+    else:
+      assert first["tokens_per_second"]["tunix"] == [24.0] * 7
+
+
+def test_a_rival_that_ends_is_an_error(tiny, answering):
+  answering("raise SystemExit")
+  with pytest.raises((RuntimeError, BrokenPipeError)):
+    rivals.Tunix(tiny)

@@ -7,17 +7,19 @@ Two comparisons, each of contenders that take turns in one process:
     paper's listing: every binomial afresh, as a product of ratios. Target: at
     least 200 times as fast. A leaner loop, with binomials from logarithms,
     runs along without a target.
+  size: 65,536 rewards in groups of 8 to 1024, against the same in vectorised
+    numpy; and `scloo` against its equal in ordergrad's JAX backend, if that
+    package can be imported (github.com/paavo5/ordergrad). Without a target.
 
-Half a minute on two cores.
+A minute on two cores.
 """
 
 import argparse
 import functools
+import importlib.util
 import json
 import math
-import os
 import pathlib
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -28,9 +30,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import pkpo_jax
+from experiments.benchmarks import harness
 
 Contenders = dict[str, Callable[[], Any]]
 Ratio = Callable[[int, int, int, int], float]
+SIZES = (8, 16, 64, 256, 1024)
 MAX_SORT_RATIO = 2.0
 MIN_NUMPY_SPEEDUP = 200.0
 
@@ -98,6 +102,18 @@ def _log_choose(a: int, b: int) -> float:
   return math.lgamma(a + 1) - math.lgamma(b + 1) - math.lgamma(a - b + 1)
 
 
+def vectorised_numpy(rewards: np.ndarray, k: int) -> np.ndarray:
+  """`numpy_sloo_minus_one` of all groups at once, by the gaps of eq 34."""
+  n = rewards.shape[1]
+  order = np.argsort(rewards, axis=1)
+  climb = [ratio_by_logarithm(r, k - 1, n, k) for r in range(1, n)]
+  gaps = np.diff(np.take_along_axis(rewards, order, axis=1), axis=1)
+  in_order = np.cumsum(gaps * np.array(climb, rewards.dtype), axis=1)
+  weights = np.zeros_like(rewards)
+  np.put_along_axis(weights, order[:, 1:], in_order, axis=1)
+  return weights
+
+
 def take_turns(
   contenders: Contenders, repetitions: int, calls: dict[str, int]
 ) -> dict[str, list[float]]:
@@ -161,6 +177,41 @@ def against_numpy(
   }
 
 
+def by_size(rewards: np.ndarray, k: int, repetitions: int) -> dict[str, Any]:
+  """Times the transform of all [G, n] groups against vectorised numpy."""
+  groups, traced_k = jnp.asarray(rewards), jnp.int32(k)
+  np.testing.assert_allclose(
+    vectorised_numpy(rewards, k), _transform(groups, traced_k), atol=1e-5
+  )
+  contenders: Contenders = {
+    "sloo_minus_one": lambda: _transform(groups, traced_k),
+    "vectorised numpy": lambda: vectorised_numpy(rewards, k),
+  }
+  if importlib.util.find_spec("ordergrad"):
+    contenders |= _ordergrad(groups, k)
+  seconds = take_turns(contenders, repetitions, dict.fromkeys(contenders, 1))
+  return {"shape": rewards.shape, "seconds": seconds}
+
+
+def _ordergrad(groups: jax.Array, k: int) -> Contenders:
+  """`scloo`, ours and theirs, which are the same."""
+  from ordergrad import get_backend
+
+  n = groups.shape[1]
+  theirs = get_backend("jax").OrderStatTransform.precompute_lstat(
+    n, k, "TopM:1", dtype=jnp.float32
+  )
+  advantages = jax.jit(jax.vmap(theirs.lstat_advantage))
+  ours = jax.jit(jax.vmap(lambda g: pkpo_jax.scloo(g, k)))
+  np.testing.assert_allclose(
+    advantages(groups) * k / n, ours(groups), atol=1e-4
+  )
+  return {
+    "scloo": lambda: ours(groups),
+    "ordergrad": lambda: advantages(groups),
+  }
+
+
 _transform = jax.jit(jax.vmap(pkpo_jax.sloo_minus_one, in_axes=(0, None)))
 
 
@@ -181,29 +232,9 @@ def _ratio_of_medians(
   return medians[numerator] / medians[denominator]
 
 
-def machine() -> dict[str, Any]:
-  """What the numbers were measured on."""
-  return {
-    "processor": _processor(),
-    "cores": len(os.sched_getaffinity(0)),
-    "load": os.getloadavg()[0],
-    "device": jax.devices()[0].device_kind,
-    "python": platform.python_version(),
-    "jax": jax.__version__,
-    "numpy": np.__version__,
-  }
-
-
-def _processor() -> str:
-  cpuinfo = pathlib.Path("/proc/cpuinfo")
-  lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-  names = [line.split(":")[1].strip() for line in lines if "model name" in line]
-  return names[0] if names else platform.processor()
-
-
 def report(results: dict[str, dict[str, Any]]) -> None:
   """Prints medians, the spread from least to most, and the targets."""
-  print(", ".join(f"{key} {value}" for key, value in machine().items()))
+  print(", ".join(f"{key} {value}" for key, value in harness.machine().items()))
   for name, result in results.items():
     print(f"\n{name}: shape {result['shape']}")
     for contender, seconds in result["seconds"].items():
@@ -211,6 +242,8 @@ def report(results: dict[str, dict[str, Any]]) -> None:
         f"{1e3 * f(seconds):.3f}" for f in (min, statistics.median, max)
       )
       print(f"  {contender:15} {middle} ms ({low} to {high})")
+    if "target" not in result:
+      continue
     verdict = "met" if result["met"] else "MISSED"
     print(
       f"  ratio {result['ratio']:.2f}; target {result['target']}: {verdict}"
@@ -264,10 +297,13 @@ def main(argv: Sequence[str] | None = None) -> None:
       rewards(args.numpy_groups), args.k, args.repetitions
     ),
   }
+  for n in SIZES:
+    groups = draw((max(args.groups // n, 1), n), dtype=np.float32)
+    results[f"size {n}"] = by_size(groups, args.k, args.repetitions)
   report(results)
   args.out.parent.mkdir(parents=True, exist_ok=True)
   record = {
-    "machine": machine(),
+    "machine": harness.machine(),
     "settings": {**vars(args), "out": str(args.out)},
     "results": results,
   }

@@ -467,9 +467,13 @@ def test_schedules_that_make_no_sense_are_errors(ks, boundaries, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("prompts", "samples"), [(4, 1), (2, 2), (1, 4)])
 @pytest.mark.parametrize(
-  ("rewards", "terms"), [("continuous", True), ("binary", False)]
+  ("rewards", "terms", "prompts", "samples"),
+  [
+    ("continuous", True, 2, 2),
+    ("binary", False, 4, 1),
+    ("binary", False, 1, 4),
+  ],
 )
 def test_microbatches_add_up_to_the_whole(
   make_rollout, rewards, terms, prompts, samples

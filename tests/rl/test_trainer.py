@@ -97,6 +97,40 @@ def test_what_is_not_finite_is_named():
     )
 
 
+@pytest.fixture
+def compilations(monkeypatch):
+  """How many programs had been compiled at the start of every step."""
+  events, counts = [], []
+
+  def listen(name, seconds, **_):
+    if name == "/jax/core/compile/backend_compile_duration":
+      events.append(seconds)
+
+  train = trainer._Run.train
+
+  def counted(self, step):
+    counts.append(len(events))
+    train(self, step)
+
+  monkeypatch.setattr(trainer._Run, "train", counted)
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  yield counts
+  jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.mark.slow
+def test_nothing_is_compiled_after_the_first_steps(compilations, tmp_path):
+  """With k annealed, prompts of many lengths, evaluations and checkpoints."""
+  config = tiny_config.get_config()
+  config.base = ml_collections.ConfigDict({"source": "random", "seed": 0})
+  config.update(num_steps=8, k_opt=(4, 2, 1), k_boundaries=(3, 6))
+  config.task.numbers = (2, 3)
+  trainer.train(config, tmp_path / "run", tmp_path / "base")
+  assert len(compilations) == 8
+  assert compilations[1] > compilations[0]
+  assert set(compilations[3:]) == {compilations[3]}
+
+
 @pytest.mark.slow
 def test_adapters_alone_are_trained_checkpointed_and_resumed(tmp_path):
   """Two steps at once, or one and another: the same bits."""

@@ -1,0 +1,113 @@
+"""What the benchmarks share: turns, the machine, and what is kept."""
+
+import argparse
+import functools
+import json
+import os
+import pathlib
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+MIN_REPETITIONS = 7
+
+
+def machine() -> dict[str, Any]:
+  """What the numbers were measured on."""
+  return {
+    "processor": _processor(),
+    "cores": len(os.sched_getaffinity(0)),
+    "load": os.getloadavg()[0],
+    "device": jax.devices()[0].device_kind,
+    "python": platform.python_version(),
+    **{name: metadata.version(name) for name in ("jax", "numpy", "gemma")},
+  }
+
+
+def _processor() -> str:
+  cpuinfo = pathlib.Path("/proc/cpuinfo")
+  lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+  names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+  return names[0] if names else platform.processor()
+
+
+def alternate(
+  contenders: Mapping[str, Callable[[], Any]],
+  repetitions: int,
+  warm_up: int = 2,
+) -> dict[str, list[Any]]:
+  """What every contender returns, one after the other, again and again."""
+  results: dict[str, list[Any]] = {name: [] for name in contenders}
+  for turn in range(warm_up + repetitions):
+    for name, run in contenders.items():
+      result = run()
+      if turn >= warm_up:
+        results[name].append(result)
+  return results
+
+
+def timed(run: Callable[[], Any]) -> tuple[float, Any]:
+  """Seconds until the result is there, and the result."""
+  start = time.perf_counter()
+  result = jax.block_until_ready(run())
+  return time.perf_counter() - start, result
+
+
+@functools.cache
+def _square(size: int) -> tuple[Any, jax.Array]:
+  return jax.jit(jnp.dot), jnp.ones((size, size), jnp.float32)
+
+
+def matrix_rate(size: int = 2048) -> float:
+  """Floating-point operations a second of a product of two matrices."""
+  product, matrix = _square(size)
+  jax.block_until_ready(product(matrix, matrix))
+  return 2 * size**3 / timed(lambda: product(matrix, matrix))[0]
+
+
+def spread(values: list[float]) -> str:
+  """The median, and from least to most."""
+  low, middle, high = (
+    f"{f(values):,.0f}" if min(values) >= 100 else f"{f(values):.3g}"
+    for f in (min, statistics.median, max)
+  )
+  return f"{middle} ({low} to {high})"
+
+
+def arguments(
+  doc: str | None, out: str, argv: Sequence[str] | None
+) -> argparse.Namespace:
+  """The command line of a benchmark, parsed."""
+  p = argparse.ArgumentParser(
+    description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  p.add_argument(
+    "--repetitions",
+    type=int,
+    default=MIN_REPETITIONS,
+    help=f"turns of each contender, at least {MIN_REPETITIONS}",
+  )
+  p.add_argument(
+    "--out",
+    type=pathlib.Path,
+    default=pathlib.Path(out),
+    help="the JSON file to write; the picture beside it (default: %(default)s)",
+  )
+  args = p.parse_args(argv)
+  if args.repetitions < MIN_REPETITIONS:
+    p.error(f"--repetitions {args.repetitions} is less than {MIN_REPETITIONS}.")
+  return args
+
+
+def write(out: pathlib.Path, results: Any) -> None:
+  """Writes results with the machine, as JSON."""
+  out.parent.mkdir(parents=True, exist_ok=True)
+  record = {"machine": machine(), "results": results}
+  out.write_text(json.dumps(record, indent=1) + "\n")
+  print(f"Wrote {out}.")

@@ -1,0 +1,152 @@
+"""The other contenders: google-tunix, in its own environment, and gemma."""
+
+import enum
+import json
+import os
+import pathlib
+import subprocess
+import venv
+from typing import Any
+
+import jax
+import numpy as np
+from gemma import gm
+
+from experiments.benchmarks import harness, workloads
+from pkpo_jax.lm import models
+
+TUNIX = "google-tunix==0.1.7"
+_FOLDER = pathlib.Path(".tunix")
+_WORKER = pathlib.Path(__file__).with_name("tunix_worker.py")
+
+
+def _tunix_python() -> pathlib.Path:
+  """Of an environment with tunix, which is built at the first call."""
+  python = _FOLDER / "bin/python"
+  done = _FOLDER / "installed"
+  if not done.exists():
+    print(f"Installing {TUNIX} into {_FOLDER}", flush=True)
+    venv.create(_FOLDER, clear=True, with_pip=True)
+    subprocess.run(
+      [python, "-m", "pip", "install", "--quiet", TUNIX], check=True
+    )
+    done.touch()
+  return python
+
+
+class Tunix:
+  """A process that waits for its turns, see tunix_worker.py."""
+
+  def __init__(self, workload: workloads.Workload):
+    """Starts it; compiles nothing yet."""
+    self._process = subprocess.Popen(
+      [_tunix_python(), _WORKER],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.DEVNULL,
+      text=True,
+      env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+    self._send(json.dumps(workload._asdict() | {"model": workloads.MODEL}))
+    self._answer("ready")
+
+  def _send(self, line: str) -> None:
+    assert self._process.stdin
+    self._process.stdin.write(line + "\n")
+    self._process.stdin.flush()
+
+  def _answer(self, start: str) -> str:
+    assert self._process.stdout
+    for line in self._process.stdout:
+      if line.startswith(start):
+        return line
+    raise RuntimeError(
+      f"{_WORKER.name} ended; run it by hand to see why: its first lines are"
+      " in its docstring."
+    )
+
+  def sample(self) -> tuple[float, int]:
+    """Seconds and tokens."""
+    self._send("sample")
+    _, seconds, _, tokens = self._answer("seconds").split()
+    return float(seconds), int(tokens)
+
+  def step(self, rate: float) -> dict[str, float]:
+    """Seconds of a step of GRPO."""
+    self._send(f"step {rate}")
+    return {"seconds": float(self._answer("seconds").split()[1])}
+
+  def close(self) -> None:
+    """Ends the process."""
+    self._process.kill()
+    self._process.wait()
+
+
+class GemmaSampler:
+  """`gm.text.Sampler`, which returns no log-probs."""
+
+  def __init__(self, workload: workloads.Workload):
+    """Compiles nothing yet."""
+    B, n, P, T, stop_tokens = workload
+    model = models.get_model(
+      "gemma2_tiny",
+      sliding_window_size=workloads.WINDOW,
+      **workloads.MODEL,
+    )
+    self._sampler: Any = gm.text.Sampler(
+      model=model,
+      params=models.init_params(model, jax.random.key(0)),
+      tokenizer=_Numbers(),
+      sampling=gm.text.RandomSampling(),
+      stop_tokens=stop_tokens,
+      cache_length=P + T,
+      max_out_length=T,
+      pad_length=P,
+    )
+    rng = np.random.default_rng(0)
+    rows = rng.integers(3, workloads.MODEL["num_embed"], (B, P - 1))
+    self._prompts = [" ".join(map(str, row)) for row in rows for _ in range(n)]
+    self._stop_tokens, self._turn = stop_tokens, 0
+
+  def sample(self) -> tuple[float, int]:
+    """Seconds and tokens."""
+    self._turn += 1
+    seconds, out = harness.timed(
+      lambda: (
+        self._sampler.sample(
+          self._prompts, rng=self._turn, return_state=True
+        ).tokens
+      )
+    )
+    return seconds, _count(np.asarray(out), self._stop_tokens)
+
+
+def _count(tokens: np.ndarray, stop_tokens: tuple[int, ...]) -> int:
+  """How many there are up to and with the first stop token of each row."""
+  stops = np.isin(tokens, stop_tokens)
+  ends = np.where(stops.any(1), stops.argmax(1) + 1, tokens.shape[1])
+  return int(ends.sum())
+
+
+class _Numbers:
+  """A tokenizer of numbers between spaces, as gemma's sampler wants it."""
+
+  VERSION = None
+  FORMAT = None
+  FORBIDDEN_TOKENS = (0,)
+  special_tokens = enum.IntEnum(
+    "special_tokens",
+    {
+      "PAD": 0,
+      "BOS": 2,
+      "EOS": workloads.NEVER,
+      "END_OF_TURN": workloads.NEVER + 1,
+      "BEGIN_OF_TOOL_RESPONSE": workloads.NEVER + 2,
+    },
+  )
+
+  def encode(self, text: str, *, add_bos: bool) -> list[int]:
+    return [2] * add_bos + [int(word) for word in text.split()]
+
+  def decode(self, ids: Any) -> str:
+    return " ".join(map(str, ids))

@@ -1,0 +1,94 @@
+"""How many tokens a second are sampled, next to gemma's and tunix's samplers?
+
+n completions of each of B prompts with the same widths, vocabulary, lengths and
+dtype; in the last workload they end at very different lengths. Ours returns
+log-probs and entropies, tunix's log-probs, gemma's neither. Contenders take
+turns in one run.
+
+Builds an environment for tunix at the first call, in .tunix. 10 minutes on two
+cores that do nothing else.
+"""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+from experiments.benchmarks import harness, rivals, workloads
+
+WORKLOADS = (*workloads.STEPS, workloads.UNEVEN)
+
+
+def measure(workload: workloads.Workload, repetitions: int) -> dict[str, Any]:
+  """Tokens a second of all contenders."""
+  tunix = rivals.Tunix(workload)
+  try:
+    turns = harness.alternate(
+      {
+        "ours": workloads.Ours(workload).sample,
+        "gemma": rivals.GemmaSampler(workload).sample,
+        "tunix": tunix.sample,
+      },
+      repetitions,
+    )
+  finally:
+    tunix.close()
+  rates = {
+    name: [tokens / seconds for seconds, tokens in runs]
+    for name, runs in turns.items()
+  }
+  medians = {name: statistics.median(x) for name, x in rates.items()}
+  best = max(medians["gemma"], medians["tunix"])
+  return {
+    "workload": workload.name,
+    "seconds": {name: [x[0] for x in runs] for name, runs in turns.items()},
+    "tokens_per_second": rates,
+    "speedup": medians["ours"] / best,
+  }
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+  """Markdown."""
+  lines = [
+    "| B x n x (P + T) | ours | gemma | tunix | ours / the better |",
+    "|---|---|---|---|---|",
+  ]
+  for result in results:
+    rates = [harness.spread(x) for x in result["tokens_per_second"].values()]
+    cells = (result["workload"], *rates, f"{result['speedup']:.2f}")
+    lines.append("| " + " | ".join(cells) + " |")
+  return "\n".join(lines)
+
+
+def draw(results: Sequence[dict[str, Any]], path: Any) -> None:
+  """Bars of medians, with lines from least to most."""
+  figure, axes = plt.subplots(
+    1, len(results), figsize=(2.8 * len(results), 3), squeeze=False
+  )
+  for ax, result in zip(axes[0], results):
+    rates_of = result["tokens_per_second"]
+    for i, rates in enumerate(rates_of.values()):
+      ax.bar(i, statistics.median(rates), color="C0" if i == 0 else "C7")
+      ax.plot([i, i], [min(rates), max(rates)], color="black")
+    ax.set_xticks(range(len(rates_of)), rates_of)
+    ax.set_title(result["workload"], fontsize="small")
+  axes[0][0].set_ylabel("tokens a second")
+  figure.tight_layout()
+  figure.savefig(path, dpi=150)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Measures, prints, and writes --out and a picture."""
+  args = harness.arguments(__doc__, "runs/benchmarks/sampler.json", argv)
+  results = []
+  for workload in WORKLOADS:
+    print(f"Measuring {workload.name}", flush=True)
+    results.append(measure(workload, args.repetitions))
+  print(table(results))
+  harness.write(args.out, results)
+  draw(results, args.out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+  main()

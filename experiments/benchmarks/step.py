@@ -1,0 +1,130 @@
+"""How long is a step of RL, next to google-tunix on the same work?
+
+A step samples n completions of each of B prompts, weighs their rewards and
+updates the policy: the same widths, vocabulary, lengths, dtype and optimiser.
+Contenders take turns in one run. Ours runs with rewards that leave every sample
+a weight (dense), and with 0/1 rewards at three solve rates, where samples of
+weight 0 cost nothing in the update; tunix takes as long at any rate.
+
+A product of two matrices runs along, for what the machine can do at all.
+
+Builds an environment for tunix at the first call, in .tunix. 10 minutes on two
+cores that do nothing else.
+"""
+
+import functools
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+from experiments.benchmarks import harness, rivals, workloads
+
+RATES: dict[str, float | None] = {
+  "dense": None,
+  "100 %": 1.0,
+  "25 %": 0.25,
+  "5 %": 0.05,
+}
+THEIRS = "tunix"
+
+
+def measure(workload: workloads.Workload, repetitions: int) -> dict[str, Any]:
+  """Seconds of all contenders, and the fraction of the peak that ours reach."""
+  ours, tunix = workloads.Ours(workload), rivals.Tunix(workload)
+  try:
+    turns = harness.alternate(
+      {THEIRS: functools.partial(tunix.step, 0.25)}
+      | {
+        name: functools.partial(ours.step, rate) for name, rate in RATES.items()
+      }
+      | {"peak": harness.matrix_rate},
+      repetitions,
+    )
+  finally:
+    tunix.close()
+  peak = statistics.median(turns.pop("peak"))
+  seconds = {name: [x["seconds"] for x in xs] for name, xs in turns.items()}
+  return {
+    "workload": workload.name,
+    "seconds": seconds,
+    "speedup": {name: _ratio(seconds, name) for name in RATES},
+    "fraction_updated": {
+      name: statistics.mean(x["fraction_updated"] for x in turns[name])
+      for name in RATES
+    },
+    "peak": peak,
+    "of_peak": _of_peak(ours.flops(), turns["dense"], peak),
+  }
+
+
+def _ratio(seconds: dict[str, list[float]], name: str) -> float:
+  return statistics.median(seconds[THEIRS]) / statistics.median(seconds[name])
+
+
+def _of_peak(flops, turns, peak) -> dict[str, float]:
+  """The share of the peak rate that sampling and the dense update reach."""
+  sample = statistics.median(x["sample"] for x in turns)
+  update = statistics.median(x["seconds"] - x["sample"] for x in turns)
+  return {
+    "sample": flops["sample"] / sample / peak,
+    "update": flops["update"] / update / peak,
+  }
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+  """Markdown."""
+  lines = [
+    "| B x n x (P + T) | contender | seconds | tunix / ours | updated |",
+    "|---|---|---|---|---|",
+  ]
+  for result in results:
+    for name, seconds in result["seconds"].items():
+      ratio = result["speedup"].get(name)
+      share = result["fraction_updated"].get(name)
+      ours = ("", "") if ratio is None else (f"{ratio:.2f}", f"{share:.2f}")
+      label = name if ratio is None else f"ours, {name}"
+      cells = (result["workload"], label, harness.spread(seconds), *ours)
+      lines.append("| " + " | ".join(cells) + " |")
+  for result in results:
+    lines.append(
+      f"\n{result['workload']}: a matrix product runs at"
+      f" {result['peak'] / 1e9:.0f} GFLOP/s; sampling reaches"
+      f" {result['of_peak']['sample']:.0%} of that, the dense update"
+      f" {result['of_peak']['update']:.0%}."
+    )
+  return "\n".join(lines)
+
+
+def draw(results: Sequence[dict[str, Any]], path: Any) -> None:
+  """Bars of medians, with lines from least to most."""
+  figure, axes = plt.subplots(
+    1, len(results), figsize=(3.4 * len(results), 3.2), squeeze=False
+  )
+  for ax, result in zip(axes[0], results):
+    for i, (name, seconds) in enumerate(result["seconds"].items()):
+      middle = statistics.median(seconds)
+      ax.bar(i, middle, color="C7" if name == THEIRS else "C0")
+      ax.plot([i, i], [min(seconds), max(seconds)], color="black")
+    ax.set_xticks(range(len(result["seconds"])), result["seconds"], rotation=45)
+    ax.set_title(result["workload"])
+  axes[0][0].set_ylabel("seconds a step")
+  figure.tight_layout()
+  figure.savefig(path, dpi=150)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Measures, prints, and writes --out and a picture."""
+  args = harness.arguments(__doc__, "runs/benchmarks/step.json", argv)
+  results = []
+  for workload in workloads.STEPS:
+    print(f"Measuring {workload.name}", flush=True)
+    results.append(measure(workload, args.repetitions))
+  print(table(results))
+  harness.write(args.out, results)
+  draw(results, args.out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+  main()
