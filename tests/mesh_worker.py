@@ -21,16 +21,17 @@ from pkpo_jax.rl import rollout as rollout_lib
 def run(out: pathlib.Path, data: int, fsdp: int, tensor: int) -> None:
   config = tiny_config.get_config()
   with config.unlocked():
-    # Dimensions that 8 divides, and the terms of the loss.
+    # Dimensions that 8 divides.
     config.model.update(num_heads=8, num_kv_heads=4, num_layers=2)
-  config.update(prompts_per_step=4, n=4, logits_chunk=2)
+  config.update(prompts_per_step=8, n=4, logits_chunk=2)
   config.microbatch.update(prompts=4, samples=2)
-  config.loss.entropy_coef = 0.01
   model = models.get_model(config.model, num_embed=64)
-  prompts = np.random.default_rng(0).integers(1, 64, (4, 6))
-  lengths = np.array([3, 6, 1, 5])
-  # An untrained policy is never right; so that there is something to learn:
-  rewards = np.random.default_rng(1).random((4, 4)).astype(np.float32)
+  prompts = np.random.default_rng(0).integers(1, 64, (8, 6))
+  lengths = np.array([3, 6, 1, 5, 2, 2, 4, 6])
+  # An untrained policy is never right; so that there is something to learn,
+  # first from all completions, and then from a few.
+  rewards = np.random.default_rng(1).random((8, 4)).astype(np.float32)
+  some = np.float32(rewards * [[1], [0], [0], [1], [0], [0], [0], [1]] > 0.6)
 
   devices = jax.devices()[: data * fsdp * tensor]
   with jax.set_mesh(sharding.make_mesh(data, fsdp, tensor, devices=devices)):
@@ -48,17 +49,18 @@ def run(out: pathlib.Path, data: int, fsdp: int, tensor: int) -> None:
       max_new_tokens=config.max_new_tokens,
       stop_tokens=range(1, 16),
     )
-    rollout = rollout_lib.Rollout(
-      prompts, lengths, jax.device_get(completions), rewards, rewards >= 0
-    )
+    completions = jax.device_get(completions)
     # With such an epsilon, entries near 0 don't amplify rounding.
     optimizer = optax.adam(1e-3, eps=1e-3)
     update = learner.make_update(model, config, optimizer)
     state = learner.init_state(params, optimizer)
-    for step in range(2):
-      key = jax.random.key(step)
-      state, metrics = update(state, rollout, key, {}, None)
-  leaves = jax.tree_util.tree_leaves_with_path((rollout.completions, state))
+    for graded in (rewards, some):
+      rollout = rollout_lib.Rollout(
+        prompts, lengths, completions, graded, graded >= 0
+      )
+      state, metrics = update(state, rollout, jax.random.key(0), {}, None)
+    assert metrics["fraction_updated"] < 1
+  leaves = jax.tree_util.tree_leaves_with_path((completions, state))
   arrays = {sharding.name_of(path): np.asarray(x) for path, x in leaves}
   np.savez(out, **arrays, grad_norm=metrics["grad_norm"])
 

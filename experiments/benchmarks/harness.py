@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 MIN_REPETITIONS = 7
+_LOAD = os.getloadavg()[0]
 
 
 def machine() -> dict[str, Any]:
@@ -23,7 +24,7 @@ def machine() -> dict[str, Any]:
   return {
     "processor": _processor(),
     "cores": len(os.sched_getaffinity(0)),
-    "load": os.getloadavg()[0],
+    "load before": _LOAD,
     "device": jax.devices()[0].device_kind,
     "python": platform.python_version(),
     **{name: metadata.version(name) for name in ("jax", "numpy", "gemma")},
@@ -40,7 +41,7 @@ def _processor() -> str:
 def alternate(
   contenders: Mapping[str, Callable[[], Any]],
   repetitions: int,
-  warm_up: int = 2,
+  warm_up: int = 1,
 ) -> dict[str, list[Any]]:
   """What every contender returns, one after the other, again and again."""
   results: dict[str, list[Any]] = {name: [] for name in contenders}

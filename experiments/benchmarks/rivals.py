@@ -45,10 +45,15 @@ class Tunix:
       stdout=subprocess.PIPE,
       stderr=subprocess.DEVNULL,
       text=True,
-      env=os.environ | {"JAX_PLATFORMS": "cpu"},
+      env=os.environ | {"JAX_PLATFORMS": jax.default_backend()},
     )
-    self._send(json.dumps(workload._asdict() | {"model": workloads.MODEL}))
-    self._answer("ready")
+    spec = {
+      "model": workloads.MODEL,
+      "window": workloads.WINDOW,
+      "micro_batch": workloads.MICROBATCH,
+    }
+    self._send(json.dumps(workload._asdict() | spec))
+    self.versions = self._answer("ready").split(maxsplit=1)[1].strip()
 
   def _send(self, line: str) -> None:
     assert self._process.stdin
@@ -65,11 +70,10 @@ class Tunix:
       " in its docstring."
     )
 
-  def sample(self) -> tuple[float, int]:
-    """Seconds and tokens."""
+  def sample(self) -> float:
+    """Seconds."""
     self._send("sample")
-    _, seconds, _, tokens = self._answer("seconds").split()
-    return float(seconds), int(tokens)
+    return float(self._answer("seconds").split()[1])
 
   def step(self, rate: float) -> dict[str, float]:
     """Seconds of a step of GRPO."""
@@ -88,14 +92,16 @@ class GemmaSampler:
   def __init__(self, workload: workloads.Workload):
     """Compiles nothing yet."""
     B, n, P, T, stop_tokens = workload
-    model = models.get_model(
+    ours = models.get_model(
       "gemma2_tiny",
       sliding_window_size=workloads.WINDOW,
       **workloads.MODEL,
     )
     self._sampler: Any = gm.text.Sampler(
-      model=model,
-      params=models.init_params(model, jax.random.key(0)),
+      model=gm.nn.Transformer(
+        config=ours.config, dtype=ours.dtype, tokens="batch.tokens"
+      ),
+      params=models.init_params(ours, jax.random.key(0)),
       tokenizer=_Numbers(),
       sampling=gm.text.RandomSampling(),
       stop_tokens=stop_tokens,
@@ -106,26 +112,15 @@ class GemmaSampler:
     rng = np.random.default_rng(0)
     rows = rng.integers(3, workloads.MODEL["num_embed"], (B, P - 1))
     self._prompts = [" ".join(map(str, row)) for row in rows for _ in range(n)]
-    self._stop_tokens, self._turn = stop_tokens, 0
+    self._turn = 0
 
-  def sample(self) -> tuple[float, int]:
-    """Seconds and tokens."""
+  def sample(self) -> float:
+    """Seconds."""
     self._turn += 1
-    seconds, out = harness.timed(
-      lambda: (
-        self._sampler.sample(
-          self._prompts, rng=self._turn, return_state=True
-        ).tokens
-      )
+    seconds, _ = harness.timed(
+      lambda: self._sampler.sample(self._prompts, rng=self._turn)
     )
-    return seconds, _count(np.asarray(out), self._stop_tokens)
-
-
-def _count(tokens: np.ndarray, stop_tokens: tuple[int, ...]) -> int:
-  """How many there are up to and with the first stop token of each row."""
-  stops = np.isin(tokens, stop_tokens)
-  ends = np.where(stops.any(1), stops.argmax(1) + 1, tokens.shape[1])
-  return int(ends.sum())
+    return seconds
 
 
 class _Numbers:
@@ -149,4 +144,4 @@ class _Numbers:
     return [2] * add_bos + [int(word) for word in text.split()]
 
   def decode(self, ids: Any) -> str:
-    return " ".join(map(str, ids))
+    return " ".join(map(str, np.asarray(ids).tolist()))

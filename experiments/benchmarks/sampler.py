@@ -1,9 +1,9 @@
 """How many tokens a second are sampled, next to gemma's and tunix's samplers?
 
 n completions of each of B prompts with the same widths, vocabulary, lengths and
-dtype; in the last workload they end at very different lengths. Ours returns
-log-probs and entropies, tunix's log-probs, gemma's neither. Contenders take
-turns in one run.
+dtype. In the last workload they end at very different lengths; there the places
+of tokens count, to the end of the longest. Ours returns log-probs and
+entropies, tunix's log-probs, gemma's neither. Contenders take turns in one run.
 
 Builds an environment for tunix at the first call, in .tunix. 10 minutes on two
 cores that do nothing else.
@@ -24,7 +24,7 @@ def measure(workload: workloads.Workload, repetitions: int) -> dict[str, Any]:
   """Tokens a second of all contenders."""
   tunix = rivals.Tunix(workload)
   try:
-    turns = harness.alternate(
+    seconds = harness.alternate(
       {
         "ours": workloads.Ours(workload).sample,
         "gemma": rivals.GemmaSampler(workload).sample,
@@ -34,17 +34,15 @@ def measure(workload: workloads.Workload, repetitions: int) -> dict[str, Any]:
     )
   finally:
     tunix.close()
-  rates = {
-    name: [tokens / seconds for seconds, tokens in runs]
-    for name, runs in turns.items()
-  }
+  tokens = workload.B * workload.n * workload.T
+  rates = {name: [tokens / x for x in runs] for name, runs in seconds.items()}
   medians = {name: statistics.median(x) for name, x in rates.items()}
-  best = max(medians["gemma"], medians["tunix"])
   return {
     "workload": workload.name,
-    "seconds": {name: [x[0] for x in runs] for name, runs in turns.items()},
+    "tunix": tunix.versions,
+    "seconds": seconds,
     "tokens_per_second": rates,
-    "speedup": medians["ours"] / best,
+    "speedup": medians["ours"] / max(medians["gemma"], medians["tunix"]),
   }
 
 
@@ -85,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   for workload in WORKLOADS:
     print(f"Measuring {workload.name}", flush=True)
     results.append(measure(workload, args.repetitions))
-  print(table(results))
+    print(table(results[-1:]), flush=True)
   harness.write(args.out, results)
   draw(results, args.out.with_suffix(".png"))
 

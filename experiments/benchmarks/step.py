@@ -2,9 +2,10 @@
 
 A step samples n completions of each of B prompts, weighs their rewards and
 updates the policy: the same widths, vocabulary, lengths, dtype and optimiser.
-Contenders take turns in one run. Ours runs with rewards that leave every sample
-a weight (dense), and with 0/1 rewards at three solve rates, where samples of
-weight 0 cost nothing in the update; tunix takes as long at any rate.
+Contenders take turns in one run. Ours runs with rewards that leave every part
+of a batch a weight (dense), and with 0/1 rewards at three solve rates, where
+samples of weight 0 cost nothing in the update; tunix takes as long at any rate.
+Both update in micro-batches of as many prompts.
 
 A product of two matrices runs along, for what the machine can do at all.
 
@@ -48,6 +49,7 @@ def measure(workload: workloads.Workload, repetitions: int) -> dict[str, Any]:
   seconds = {name: [x["seconds"] for x in xs] for name, xs in turns.items()}
   return {
     "workload": workload.name,
+    "tunix": tunix.versions,
     "seconds": seconds,
     "speedup": {name: _ratio(seconds, name) for name in RATES},
     "fraction_updated": {
@@ -121,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   for workload in workloads.STEPS:
     print(f"Measuring {workload.name}", flush=True)
     results.append(measure(workload, args.repetitions))
-  print(table(results))
+    print(table(results[-1:]), flush=True)
   harness.write(args.out, results)
   draw(results, args.out.with_suffix(".png"))
 

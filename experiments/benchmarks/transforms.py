@@ -1,6 +1,6 @@
 """How long does `sloo_minus_one` take, next to a sort and next to numpy?
 
-Two comparisons, each of contenders that take turns in one process:
+Three comparisons, each of contenders that take turns in one process:
   sort: jit(vmap(sloo_minus_one)) with a traced k, against jit(jnp.argsort) of
     the same array. Target: at most twice the time of the sort.
   numpy: the same, against a loop over groups in numpy, in the manner of the

@@ -2,14 +2,16 @@
 
 Runs in an environment of its own, see rivals.py, and so imports nothing of this
 project. The first line is the workload as JSON; then every line is "sample" or
-"step RATE", with RATE the fraction of right answers. Answers each with a line
-"seconds X tokens Y", after a line "ready".
+"step RATE", with RATE the fraction of right answers. Answers the first with a
+line "ready" and the versions in use, the others with a line "seconds X".
 """
 
+import dataclasses
 import json
 import sys
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from typing import Any
 
 import jax
@@ -43,7 +45,7 @@ class Tokenizer:
     return 0
 
 
-def make_model(spec: dict[str, Any]) -> gemma.Gemma:
+def make_model(spec: dict[str, Any], window: int) -> gemma.Gemma:
   kinds = gemma.AttentionType
   config = gemma.ModelConfig(
     num_layers=spec["num_layers"],
@@ -59,7 +61,7 @@ def make_model(spec: dict[str, Any]) -> gemma.Gemma:
     use_post_ffw_norm=True,
     attention_types=(kinds.LOCAL_SLIDING, kinds.GLOBAL)
     * (spec["num_layers"] // 2),
-    sliding_window_size=4096,
+    sliding_window_size=window,
   )
   return gemma.Gemma(config, rngs=nnx.Rngs(0))
 
@@ -68,13 +70,13 @@ class Worker:
   """A learner whose data set is the lines of standard input."""
 
   def __init__(self, workload: dict[str, Any]):
-    self.workload, self.rate = workload, 0.0
+    self.workload, self.rate, self.turn = workload, 0.0, 0
     B, n, P, T = (workload[x] for x in ("B", "n", "P", "T"))
     mesh = jax.sharding.Mesh(
       np.array(jax.devices()).reshape(1, 1), ("fsdp", "tp")
     )
     roles = rl_cluster.Role
-    self.model = make_model(workload["model"])
+    self.model = make_model(workload["model"], workload["window"])
     self.rollout_config = base_rollout.RolloutConfig(
       max_tokens_to_generate=T,
       max_prompt_length=P,
@@ -97,6 +99,9 @@ class Worker:
           actor_optimizer=optimizer,
           eval_every_n_steps=10**6,
           max_steps=10**6,
+          mini_batch_size=B,
+          train_micro_batch_size=workload["micro_batch"],
+          rollout_micro_batch_size=B,
           checkpoint_root_directory=None,
         ),
         rollout_config=self.rollout_config,
@@ -119,24 +124,27 @@ class Worker:
 
   def batches(self) -> Iterator[dict[str, Any]]:
     """Serves samples; a step ends when the learner asks for more."""
-    print("ready", flush=True)
+    versions = [f"{x} {metadata.version(x)}" for x in ("google-tunix", "jax")]
+    print("ready", *versions, jax.devices()[0].device_kind, flush=True)
     for line in sys.stdin:
       command, *rate = line.split()
       start = time.perf_counter()
       if command == "sample":
-        tokens = self.sample()
+        self.sample()
       else:
         self.rate = float(rate[0])
         yield {"prompts": np.array(self.prompts)}
-        jax.block_until_ready(jax.tree.leaves(nnx.state(self.model)))
-        tokens = self.workload["B"] * self.workload["n"] * self.workload["T"]
-      seconds = time.perf_counter() - start
-      print(f"seconds {seconds} tokens {tokens}", flush=True)
+        trained = nnx.state(self.cluster.actor_trainer.model)
+        jax.block_until_ready(jax.tree.leaves(trained))
+      print(f"seconds {time.perf_counter() - start}", flush=True)
 
-  def sample(self) -> int:
+  def sample(self) -> None:
+    self.turn += 1
+    config = dataclasses.replace(
+      self.rollout_config, seed=jax.random.PRNGKey(self.turn)
+    )
     prompts = np.repeat(self.prompts, self.workload["n"]).tolist()
-    out = self.cluster.rollout.generate(prompts, self.rollout_config)
-    return sum(len(tokens) for tokens in out.tokens)
+    self.cluster.rollout.generate(prompts, config)
 
 
 def main() -> None:

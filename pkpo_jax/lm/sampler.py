@@ -122,7 +122,7 @@ def program(
   T,
   stop_tokens,
 ) -> Completions:
-  """What `sample` compiles: prefill and draw; then decode T - 1 times.
+  """What `sample` compiles: read prompts, draw; then decode T - 1 times.
 
   Takes [B] keys, and lowers with shapes in place of arrays.
   """

@@ -45,8 +45,9 @@ def make_mesh(
     data: copies of the parameters, each with rows of its own.
     fsdp: shards of the parameters, each with rows of its own.
     tensor: parts of heads, hidden units and vocabulary.
-    devices: all devices, unless some are given. One of the three sizes may be
-      -1: what the others leave.
+    devices: all devices, unless some are given.
+
+  One of the three sizes may be -1: what the others leave.
 
   Raises:
     ValueError: the sizes don't multiply to the number of devices.
@@ -140,14 +141,6 @@ def on_rows(x: chex.Array, *others: str | None) -> chex.Array:
     return x
   spec = PartitionSpec(rows_axes(mesh, x.shape[0]), *others)
   return jax.lax.with_sharding_constraint(x, spec)
-
-
-def whole(x: chex.Array) -> chex.Array:
-  """Holds x whole on every device, if a mesh is set."""
-  mesh = jax.sharding.get_abstract_mesh()
-  if mesh.empty:
-    return x
-  return jax.lax.with_sharding_constraint(x, PartitionSpec())
 
 
 def rows_axes(

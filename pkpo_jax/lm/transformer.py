@@ -64,8 +64,8 @@ class Transformer(gm.nn.Transformer):
       start: how many tokens of the completions the cache holds.
 
     Returns:
-      Hidden states [R, L, D]; and the keys and values of prompts, or the cache
-      of completions with these tokens in it.
+      Hidden states [R, L, D]; and the keys and values of prompts, the cache of
+      completions with these tokens in it, or None without a cache.
     """
     keep = prompts is None or cache is not None
 

@@ -153,7 +153,8 @@ def _check_microbatch(config: ml_collections.ConfigDict) -> None:
   if minibatch % config.microbatch.prompts:
     raise ValueError(
       f"config.microbatch.prompts={config.microbatch.prompts} must divide"
-      f" {minibatch}, the prompts of a minibatch."
+      f" config.prompts_per_step={config.prompts_per_step} /"
+      f" config.minibatches={config.minibatches}."
     )
   if config.n % config.microbatch.samples:
     raise ValueError(

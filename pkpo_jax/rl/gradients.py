@@ -61,7 +61,8 @@ def gradient(
 
   A completion of weight 0 has no gradient, unless an entropy bonus or a KL
   term gives it one. Those that have one are put first, and microbatches
-  without any are skipped: up to rounding, the result is that of all of them.
+  without any are skipped, if there are several: up to rounding, the result is
+  that of all of them.
 
   Args:
     model: the policy.
@@ -170,7 +171,12 @@ def _sum_up(
   parts: Any,
   used: Callable[[Any], chex.Array],
 ) -> Any:
-  """`add(total, part)` for all parts of which something is used."""
+  """`add(total, part)` for all parts of which something is used.
+
+  One part alone is added unseen: a loop would keep two totals in memory.
+  """
+  if len(jax.tree.leaves(parts)[0]) == 1:
+    return add(total, jax.tree.map(lambda x: x[0], parts))
 
   def step(total, part):
     some = jnp.any(used(part))

@@ -180,7 +180,7 @@ def shardings(
 
 
 def _check_rows(mesh: Mesh, config: ml_collections.ConfigDict) -> None:
-  """Or devices would do each other's work again, silently."""
+  """Or devices would compute each other's completions again, silently."""
   rows = config.microbatch.prompts * config.microbatch.samples
   devices = mesh.shape["data"] * mesh.shape["fsdp"]
   if rows % devices:

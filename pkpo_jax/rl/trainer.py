@@ -145,7 +145,10 @@ class _Run:
     )
     update_metrics = jax.device_get(update_metrics)
     end = time.perf_counter()
-    learner.check_finite(step, update_metrics, self._config.learning_rate)
+    rollout_metrics = evaluation.rollout_metrics(rollout)
+    # A broken policy may leave nothing to update: then its entropy shows it.
+    finite = update_metrics | {"entropy": rollout_metrics["entropy"]}
+    learner.check_finite(step, finite, self._config.learning_rate)
     solved = solved.copy()
     # A problem can be in a batch twice: at the border of two epochs.
     np.logical_or.at(solved, rows, evaluation.solved(rollout))
@@ -155,7 +158,7 @@ class _Run:
     self._writer.write(
       step,
       "train",
-      evaluation.rollout_metrics(rollout)
+      rollout_metrics
       | update_metrics
       | {
         "solve_rate": solved.mean(),

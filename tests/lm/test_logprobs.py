@@ -187,7 +187,7 @@ def test_wrong_ranks_are_refused(batch, wrong):
 
 @pytest.mark.parametrize("chunk", [3, 7])
 def test_chunks_change_nothing(batch, chunk):
-  """Chunks that divide T = 7, that don't, and one that holds all."""
+  """A chunk that does not divide T = 7, and one that holds all."""
   model, params = plain.tiny()
   prompts, completions, mask = batch
 

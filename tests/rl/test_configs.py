@@ -92,7 +92,7 @@ def test_counts_and_rates_must_be_above_zero(name, value):
     ({"k_schedule": "cosine"}, "'piecewise'.*or 'linear'"),
     ({"minibatches": 5}, "minibatches=5 must divide.*prompts_per_step=32"),
     ({"minibatches": 64}, "must divide"),
-    ({"minibatches": 8}, "microbatch.prompts=8 must divide 4, the prompts"),
+    ({"minibatches": 8}, "microbatch.prompts=8 must divide .*minibatches=8"),
     ({"n": 18}, "microbatch.samples=4 must divide config.n=18"),
     ({"loss.clip_high": 0.28}, "no effect"),
     ({"loss.clip_low": 0.1}, "no effect"),

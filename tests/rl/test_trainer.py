@@ -97,6 +97,21 @@ def test_what_is_not_finite_is_named():
     )
 
 
+@pytest.mark.slow
+def test_a_broken_policy_stops_the_run(monkeypatch, tmp_path):
+  """All its answers are wrong, so that there is nothing to update."""
+
+  def broken(config, parts, folder):
+    params = plain.random_params(parts.model)
+    return jax.tree.map(lambda x: x * np.nan, params)
+
+  monkeypatch.setattr(policies, "base_policy", broken)
+  config = make_config()
+  config.eval.num_problems = 1
+  with pytest.raises(FloatingPointError, match="entropy not finite at step 0"):
+    trainer.train(config, tmp_path, tmp_path / "base")
+
+
 @pytest.fixture
 def compilations(monkeypatch):
   """How many programs had been compiled at the start of every step."""
