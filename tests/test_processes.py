@@ -30,6 +30,7 @@ OPTIONS = (
   "--config.base.num_steps=150",  # so that some answers are right
   "--config.mesh.data=2",
   "--config.mesh.fsdp=4",
+  "--config.microbatch.prompts=4",
 )
 # Lines of the collectives, which several threads write at once, and of XLA.
 NOT_OURS = re.compile(
