@@ -236,6 +236,24 @@ def test_lora_starts_as_the_model_it_wraps():
   np.testing.assert_array_equal(hidden, plain_hidden)
 
 
+@pytest.mark.parametrize("remat", ["none", "full"])
+def test_adapters_count_as_in_a_plain_forward(remat):
+  wrapped = plain.tiny_model(lora_rank=2, remat=remat)
+  params = plain.random_params(wrapped)
+  sequences, starts = plain.join(PROMPTS, LENGTHS, COMPLETIONS)
+  _, hidden = plain.forward(wrapped, params, sequences)
+  _, without = plain.forward(
+    models.without_adapters(wrapped),
+    models.split(wrapped, params)[0],
+    sequences,
+  )
+  assert np.abs(hidden - without).max() > 0.1
+  lengths = np.array(LENGTHS)
+  read = models.read_prompts(wrapped, params, PROMPTS, lengths, training=True)
+  ours = models.read_completions(wrapped, params, read, lengths, COMPLETIONS)
+  np.testing.assert_allclose(ours, plain.gather(hidden, starts, 6), atol=1e-5)
+
+
 @pytest.fixture(scope="module", params=["plain", "groups", "qk_norm"])
 def variant(request):
   """As many key-value heads as heads, fewer, and Gemma 3's norms."""
