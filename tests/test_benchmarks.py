@@ -61,7 +61,7 @@ def test_contenders_take_turns():
     repetitions=3,
     calls={"a": 2, "b": 1},
   )
-  assert "".join(calls) == "ab" + 3 * "aab"  # The first of each warms up.
+  assert "".join(calls) == 4 * "aab"  # The first turn warms up.
   assert {name: len(values) for name, values in seconds.items()} == {
     "a": 3,
     "b": 3,

@@ -1,7 +1,6 @@
 """What the benchmarks share: turns, the machine, and what is kept."""
 
 import argparse
-import functools
 import json
 import os
 import pathlib
@@ -14,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 
 MIN_REPETITIONS = 7
 _LOAD = os.getloadavg()[0]
@@ -60,16 +60,11 @@ def timed(run: Callable[[], Any]) -> tuple[float, Any]:
   return time.perf_counter() - start, result
 
 
-@functools.cache
-def _square(size: int) -> tuple[Any, jax.Array]:
-  return jax.jit(jnp.dot), jnp.ones((size, size), jnp.float32)
-
-
 def matrix_rate(size: int = 2048) -> float:
   """Floating-point operations a second of a product of two matrices."""
-  product, matrix = _square(size)
-  jax.block_until_ready(product(matrix, matrix))
-  return 2 * size**3 / timed(lambda: product(matrix, matrix))[0]
+  matrix = jnp.ones((size, size), jnp.float32)
+  jax.block_until_ready(matrix @ matrix)
+  return 2 * size**3 / timed(lambda: matrix @ matrix)[0]
 
 
 def spread(values: list[float]) -> str:
@@ -112,3 +107,31 @@ def write(out: pathlib.Path, results: Any) -> None:
   record = {"machine": machine(), "results": results}
   out.write_text(json.dumps(record, indent=1) + "\n")
   print(f"Wrote {out}.")
+
+
+def bars(
+  path: pathlib.Path,
+  panels: Mapping[str, Mapping[str, list[float]]],
+  unit: str,
+) -> None:
+  """Draws medians, with lines from least to most; rivals in grey.
+
+  Args:
+    path: of the picture.
+    panels: title -> contender -> values; ours begin with "ours".
+    unit: of the values.
+  """
+  figure, axes = plt.subplots(
+    1, len(panels), figsize=(3.4 * len(panels), 3.2), squeeze=False
+  )
+  for ax, (title, contenders) in zip(axes[0], panels.items()):
+    for i, (name, values) in enumerate(contenders.items()):
+      color = "C0" if name.startswith("ours") else "C7"
+      ax.bar(i, statistics.median(values), color=color)
+      ax.plot([i, i], [min(values), max(values)], color="black")
+    ax.set_xticks(range(len(contenders)), contenders, rotation=45, ha="right")
+    ax.set_title(title, fontsize="medium")
+  axes[0][0].set_ylabel(unit)
+  figure.tight_layout()
+  figure.savefig(path, dpi=150)
+  plt.close(figure)

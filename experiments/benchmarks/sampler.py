@@ -13,8 +13,6 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
-
 from experiments.benchmarks import harness, rivals, workloads
 
 WORKLOADS = (*workloads.STEPS, workloads.UNEVEN)
@@ -59,23 +57,6 @@ def table(results: Sequence[dict[str, Any]]) -> str:
   return "\n".join(lines)
 
 
-def draw(results: Sequence[dict[str, Any]], path: Any) -> None:
-  """Bars of medians, with lines from least to most."""
-  figure, axes = plt.subplots(
-    1, len(results), figsize=(2.8 * len(results), 3), squeeze=False
-  )
-  for ax, result in zip(axes[0], results):
-    rates_of = result["tokens_per_second"]
-    for i, rates in enumerate(rates_of.values()):
-      ax.bar(i, statistics.median(rates), color="C0" if i == 0 else "C7")
-      ax.plot([i, i], [min(rates), max(rates)], color="black")
-    ax.set_xticks(range(len(rates_of)), rates_of)
-    ax.set_title(result["workload"], fontsize="small")
-  axes[0][0].set_ylabel("tokens a second")
-  figure.tight_layout()
-  figure.savefig(path, dpi=150)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
   """Measures, prints, and writes --out and a picture."""
   args = harness.arguments(__doc__, "runs/benchmarks/sampler.json", argv)
@@ -85,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     results.append(measure(workload, args.repetitions))
     print(table(results[-1:]), flush=True)
   harness.write(args.out, results)
-  draw(results, args.out.with_suffix(".png"))
+  panels = {x["workload"]: x["tokens_per_second"] for x in results}
+  harness.bars(args.out.with_suffix(".png"), panels, "tokens a second")
 
 
 if __name__ == "__main__":

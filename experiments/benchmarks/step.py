@@ -18,8 +18,6 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
-
 from experiments.benchmarks import harness, rivals, workloads
 
 RATES: dict[str, float | None] = {
@@ -75,6 +73,11 @@ def _of_peak(flops, turns, peak) -> dict[str, float]:
   }
 
 
+def label(name: str) -> str:
+  """What a contender is called in the table and in the picture."""
+  return name if name == THEIRS else f"ours, {name}"
+
+
 def table(results: Sequence[dict[str, Any]]) -> str:
   """Markdown."""
   lines = [
@@ -86,8 +89,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
       ratio = result["speedup"].get(name)
       share = result["fraction_updated"].get(name)
       ours = ("", "") if ratio is None else (f"{ratio:.2f}", f"{share:.2f}")
-      label = name if ratio is None else f"ours, {name}"
-      cells = (result["workload"], label, harness.spread(seconds), *ours)
+      cells = (result["workload"], label(name), harness.spread(seconds), *ours)
       lines.append("| " + " | ".join(cells) + " |")
   for result in results:
     lines.append(
@@ -99,23 +101,6 @@ def table(results: Sequence[dict[str, Any]]) -> str:
   return "\n".join(lines)
 
 
-def draw(results: Sequence[dict[str, Any]], path: Any) -> None:
-  """Bars of medians, with lines from least to most."""
-  figure, axes = plt.subplots(
-    1, len(results), figsize=(3.4 * len(results), 3.2), squeeze=False
-  )
-  for ax, result in zip(axes[0], results):
-    for i, (name, seconds) in enumerate(result["seconds"].items()):
-      middle = statistics.median(seconds)
-      ax.bar(i, middle, color="C7" if name == THEIRS else "C0")
-      ax.plot([i, i], [min(seconds), max(seconds)], color="black")
-    ax.set_xticks(range(len(result["seconds"])), result["seconds"], rotation=45)
-    ax.set_title(result["workload"])
-  axes[0][0].set_ylabel("seconds a step")
-  figure.tight_layout()
-  figure.savefig(path, dpi=150)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
   """Measures, prints, and writes --out and a picture."""
   args = harness.arguments(__doc__, "runs/benchmarks/step.json", argv)
@@ -125,7 +110,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     results.append(measure(workload, args.repetitions))
     print(table(results[-1:]), flush=True)
   harness.write(args.out, results)
-  draw(results, args.out.with_suffix(".png"))
+  panels = {
+    x["workload"]: {label(name): y for name, y in x["seconds"].items()}
+    for x in results
+  }
+  harness.bars(args.out.with_suffix(".png"), panels, "seconds a step")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import json
 import math
 import pathlib
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -118,16 +117,20 @@ def take_turns(
   contenders: Contenders, repetitions: int, calls: dict[str, int]
 ) -> dict[str, list[float]]:
   """Seconds a call, `repetitions` of each contender, one after the other."""
-  seconds: dict[str, list[float]] = {name: [] for name in contenders}
-  for run in contenders.values():
-    jax.block_until_ready(run())  # Compile, and warm the caches.
-  for _ in range(repetitions):
-    for name, run in contenders.items():
-      start = time.perf_counter()
-      for _ in range(calls[name]):
-        jax.block_until_ready(run())
-      seconds[name].append((time.perf_counter() - start) / calls[name])
-  return seconds
+
+  def seconds(name: str) -> float:
+    """Of a call."""
+    runs = calls[name]
+    return (
+      harness.timed(
+        lambda: [jax.block_until_ready(contenders[name]()) for _ in range(runs)]
+      )[0]
+      / runs
+    )
+
+  return harness.alternate(
+    {name: functools.partial(seconds, name) for name in contenders}, repetitions
+  )
 
 
 def against_sort(

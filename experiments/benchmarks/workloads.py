@@ -7,6 +7,7 @@ import numpy as np
 
 from configs import countdown
 from experiments.benchmarks import harness
+from experiments.tpu import flops
 from pkpo_jax.lm import models, sampler
 from pkpo_jax.rl import learner
 from pkpo_jax.rl import rollout as rollout_lib
@@ -23,7 +24,7 @@ MODEL = {
 }
 WINDOW = 4096
 K = 4  # of pass@k
-MICROBATCH = 4  # prompts, and samples of each of them; faster for tunix too
+MICROBATCH = 4  # prompts, and samples of each of them
 NEVER = 10_000  # a token that is not in the vocabulary
 
 
@@ -127,8 +128,6 @@ class Ours:
 
   def flops(self) -> dict[str, float]:
     """Floating-point operations of matrix products, by program; dense."""
-    from experiments.tpu import flops
-
     B, n, _, T, _ = self.workload
     rollout = self.rollout(None)
     update: Any = self.update
