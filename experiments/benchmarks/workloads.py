@@ -144,6 +144,6 @@ class Ours:
     )
     updated = update.trace(self.state, rollout, jax.random.key(0), {}, None)
     return {
-      "sample": flops.count(sampled.jaxpr, decode_steps=T - 1),
-      "update": flops.count(updated.jaxpr, decode_steps=1),
+      "sample": flops.count(sampled.jaxpr),
+      "update": flops.count(updated.jaxpr),
     }

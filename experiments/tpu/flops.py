@@ -7,40 +7,62 @@ from jax.extend import core
 from jax.interpreters import partial_eval
 
 
-def count(closed: Any, *, decode_steps: int, once: bool = False) -> float:
+def count(closed: Any, *, once: bool = False) -> float:
   """Operations of all matrix products, for one run over all devices.
 
   Args:
     closed: a closed jaxpr; what its results don't need is left out, as
       compilers do.
-    decode_steps: how often a loop of unknown length runs.
     once: every loop runs a single time, as XLA's own count has it.
 
   Returns:
     Two for each multiplication and addition. What rematerialisation computes
-    again is counted again.
+    again is counted again. A `while` is taken to run until its counter ends it.
+
+  Raises:
+    ValueError: a `while` without a counter.
   """
   jaxpr, _ = partial_eval.dce_jaxpr(
     closed.jaxpr, [True] * len(closed.jaxpr.outvars)
   )
-  return _count(jaxpr, decode_steps, once)
+  return _count(jaxpr, once)
 
 
-def _count(jaxpr: core.Jaxpr, decode_steps: int, once: bool) -> float:
+def _count(jaxpr: core.Jaxpr, once: bool) -> float:
   total = 0.0
   for eqn in jaxpr.eqns:
     name = eqn.primitive.name
     if name == "dot_general":
       total += _dot(eqn)
-    loops = {"scan": eqn.params.get("length"), "while": decode_steps}
     inner = [
-      _count(getattr(sub, "jaxpr", sub), decode_steps, once)
+      _count(getattr(sub, "jaxpr", sub), once)
       for value in eqn.params.values()
       for sub in _jaxprs(value)
     ]
-    times = 1 if once else loops.get(name, 1)
-    total += times * (max(inner) if name == "cond" else sum(inner))
+    work = max(inner) if name == "cond" else sum(inner)
+    total += work if once or not work else work * _trips(eqn)
   return total
+
+
+def _trips(eqn) -> int:
+  """How often a loop runs; 1 if the equation is no loop."""
+  if eqn.primitive.name == "scan":
+    return eqn.params["length"]
+  if eqn.primitive.name != "while":
+    return 1
+  bounds = [
+    int(x.val)
+    for test in eqn.params["cond_jaxpr"].eqns
+    if test.primitive.name == "lt"
+    for x in test.invars
+    if isinstance(x, core.Literal)
+  ]
+  if len(bounds) != 1:
+    raise ValueError(
+      "A while loop must compare its counter, from 0, with one constant;"
+      f" its condition is {eqn.params['cond_jaxpr']}."
+    )
+  return bounds[0]
 
 
 def _dot(eqn) -> float:

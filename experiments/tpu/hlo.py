@@ -45,8 +45,8 @@ def collectives(
 
   Args:
     text: of the compiled program.
-    decode_steps: how often the loop over new tokens runs, if there is one; it
-      is known by that.
+    decode_steps: how often the loop over new tokens runs, or the shortest of
+      several, if there is one; it is known by that.
   """
   bodies = dict(_computations(text))
   times = _times(bodies)

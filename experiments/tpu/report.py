@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from experiments.tpu import chips, flops, hlo, programs
-from pkpo_jax.lm import sharding
+from pkpo_jax.lm import sampler, sharding
 
 GIB = chips.GIB
 _LIBTPU = pathlib.Path(".libtpu/libtpu/libtpu.so")
@@ -122,13 +122,17 @@ def _compile(
   if memory["total"] > chip.hbm:
     reason = f"needs {memory['total'] / GIB:.2f} GiB of {chip.hbm / GIB:.2f}"
     raise DoesNotFitError(_remedy(name, topology, reason))
-  decode_steps = config.max_new_tokens - 1
-  operations, replication = _operations(traced, compiled, mesh, decode_steps)
+  decoding = sampler.stages(config.max_new_tokens) if name == "sampler" else []
+  operations, replication = _operations(traced, compiled, mesh, bool(decoding))
   moved = hlo.collectives(
-    compiled.as_text(), decode_steps=decode_steps if name == "sampler" else None
+    compiled.as_text(),
+    decode_steps=min((end - start for start, end in decoding), default=None),
   )
-  if name == "sampler":
-    accessed = decode_steps * _read_by_a_token(config, mesh)
+  if decoding:
+    accessed = sum(
+      (end - start) * _read_by_a_token(config, mesh, slots=end)
+      for start, end in decoding
+    )
   else:
     accessed = compiled.cost_analysis()["bytes accessed"]
   floor = {
@@ -167,24 +171,25 @@ def _beside(name, config, mesh) -> float:
   )
 
 
-def _operations(traced, compiled, mesh, decode_steps) -> tuple[float, float]:
+def _operations(traced, compiled, mesh, decoding) -> tuple[float, float]:
   """On a chip, and how often the same is done on several.
 
   XLA counts what a chip does, but every loop once, also those that it makes of
   a product to gather its factors meanwhile: it may count less than the chip's
-  share, which is the least there is. The other runs of the loop over new
-  tokens are the chip's share of them, since their rows are split over all
-  chips; those of other loops are taken to be repeated as all the rest.
+  share, which is the least there is. What its loops do after their first run
+  is taken to be repeated as all the rest; but not in decoding, where rows are
+  split over all chips.
   """
-  once = flops.count(traced.jaxpr, decode_steps=1, once=True)
-  first = flops.count(traced.jaxpr, decode_steps=1)
-  further = flops.count(traced.jaxpr, decode_steps=decode_steps) - first
+  once = flops.count(traced.jaxpr, once=True)
+  total = flops.count(traced.jaxpr)
   counted = compiled.cost_analysis()["flops"]
   replication = max(counted / (once / mesh.size), 1.0)
-  return (replication * first + further) / mesh.size, replication
+  done_once = total - once if decoding else 0.0
+  repeated = replication * (total - done_once)
+  return (repeated + done_once) / mesh.size, replication
 
 
-def _read_by_a_token(config, mesh) -> float:
+def _read_by_a_token(config, mesh, slots: int) -> float:
   """Bytes that one step of decoding reads on a chip: parameters and cache."""
   model = programs.model_of(config)
   itemsize = jnp.dtype(model.dtype).itemsize
@@ -197,15 +202,15 @@ def _read_by_a_token(config, mesh) -> float:
   layers = len(model.config.attention_types)
   per_slot = 2 * layers * model.config.num_kv_heads * model.config.head_dim
   B, n = config.prompts_per_step, config.n
-  slots = sum(
+  read = sum(
     rows * length / math.prod(mesh.shape[x] for x in axes)
     for rows, length in (
       (B, config.max_prompt_tokens),  # which their completions share
-      (B * n, config.max_new_tokens),
+      (B * n, slots),
     )
     for axes in [sharding.rows_axes(mesh, rows)]
   )
-  cache = per_slot * slots
+  cache = per_slot * read
   return (numbers + cache) * itemsize / mesh.shape["tensor"]
 
 

@@ -262,17 +262,24 @@ def read_completions(
   return sharding.on_rows(jnp.concatenate([first, rest], axis=1))
 
 
-def empty_cache(model: nn.Module, rows: int, slots: int) -> transformer.ByLayer:
-  """For completion tokens that are read by `extend`."""
+def empty_cache(model: nn.Module, rows: int) -> transformer.ByLayer:
+  """For completion tokens that are read by `extend`; without room for any."""
   config = model.config
-  shape = (rows, config.num_kv_heads, slots, config.head_dim)
-  layers = [
-    transformer.held(
-      attention.KeysValues(*(jnp.zeros(shape, model.dtype) for _ in "kv"))
-    )
-    for _ in config.attention_types
-  ]
+  shape = (rows, config.num_kv_heads, 0, config.head_dim)
+  empty = jnp.zeros(shape, model.dtype)
+  layers = [attention.KeysValues(empty, empty) for _ in config.attention_types]
   return transformer.ByLayer([], layers)
+
+
+def with_room(cache: transformer.ByLayer, slots: int) -> transformer.ByLayer:
+  """The cache of completions, made larger: with empty slots after its own."""
+  layers = [
+    attention.KeysValues(
+      *(jnp.pad(x, [(0, 0), (0, 0), (0, slots - x.shape[2]), (0, 0)]) for x in y)
+    )
+    for y in cache.rest
+  ]
+  return transformer.ByLayer([], [transformer.held(x) for x in layers])
 
 
 def extend(
@@ -293,7 +300,7 @@ def extend(
     prompt_lengths: [B] int32.
     tokens: [R, L] int32, completion tokens start .. start + L - 1, of R / B
       completions of each prompt.
-    cache: of `empty_cache`, with the completion tokens before `start` in it.
+    cache: of `with_room`, with the completion tokens before `start` in it.
     start: how many completion tokens the cache holds; may be traced.
 
   Returns:

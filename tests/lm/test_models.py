@@ -308,7 +308,7 @@ def test_extend_in_pieces_equals_one_plain_forward(
   """The whole completion at once, one token at a time, and in between."""
   model, params = variant
   extend = jax.jit(models.extend, static_argnums=0)
-  cache = models.empty_cache(model, 6, 6)
+  cache = models.with_room(models.empty_cache(model, 6), 6)
   rows, pieces = COMPLETIONS.reshape(6, 6), []
   for start in range(0, 6, step):
     tokens = rows[:, start : start + step]

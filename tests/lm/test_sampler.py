@@ -111,6 +111,38 @@ def test_decoding_with_a_cache_equals_plain_forwards(drawn):
   np.testing.assert_allclose(drawn.entropy, expected, atol=1e-5)
 
 
+def test_a_cache_that_grows_keeps_what_it_holds():
+  """With a second, longer loop for the second half of the tokens."""
+  long = 70
+  assert len(sampler.stages(long)) == 2
+  completions = draw(max_new_tokens=long, stop_tokens=(1,))
+  assert completions.mask[..., -1].any() and not completions.mask[..., 40].all()
+  log_probs, _ = plain.log_probs_and_entropy(
+    *plain.tiny(),
+    PROMPTS,
+    LENGTHS,
+    np.where(completions.mask, completions.tokens, 1),
+    TEMPERATURE,
+  )
+  expected = np.where(completions.mask, log_probs, 0)
+  np.testing.assert_allclose(completions.log_probs, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("T", [1, 2, 9, 64, 65, 66, 1024])
+def test_stages_read_every_token_but_the_last(T):
+  loops = sampler.stages(T)
+  read = [t for start, end in loops for t in range(start, end)]
+  assert read == list(range(T - 1))
+
+
+def test_tokens_are_those_of_jax_random_categorical():
+  log_p = jax.nn.log_softmax(3 * jax.random.normal(KEY, (500, 40)))
+  log_p = log_p.at[:, 0].set(-jnp.inf)
+  keys = jax.random.split(KEY, 500)
+  expected = jax.vmap(jax.random.categorical)(keys, log_p)
+  np.testing.assert_array_equal(sampler._draw(keys, log_p), expected)
+
+
 def test_at_temperature_zero_every_token_is_the_most_likely():
   """Almost zero: a thousandth, at which nothing else is ever drawn."""
   completions = draw(temperature=1e-3)

@@ -83,7 +83,7 @@ def test_logits_through_the_cache_are_too(name):
   hidden, read = models.read_prompts(
     model, params, prompt, lengths, training=False
   )
-  cache = models.empty_cache(model, R, L - P)
+  cache = models.with_room(models.empty_cache(model, R), L - P)
   more, _ = models.extend(
     model, params, read, lengths, completions, cache, start=0
   )
