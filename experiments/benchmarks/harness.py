@@ -9,11 +9,13 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
+
+Name = TypeVar("Name")
 
 MIN_REPETITIONS = 7
 _LOAD = os.getloadavg()[0]
@@ -39,12 +41,12 @@ def _processor() -> str:
 
 
 def alternate(
-  contenders: Mapping[str, Callable[[], Any]],
+  contenders: Mapping[Name, Callable[[], Any]],
   repetitions: int,
   warm_up: int = 1,
-) -> dict[str, list[Any]]:
+) -> dict[Name, list[Any]]:
   """What every contender returns, one after the other, again and again."""
-  results: dict[str, list[Any]] = {name: [] for name in contenders}
+  results: dict[Name, list[Any]] = {name: [] for name in contenders}
   for turn in range(warm_up + repetitions):
     for name, run in contenders.items():
       result = run()

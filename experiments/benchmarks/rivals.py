@@ -37,8 +37,8 @@ def _tunix_python() -> pathlib.Path:
 class Tunix:
   """A process that waits for its turns, see tunix_worker.py."""
 
-  def __init__(self, workload: workloads.Workload):
-    """Starts it; compiles nothing yet."""
+  def __init__(self, workload: workloads.Workload, microbatch: int = 4):
+    """Starts it; updates by that many prompts. Compiles nothing yet."""
     self._process = subprocess.Popen(
       [_tunix_python(), _WORKER],
       stdin=subprocess.PIPE,
@@ -50,7 +50,7 @@ class Tunix:
     spec = {
       "model": workloads.MODEL,
       "window": workloads.WINDOW,
-      "micro_batch": workloads.MICROBATCH,
+      "micro_batch": microbatch,
     }
     self._send(json.dumps(workload._asdict() | spec))
     self.versions = self._answer("ready").split(maxsplit=1)[1].strip()

@@ -24,7 +24,6 @@ MODEL = {
 }
 WINDOW = 4096
 K = 4  # of pass@k
-MICROBATCH = 4  # prompts, and samples of each of them
 NEVER = 10_000  # a token that is not in the vocabulary
 
 
@@ -60,8 +59,8 @@ UNEVEN = Workload(16, 16, 32, 256, stop_tokens=(5, 50, 100, 150))
 class Ours:
   """This project: what a training step does, but for grading and logging."""
 
-  def __init__(self, workload: Workload):
-    """Compiles nothing yet."""
+  def __init__(self, workload: Workload, microbatch: int = 4):
+    """Updates by that many prompts, and samples of each."""
     self.workload = workload
     B, n, P, T, _ = workload
     self.model = models.get_model(
@@ -70,7 +69,7 @@ class Ours:
     params = models.init_params(self.model, jax.random.key(0))
     config = countdown.get_config()
     config.update(prompts_per_step=B, n=n, k_opt=(K,), logits_chunk=T)
-    config.microbatch.update(prompts=MICROBATCH, samples=MICROBATCH)
+    config.microbatch.update(prompts=microbatch, samples=microbatch)
     optimizer = learner.make_optimizer(config)
     self.update = learner.make_update(self.model, config, optimizer)
     self.state = learner.init_state(params, optimizer)

@@ -273,13 +273,11 @@ def empty_cache(model: nn.Module, rows: int) -> transformer.ByLayer:
 
 def with_room(cache: transformer.ByLayer, slots: int) -> transformer.ByLayer:
   """The cache of completions, made larger: with empty slots after its own."""
-  layers = [
-    attention.KeysValues(
-      *(jnp.pad(x, [(0, 0), (0, 0), (0, slots - x.shape[2]), (0, 0)]) for x in y)
-    )
-    for y in cache.rest
-  ]
-  return transformer.ByLayer([], [transformer.held(x) for x in layers])
+  def pad(x):
+    return jnp.pad(x, [(0, 0), (0, 0), (0, slots - x.shape[2]), (0, 0)])
+
+  grown = [transformer.held(jax.tree.map(pad, kv)) for kv in cache.rest]
+  return transformer.ByLayer([], grown)
 
 
 def extend(
