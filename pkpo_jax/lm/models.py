@@ -273,6 +273,7 @@ def empty_cache(model: nn.Module, rows: int) -> transformer.ByLayer:
 
 def with_room(cache: transformer.ByLayer, slots: int) -> transformer.ByLayer:
   """The cache of completions, made larger: with empty slots after its own."""
+
   def pad(x):
     return jnp.pad(x, [(0, 0), (0, 0), (0, slots - x.shape[2]), (0, 0)])
 
