@@ -62,7 +62,8 @@ def get_config(size: str) -> ml_collections.ConfigDict:
   config.minibatches = 1
   config.microbatch = ml_collections.ConfigDict()  # ours: same gradient
   config.microbatch.prompts = 16
-  config.microbatch.samples = 16  # fewer on fewer chips, for memory
+  config.microbatch.samples = 16  # fewer on fewer chips, for memory; and where
+  # few answers are right: a microbatch of weights of 0 alone is skipped
   config.logits_chunk = 64  # ours, for memory: same gradient
 
   config.loss = ml_collections.ConfigDict()
