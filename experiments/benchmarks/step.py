@@ -2,11 +2,12 @@
 
 A step samples n completions of each of B prompts, weighs their rewards and
 updates the policy: the same widths, vocabulary, lengths, dtype and optimiser.
-Contenders take turns in one run. Ours runs with rewards that leave every part
-of a batch a weight (dense), and with 0/1 rewards at three solve rates, where
-microbatches without any weight are skipped; tunix takes as long at any rate.
-Each updates in microbatches of the size that is fastest for it at 25 %, which
-is tried before: 1, 2, 4 or 8 prompts, and as many samples of each for ours.
+Contenders take turns in one run. Ours runs with GRPO as tunix does, where every
+sample has a weight (dense); and with PKPO and 0/1 rewards at three solve rates,
+where microbatches without any weight are skipped. tunix takes as long at any
+rate. Each updates in microbatches of the size that is fastest for it (for PKPO:
+at 25 %), which is tried before: 1, 2, 4 or 8 prompts, and as many samples of
+each for ours.
 
 A product of two matrices runs along, for what the machine can do at all.
 
@@ -21,35 +22,44 @@ from typing import Any
 
 from experiments.benchmarks import harness, rivals, workloads
 
+THEIRS, DENSE, TYPICAL = "tunix", "dense", "25 %"
+# Solve rates of our transform; dense is GRPO, as tunix.
 RATES: dict[str, float | None] = {
-  "dense": None,
+  DENSE: None,
   "100 %": 1.0,
-  "25 %": 0.25,
+  TYPICAL: 0.25,
   "5 %": 0.05,
 }
-THEIRS = "tunix"
 MICROBATCHES = (1, 2, 4, 8)
 
 
+def make(name: str, workload: workloads.Workload, microbatch: int) -> Any:
+  """A contender, whose `step` takes a solve rate."""
+  if name == THEIRS:
+    return rivals.Tunix(workload, microbatch)
+  transform = "grpo" if name == DENSE else "sloo_minus_one"
+  return workloads.Ours(workload, microbatch, transform)
+
+
 def trials(workload: workloads.Workload) -> dict[str, dict[int, float]]:
-  """Seconds at 25 %, the faster of two, for each size of microbatch."""
+  """Seconds, the faster of two, for each size of microbatch."""
   sizes = [x for x in MICROBATCHES if x <= min(workload.B, workload.n)]
-  tunix = {size: rivals.Tunix(workload, size) for size in sizes}
-  runs = {(THEIRS, size): x.step for size, x in tunix.items()}
-  runs |= {
-    ("ours", size): workloads.Ours(workload, size).step for size in sizes
-  }
+  names = (THEIRS, DENSE, TYPICAL)
+  made = {(x, size): make(x, workload, size) for x in names for size in sizes}
   try:
     turns = harness.alternate(
-      {key: functools.partial(run, 0.25) for key, run in runs.items()},
+      {
+        (name, size): functools.partial(x.step, RATES.get(name, 0.25))
+        for (name, size), x in made.items()
+      },
       repetitions=2,
     )
   finally:
-    for x in tunix.values():
-      x.close()
+    for size in sizes:
+      made[THEIRS, size].close()
   return {
     name: {size: min(x["seconds"] for x in turns[name, size]) for size in sizes}
-    for name in ("ours", THEIRS)
+    for name in names
   }
 
 
@@ -57,24 +67,24 @@ def measure(workload: workloads.Workload, repetitions: int) -> dict[str, Any]:
   """Seconds of all contenders, and the fraction of the peak that ours reach."""
   tried = trials(workload)
   best = {name: min(x, key=x.__getitem__) for name, x in tried.items()}
-  ours = workloads.Ours(workload, best["ours"])
-  tunix = rivals.Tunix(workload, best[THEIRS])
+  made = {name: make(name, workload, size) for name, size in best.items()}
   try:
     turns = harness.alternate(
-      {THEIRS: functools.partial(tunix.step, 0.25)}
+      {THEIRS: functools.partial(made[THEIRS].step, 0.25)}
       | {
-        name: functools.partial(ours.step, rate) for name, rate in RATES.items()
+        name: functools.partial(made.get(name, made[TYPICAL]).step, rate)
+        for name, rate in RATES.items()
       }
       | {"peak": harness.matrix_rate},
       repetitions,
     )
   finally:
-    tunix.close()
+    made[THEIRS].close()
   peak = statistics.median(turns.pop("peak"))
   seconds = {name: [x["seconds"] for x in xs] for name, xs in turns.items()}
   return {
     "workload": workload.name,
-    "tunix": tunix.versions,
+    "tunix": made[THEIRS].versions,
     "microbatches": tried,
     "microbatch": best,
     "seconds": seconds,
@@ -84,7 +94,7 @@ def measure(workload: workloads.Workload, repetitions: int) -> dict[str, Any]:
       for name in RATES
     },
     "peak": peak,
-    "of_peak": _of_peak(ours.flops(), turns["dense"], peak),
+    "of_peak": _of_peak(made[DENSE].flops(), turns[DENSE], peak),
   }
 
 
@@ -126,7 +136,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
       for name, sizes in result["microbatches"].items()
     )
     lines.append(
-      f"\n{result['workload']}: seconds at 25 % by microbatch: {tried}."
+      f"\n{result['workload']}: seconds by microbatch: {tried}."
       f" A matrix product runs at {result['peak'] / 1e9:.0f} GFLOP/s; sampling"
       f" reaches {result['of_peak']['sample']:.0%} of that, the dense update"
       f" {result['of_peak']['update']:.0%}."

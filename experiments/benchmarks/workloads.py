@@ -59,7 +59,12 @@ UNEVEN = Workload(16, 16, 32, 256, stop_tokens=(5, 50, 100, 150))
 class Ours:
   """This project: what a training step does, but for grading and logging."""
 
-  def __init__(self, workload: Workload, microbatch: int = 4):
+  def __init__(
+    self,
+    workload: Workload,
+    microbatch: int = 4,
+    transform: str = "sloo_minus_one",
+  ):
     """Updates by that many prompts, and samples of each."""
     self.workload = workload
     B, n, P, T, _ = workload
@@ -69,6 +74,7 @@ class Ours:
     params = models.init_params(self.model, jax.random.key(0))
     config = countdown.get_config()
     config.update(prompts_per_step=B, n=n, k_opt=(K,), logits_chunk=T)
+    config.transform = transform
     config.microbatch.update(prompts=microbatch, samples=microbatch)
     optimizer = learner.make_optimizer(config)
     self.update = learner.make_update(self.model, config, optimizer)
