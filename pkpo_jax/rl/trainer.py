@@ -143,9 +143,10 @@ class _Run:
       self._frozen,
       self._reference,
     )
+    # While the devices work.
+    rollout_metrics = evaluation.rollout_metrics(rollout)
     update_metrics = jax.device_get(update_metrics)
     end = time.perf_counter()
-    rollout_metrics = evaluation.rollout_metrics(rollout)
     # A broken policy may leave nothing to update: then its entropy shows it.
     finite = update_metrics | {"entropy": rollout_metrics["entropy"]}
     learner.check_finite(step, finite, self._config.learning_rate)
