@@ -168,7 +168,8 @@ parameters, AdamW.
   chips each: most of what the sampler computes outside its loop.
 - *GB sent* over the network by all collectives; *in decode*: how many of them
   are in the loop over new tokens: one of a single byte each time, which asks
-  whether all rows are done, and with tensor parallelism two in every layer.
+  whether all rows are done; with tensor parallelism two in every layer, and
+  some to draw.
 - *seconds at least*, for arithmetic / memory / network, at the chip's peak
   figures (experiments/tpu/chips.py): floors, which nothing reaches.
 """
