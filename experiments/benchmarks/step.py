@@ -11,7 +11,7 @@ each for ours.
 
 A product of two matrices runs along, for what the machine can do at all.
 
-Builds an environment for tunix at the first call, in .tunix. 20 minutes on two
+Builds an environment for tunix at the first call, in .tunix. 25 minutes on two
 cores that do nothing else.
 """
 

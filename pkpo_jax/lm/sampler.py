@@ -154,7 +154,8 @@ def program(
   def draw(t, hidden, out, done):
     """Draws token t of every row and writes it down."""
     log_p = logprobs.log_policy(model, params, hidden, temperature)
-    tokens = jnp.where(done, models.PAD, _draw(fold_in(keys, t), log_p))
+    tokens = _categorical(fold_in(keys, t), log_p)
+    tokens = jnp.where(done, models.PAD, tokens)
     log_probs = jnp.take_along_axis(log_p, tokens[:, None], axis=-1)[:, 0]
     new = Completions(
       tokens,
@@ -200,7 +201,7 @@ def program(
   return jax.tree.map(lambda x: sharding.on_rows(x.reshape(B, n, T)), out)
 
 
-def _draw(keys, log_p):
+def _categorical(keys, log_p):
   """One token per row: the first of the highest of Gumbel noise plus log_p.
 
   As `jax.random.categorical` has it, bit for bit. But its argmax of noise that
@@ -211,4 +212,4 @@ def _draw(keys, log_p):
   noise = jax.vmap(lambda key: jax.random.gumbel(key, (V,), log_p.dtype))(keys)
   odds = log_p + noise
   highest = ~(odds < jnp.max(odds, axis=-1, keepdims=True))  # NaN is highest
-  return jnp.min(jnp.where(highest, jnp.arange(V), V), axis=-1)
+  return jnp.min(jnp.where(highest, jnp.arange(V, dtype=jnp.int32), V), axis=-1)

@@ -140,7 +140,7 @@ def test_tokens_are_those_of_jax_random_categorical():
   log_p = log_p.at[:, 0].set(-jnp.inf)
   keys = jax.random.split(KEY, 500)
   expected = jax.vmap(jax.random.categorical)(keys, log_p)
-  np.testing.assert_array_equal(sampler._draw(keys, log_p), expected)
+  np.testing.assert_array_equal(sampler._categorical(keys, log_p), expected)
 
 
 def test_at_temperature_zero_every_token_is_the_most_likely():
