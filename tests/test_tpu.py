@@ -77,6 +77,14 @@ def test_operations_are_multiplied_by_loops():
   assert flops.count(jaxpr, once=True) == 2 * one + last
 
 
+def test_a_loop_of_unknown_length_is_an_error():
+  def f(x):
+    return jax.lax.while_loop(lambda x: x.sum() < x.max(), lambda x: x @ x, x)
+
+  with pytest.raises(ValueError, match="compare its counter"):
+    flops.count(jax.make_jaxpr(f)(jnp.ones((2, 2))))
+
+
 def test_an_unknown_chip_is_named():
   with pytest.raises(ValueError, match=r"'v9:2x2'; known: .*v5e"):
     chips.chip_of("v9:2x2")

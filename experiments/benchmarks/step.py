@@ -49,7 +49,7 @@ def trials(workload: workloads.Workload) -> dict[str, dict[int, float]]:
   try:
     turns = harness.alternate(
       {
-        (name, size): functools.partial(x.step, RATES.get(name, 0.25))
+        (name, size): functools.partial(x.step, RATES.get(name, RATES[TYPICAL]))
         for (name, size), x in made.items()
       },
       repetitions=2,
@@ -70,7 +70,7 @@ def measure(workload: workloads.Workload, repetitions: int) -> dict[str, Any]:
   made = {name: make(name, workload, size) for name, size in best.items()}
   try:
     turns = harness.alternate(
-      {THEIRS: functools.partial(made[THEIRS].step, 0.25)}
+      {THEIRS: functools.partial(made[THEIRS].step, RATES[TYPICAL])}
       | {
         name: functools.partial(made.get(name, made[TYPICAL]).step, rate)
         for name, rate in RATES.items()

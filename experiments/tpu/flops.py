@@ -40,7 +40,9 @@ def _count(jaxpr: core.Jaxpr, once: bool) -> float:
       for sub in _jaxprs(value)
     ]
     work = max(inner) if name == "cond" else sum(inner)
-    total += work if once or not work else work * _trips(eqn)
+    if work and not once:  # a loop without products may be of any length
+      work *= _trips(eqn)
+    total += work
   return total
 
 

@@ -115,13 +115,13 @@ def stages(T: int) -> list[tuple[int, int]]:
   """The loops in which completions of T tokens are decoded.
 
   Attention reads all slots of the cache, whether they are filled or not. So
-  it grows once on the way, if that saves more than it costs to compile.
+  for all but short completions it grows once on the way, in a second loop.
 
   Returns:
     For each loop, how many slots are filled before and after it; the cache has
     as many as after it. The last token is not read again, and needs none.
   """
-  half = (T - 1) // 2 if T > _MIN_STAGED else 0
+  half = (T - 1) // 2 if T >= _MIN_STAGED else 0
   return [(a, b) for a, b in ((0, half), (half, T - 1)) if a < b]
 
 
@@ -204,9 +204,8 @@ def program(
 def _categorical(keys, log_p):
   """One token per row: the first of the highest of Gumbel noise plus log_p.
 
-  As `jax.random.categorical` has it, bit for bit. But its argmax of noise that
-  is only being computed becomes a loop over scalars on CPU, and took a tenth of
-  the time of sampling.
+  As `jax.random.categorical` has it, bit for bit; but on CPU XLA fuses its
+  argmax with the noise into a loop over scalars.
   """
   V = log_p.shape[-1]
   noise = jax.vmap(lambda key: jax.random.gumbel(key, (V,), log_p.dtype))(keys)
