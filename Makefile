@@ -20,7 +20,7 @@ test: .venv/installed $(VOCABULARY) .libtpu/installed
 	$(PYTHON) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 figures: .venv/installed
-	$(PYTHON) -m experiments.toy --out figures
+	$(PYTHON) -m experiments.paper --out figures
 
 lint: .venv/installed
 	$(PYTHON) -m ruff check .
@@ -37,7 +37,7 @@ lint: .venv/installed
 
 # Gemma's vocabulary, which tests alone need; users bring theirs.
 $(VOCABULARY): | .venv/installed
-	$(PYTHON) tests/fetch_vocabulary.py --out .vocabulary
+	$(PYTHON) tests/helpers/fetch_vocabulary.py --out .vocabulary
 
 # The TPU compiler, apart from .venv: there jax would look for a TPU with it.
 .libtpu/installed: | $(UV)

@@ -1,6 +1,6 @@
 """Gemma 2 2B on the easy public subset of ARC-AGI-1.
 
-Cost: the paper gives none; docs/tpu.md has the floor of a step.
+Cost: the paper gives none; docs/hardware.md has the floor of a step.
 Expect: the paper reports ARC for 9B alone, see gemma2_9b_arc.py.
 The paper trains until the cumulative solve rate has stood still for 1000 steps
 and does not define "easy"; ours is in pkpo_jax/tasks/arc.py.
@@ -9,7 +9,8 @@ Command, on every host of a slice (docs/pods.md):
   python -m experiments.train --distributed \
     --config=configs/gemma2_2b_arc.py:k8 --workdir=runs/gemma2_2b_arc_k8
 
-Arms and laptop mode: configs/gemma2.py. Compiled for v5e:8x16 in docs/tpu.md.
+Arms and laptop mode: configs/gemma2.py. Compiled for v5e:8x16:
+docs/hardware.md.
 """
 
 import ml_collections

@@ -1,6 +1,6 @@
 """Gemma 2 2B on MBPP, evaluated on HumanEval.
 
-Cost: the paper gives none; docs/tpu.md has the floor of a step.
+Cost: the paper gives none; docs/hardware.md has the floor of a step.
 Expect on HumanEval, percent (standard errors .4 to 1.1):
   k_eval          1      2      4      8     16
   k1            19.82  23.81  29.75  36.33  42.04
@@ -14,7 +14,8 @@ Command, on every host of a slice (docs/pods.md):
   python -m experiments.train --distributed \
     --config=configs/gemma2_2b_code.py:k8 --workdir=runs/gemma2_2b_code_k8
 
-Arms and laptop mode: configs/gemma2.py. Compiled for v5e:8x16 in docs/tpu.md.
+Arms and laptop mode: configs/gemma2.py. Compiled for v5e:8x16:
+docs/hardware.md.
 """
 
 import ml_collections

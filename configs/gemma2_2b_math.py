@@ -14,7 +14,8 @@ Command, on every host of a slice (docs/pods.md):
   python -m experiments.train --distributed \
     --config=configs/gemma2_2b_math.py:k8 --workdir=runs/gemma2_2b_math_k8
 
-Arms and laptop mode: configs/gemma2.py. Compiled for v5e:8x16 in docs/tpu.md.
+Arms and laptop mode: configs/gemma2.py. Compiled for v5e:8x16:
+docs/hardware.md.
 """
 
 import ml_collections

@@ -1,6 +1,6 @@
 """Gemma 2 9B on the easy public subset of ARC-AGI-1.
 
-Cost: the paper gives none; docs/tpu.md has the floor of a step.
+Cost: the paper gives none; docs/hardware.md has the floor of a step.
 Expect for 9B, percent (problems solved at least once / pass@1 / pass@16):
   k1 12.0/2.0/8.2, k4 82.3/22.0/38.2, k8 84.1/26.7/44.5, tzsm25 22.0/6.0/10.2,
   entropyreg 24.7/4.0/8.9.
@@ -11,7 +11,8 @@ Command, on every host of a slice (docs/pods.md):
   python -m experiments.train --distributed \
     --config=configs/gemma2_9b_arc.py:k8 --workdir=runs/gemma2_9b_arc_k8
 
-Arms and laptop mode: configs/gemma2.py. Compiled for v5e:8x16 in docs/tpu.md.
+Arms and laptop mode: configs/gemma2.py. Compiled for v5e:8x16:
+docs/hardware.md.
 """
 
 import ml_collections

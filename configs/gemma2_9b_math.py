@@ -1,6 +1,6 @@
 """Gemma 2 9B on MATH (12,000 training problems, MATH-500 held out).
 
-Cost: the paper gives none; docs/tpu.md has the floor of a step.
+Cost: the paper gives none; docs/hardware.md has the floor of a step.
 Expect on held-out problems, percent (standard errors .4 to 1.1):
   k_eval          1      2      4      8     16
   k1            22.24  25.35  30.73  37.08  42.59
@@ -14,7 +14,8 @@ Command, on every host of a slice (docs/pods.md):
   python -m experiments.train --distributed \
     --config=configs/gemma2_9b_math.py:k8 --workdir=runs/gemma2_9b_math_k8
 
-Arms and laptop mode: configs/gemma2.py. Compiled for v5e:8x16 in docs/tpu.md.
+Arms and laptop mode: configs/gemma2.py. Compiled for v5e:8x16:
+docs/hardware.md.
 """
 
 import ml_collections

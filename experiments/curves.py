@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiments import plotting
-from pkpo_jax.rl import metrics
+from pkpo_jax.training import metrics_writer
 
 Records = list[dict[str, Any]]
 
@@ -30,7 +30,7 @@ def draw_run(workdir: pathlib.Path) -> pathlib.Path:
   Raises:
     ValueError: there are no metrics of a finished evaluation in `workdir`.
   """
-  records = metrics.read(workdir / "metrics.jsonl")
+  records = metrics_writer.read(workdir / "metrics.jsonl")
   evals = [r for r in records if r["stage"] == "eval"]
   train = [r for r in records if r["stage"] == "train"]
   if len(evals) < 2 or not train:

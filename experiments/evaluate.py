@@ -35,29 +35,24 @@ def evaluate(
   import tqdm
 
   from pkpo_jax.lm import models, sharding
-  from pkpo_jax.rl import (
-    build,
-    checkpointing,
-    evaluation,
-    learner,
-    policies,
-  )
+  from pkpo_jax.rl import evaluation, train_step
+  from pkpo_jax.training import build_run, checkpointing, initial_policy
 
   path = workdir / "config.json"
   if not path.exists():
     raise ValueError(f"{path} is missing: --workdir must be a training run's.")
   config = ml_collections.ConfigDict(json.loads(path.read_text()))
-  parts = build.build(config)
+  parts = build_run.build(config)
   problems = parts.problems[split]
-  optimizer = learner.make_optimizer(config)
+  optimizer = train_step.make_optimizer(config)
   checkpointer = checkpointing.Checkpointer(
     workdir / "checkpoints", keep=config.checkpoint.keep
   )
   if checkpointer.latest is None:
     raise ValueError(f"{workdir}/checkpoints holds no checkpoint.")
-  start = policies.start(config, parts, base_dir)
+  start = initial_policy.start(config, parts, base_dir)
   like = checkpointing.Progress(
-    sharding.placed(learner.abstract_state(parts.model, optimizer)),
+    sharding.placed(train_step.abstract_state(parts.model, optimizer)),
     np.zeros(len(parts.problems["train"]), bool),
   )
   trained = checkpointer.restore(like).state.params

@@ -25,18 +25,18 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unknown arguments: {argv[1:]}")
   logging.getLogger("jax").setLevel(logging.WARNING)
-  from pkpo_jax.rl import configs
+  from pkpo_jax.training import config as config_lib
 
   config = _CONFIG.value
-  configs.check(config)
+  config_lib.check(config)
   if config.base.source != "demonstrations":
     raise app.UsageError(
       f"config.base.source={config.base.source!r}: nothing to pretrain."
     )
-  from pkpo_jax.rl import build, pretraining
+  from pkpo_jax.training import build_run, pretraining
 
   folder = pathlib.Path(_BASE_DIR.value)
-  pretraining.base_policy(config, build.build(config), folder)
+  pretraining.base_policy(config, build_run.build(config), folder)
 
 
 if __name__ == "__main__":

@@ -37,25 +37,26 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"Unknown arguments: {argv[1:]}")
   for name in (None, "absl"):  # the root, which absl opens; and orbax
     logging.getLogger(name).setLevel(logging.WARNING)
-  from pkpo_jax.rl import processes
+  from pkpo_jax import multihost
 
   if _DISTRIBUTED.value:
-    processes.initialize()
-  with processes.ending_together():
+    multihost.initialize()
+  with multihost.ending_together():
     _train(_CONFIG.value, pathlib.Path(_WORKDIR.value))
 
 
 def _train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-  from pkpo_jax.rl import configs, processes
+  from pkpo_jax import multihost
+  from pkpo_jax.training import config as config_lib
 
-  configs.check(config)
-  configs.claim(workdir, config)
+  config_lib.check(config)
+  config_lib.claim(workdir, config)
   # Only now: gemma takes seconds to import, and typos need none of it.
   from experiments import curves
-  from pkpo_jax.rl import trainer
+  from pkpo_jax.training import loop
 
-  trainer.train(config, workdir, pathlib.Path(_BASE_DIR.value))
-  if processes.is_first():
+  loop.train(config, workdir, pathlib.Path(_BASE_DIR.value))
+  if multihost.is_first():
     picture = curves.draw_run(workdir)
     print(f"Done. Picture: {picture}, numbers: {workdir / 'metrics.jsonl'}")
 

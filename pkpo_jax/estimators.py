@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pkpo_jax import _ranks
+from pkpo_jax import _order_statistics as ranks
 
 
 def pass_at_k(
@@ -48,7 +48,7 @@ def pass_at_k(
     )
   max_samples = int(np.max(num_samples))
   if _is_concrete(k) and np.ndim(num_samples) == 0:
-    _ranks.check_k("pass_at_k", max_samples, k, max_samples)
+    ranks.check_k("pass_at_k", max_samples, k, max_samples)
   if _is_concrete(num_correct):
     c = float(num_correct)
     if not (0 <= c <= max_samples and c.is_integer()):
@@ -89,9 +89,9 @@ def max_at_k(
     ValueError: `rewards` is not [n] with n >= 1, `where` has another shape, or
       a Python int k is out of range.
   """
-  group = _ranks.sort_group("max_at_k", rewards, where)
-  k = _ranks.as_k("max_at_k", group, k, last=group.sorted.size)
-  weights = _ranks.rank_weights(group, group.n, k)
+  group = ranks.sort_group("max_at_k", rewards, where)
+  k = ranks.as_k("max_at_k", group, k, last=group.sorted.size)
+  weights = ranks.rank_weights(group, group.n, k)
   unmasked = group.ranks <= group.n
   value = jnp.sum(jnp.where(unmasked, weights * group.sorted, 0))
   defined = (1 <= k) & (k <= group.n) & group.finite
@@ -122,7 +122,7 @@ def pass_at_k_standard_error(
   estimate = pass_at_k(num_correct, num_samples, k)
   if _is_concrete(k) and np.ndim(num_samples) == 0:
     name, n = "pass_at_k_standard_error", int(num_samples)
-    _ranks.check_k(name, n, k, n - 1)
+    ranks.check_k(name, n, k, n - 1)
   c, n = jnp.asarray(num_correct), np.asarray(num_samples)
   without_right = pass_at_k(jnp.maximum(c - 1, 0), n - 1, k)
   without_wrong = pass_at_k(jnp.minimum(c, n - 1), n - 1, k)
@@ -153,9 +153,9 @@ def max_at_k_standard_error(
     ValueError: as `max_at_k`, with k = n out of range too.
   """
   name = "max_at_k_standard_error"
-  group = _ranks.sort_group(name, rewards, where)
-  k = _ranks.as_k(name, group, k, last=group.sorted.size - 1)
-  left_out = _ranks.leave_one_out(group, k)
+  group = ranks.sort_group(name, rewards, where)
+  k = ranks.as_k(name, group, k, last=group.sorted.size - 1)
+  left_out = ranks.leave_one_out(group, k)
   valid = group.ranks <= group.n
   mean = jnp.sum(jnp.where(valid, left_out, 0)) / group.n
   squares = jnp.sum(jnp.where(valid, left_out - mean, 0) ** 2)

@@ -8,13 +8,13 @@ import sys
 from fractions import Fraction
 
 import chex
-import exact
 import hypothesis
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import exact
 
 import pkpo_jax
 

@@ -9,9 +9,9 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from pkpo_jax.rl import configs
+from pkpo_jax.training import config as config_lib
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
@@ -50,7 +50,7 @@ def test_shown_training_commands_are_valid(options, monkeypatch):
   # The config flag looks for its overrides in sys.argv.
   monkeypatch.setattr("sys.argv", ["train", *shlex.split(options)])
   values(sys.argv)
-  configs.check(holder.value)
+  config_lib.check(holder.value)
 
 
 def test_an_annealed_run_is_shown():

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from pkpo_jax.tasks.grading import pool
+from pkpo_jax.tasks.grading.workers import pool
 
 Item = tuple[str, str]
 _REASONING = "First we add what there is, and then we take away the rest.\n" * 8
@@ -82,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     f" {os.getloadavg()[0]:.1f}"
   )
   with pool.Pool(
-    "pkpo_jax.tasks.grading.math:grade", num_workers=args.workers, timeout=60
+    "pkpo_jax.tasks.grading.latex.equality:grade",
+    num_workers=args.workers,
+    timeout=60,
   ) as workers:
     answers_per_second(workers, latex(2 * args.workers))  # Warms up.
     for name, items in (

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from gemma import gm
 
-from experiments.benchmarks import harness, workloads
+from experiments.benchmarks import timing, workloads
 from pkpo_jax.lm import models
 
 TUNIX = "google-tunix==0.1.7"
@@ -117,7 +117,7 @@ class GemmaSampler:
   def sample(self) -> float:
     """Seconds."""
     self._turn += 1
-    seconds, _ = harness.timed(
+    seconds, _ = timing.timed(
       lambda: self._sampler.sample(self._prompts, rng=self._turn)
     )
     return seconds

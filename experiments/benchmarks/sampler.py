@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.benchmarks import harness, rivals, workloads
+from experiments.benchmarks import rivals, timing, workloads
 
 WORKLOADS = (*workloads.STEPS, workloads.UNEVEN)
 
@@ -22,7 +22,7 @@ def measure(workload: workloads.Workload, repetitions: int) -> dict[str, Any]:
   """Tokens a second of all contenders."""
   tunix = rivals.Tunix(workload)
   try:
-    seconds = harness.alternate(
+    seconds = timing.alternate(
       {
         "ours": workloads.Ours(workload).sample,
         "gemma": rivals.GemmaSampler(workload).sample,
@@ -51,7 +51,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     "|---|---|---|---|---|",
   ]
   for result in results:
-    rates = [harness.spread(x) for x in result["tokens_per_second"].values()]
+    rates = [timing.spread(x) for x in result["tokens_per_second"].values()]
     cells = (result["workload"], *rates, f"{result['speedup']:.2f}")
     lines.append("| " + " | ".join(cells) + " |")
   return "\n".join(lines)
@@ -59,15 +59,15 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Measures, prints, and writes --out and a picture."""
-  args = harness.arguments(__doc__, "runs/benchmarks/sampler.json", argv)
+  args = timing.arguments(__doc__, "runs/benchmarks/sampler.json", argv)
   results = []
   for workload in WORKLOADS:
     print(f"Measuring {workload.name}", flush=True)
     results.append(measure(workload, args.repetitions))
     print(table(results[-1:]), flush=True)
-  harness.write(args.out, results)
+  timing.write(args.out, results)
   panels = {x["workload"]: x["tokens_per_second"] for x in results}
-  harness.bars(args.out.with_suffix(".png"), panels, "tokens a second")
+  timing.bars(args.out.with_suffix(".png"), panels, "tokens a second")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.benchmarks import harness, rivals, workloads
+from experiments.benchmarks import rivals, timing, workloads
 
 THEIRS, DENSE, TYPICAL = "tunix", "dense", "25 %"
 # Solve rates of our transform; dense is GRPO, as tunix.
@@ -47,7 +47,7 @@ def trials(workload: workloads.Workload) -> dict[str, dict[int, float]]:
   names = (THEIRS, DENSE, TYPICAL)
   made = {(x, size): make(x, workload, size) for x in names for size in sizes}
   try:
-    turns = harness.alternate(
+    turns = timing.alternate(
       {
         (name, size): functools.partial(x.step, RATES.get(name, RATES[TYPICAL]))
         for (name, size), x in made.items()
@@ -69,13 +69,13 @@ def measure(workload: workloads.Workload, repetitions: int) -> dict[str, Any]:
   best = {name: min(x, key=x.__getitem__) for name, x in tried.items()}
   made = {name: make(name, workload, size) for name, size in best.items()}
   try:
-    turns = harness.alternate(
+    turns = timing.alternate(
       {THEIRS: functools.partial(made[THEIRS].step, RATES[TYPICAL])}
       | {
         name: functools.partial(made.get(name, made[TYPICAL]).step, rate)
         for name, rate in RATES.items()
       }
-      | {"peak": harness.matrix_rate},
+      | {"peak": timing.matrix_rate},
       repetitions,
     )
   finally:
@@ -128,7 +128,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
       ratio = result["speedup"].get(name)
       share = result["fraction_updated"].get(name)
       ours = ("", "") if ratio is None else (f"{ratio:.2f}", f"{share:.2f}")
-      cells = (result["workload"], label(name), harness.spread(seconds), *ours)
+      cells = (result["workload"], label(name), timing.spread(seconds), *ours)
       lines.append("| " + " | ".join(cells) + " |")
   for result in results:
     tried = "; ".join(
@@ -146,18 +146,18 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Measures, prints, and writes --out and a picture."""
-  args = harness.arguments(__doc__, "runs/benchmarks/step.json", argv)
+  args = timing.arguments(__doc__, "runs/benchmarks/step.json", argv)
   results = []
   for workload in workloads.STEPS:
     print(f"Measuring {workload.name}", flush=True)
     results.append(measure(workload, args.repetitions))
     print(table(results[-1:]), flush=True)
-  harness.write(args.out, results)
+  timing.write(args.out, results)
   panels = {
     x["workload"]: {label(name): y for name, y in x["seconds"].items()}
     for x in results
   }
-  harness.bars(args.out.with_suffix(".png"), panels, "seconds a step")
+  timing.bars(args.out.with_suffix(".png"), panels, "seconds a step")
 
 
 if __name__ == "__main__":

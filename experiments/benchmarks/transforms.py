@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import pkpo_jax
-from experiments.benchmarks import harness
+from experiments.benchmarks import timing
 
 Contenders = dict[str, Callable[[], Any]]
 Ratio = Callable[[int, int, int, int], float]
@@ -122,13 +122,13 @@ def take_turns(
     """Of a call."""
     runs = calls[name]
     return (
-      harness.timed(
+      timing.timed(
         lambda: [jax.block_until_ready(contenders[name]()) for _ in range(runs)]
       )[0]
       / runs
     )
 
-  return harness.alternate(
+  return timing.alternate(
     {name: functools.partial(seconds, name) for name in contenders}, repetitions
   )
 
@@ -237,7 +237,7 @@ def _ratio_of_medians(
 
 def report(results: dict[str, dict[str, Any]]) -> None:
   """Prints medians, the spread from least to most, and the targets."""
-  print(", ".join(f"{key} {value}" for key, value in harness.machine().items()))
+  print(", ".join(f"{key} {value}" for key, value in timing.machine().items()))
   for name, result in results.items():
     print(f"\n{name}: shape {result['shape']}")
     for contender, seconds in result["seconds"].items():
@@ -306,7 +306,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   report(results)
   args.out.parent.mkdir(parents=True, exist_ok=True)
   record = {
-    "machine": harness.machine(),
+    "machine": timing.machine(),
     "settings": {**vars(args), "out": str(args.out)},
     "results": results,
   }

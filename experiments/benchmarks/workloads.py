@@ -6,11 +6,11 @@ import jax
 import numpy as np
 
 from configs import countdown
-from experiments.benchmarks import harness
-from experiments.tpu import flops
+from experiments.benchmarks import timing
+from experiments.hardware import flops
 from pkpo_jax.lm import models, sampler
-from pkpo_jax.rl import learner
 from pkpo_jax.rl import rollout as rollout_lib
+from pkpo_jax.rl import train_step
 
 # 1.02 M parameters, float32. Windows are wider than any sequence here.
 MODEL = {
@@ -76,9 +76,9 @@ class Ours:
     config.update(prompts_per_step=B, n=n, k_opt=(K,), logits_chunk=T)
     config.transform = transform
     config.microbatch.update(prompts=microbatch, samples=microbatch)
-    optimizer = learner.make_optimizer(config)
-    self.update = learner.make_update(self.model, config, optimizer)
-    self.state = learner.init_state(params, optimizer)
+    optimizer = train_step.make_optimizer(config)
+    self.update = train_step.make_update(self.model, config, optimizer)
+    self.state = train_step.init_state(params, optimizer)
     rng = np.random.default_rng(0)
     self.prompts = rng.integers(3, MODEL["num_embed"], (B, P))
     self.lengths = np.full(B, P, np.int32)
@@ -117,12 +117,12 @@ class Ours:
 
   def sample(self) -> float:
     """Seconds."""
-    return harness.timed(self.completions)[0]
+    return timing.timed(self.completions)[0]
 
   def step(self, rate: float | None) -> dict[str, float]:
     """Seconds of sampling and in all; the fraction that was updated."""
-    sampling, rollout = harness.timed(lambda: self.rollout(rate))
-    updating, (self.state, metrics) = harness.timed(
+    sampling, rollout = timing.timed(lambda: self.rollout(rate))
+    updating, (self.state, metrics) = timing.timed(
       lambda: self.update(self.state, rollout, jax.random.key(0), {}, None)
     )
     return {

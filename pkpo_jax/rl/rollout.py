@@ -9,8 +9,8 @@ import flax.struct
 import jax
 import numpy as np
 
+from pkpo_jax import multihost
 from pkpo_jax.lm import models, sampler, tokenizers
-from pkpo_jax.rl import processes
 from pkpo_jax.tasks import base
 
 
@@ -108,7 +108,7 @@ class Roller:
     )
 
     def finish() -> tuple[Rollout, dict[str, float]]:
-      completions = processes.fetch(on_device)
+      completions = multihost.fetch(on_device)
       sampled = time.perf_counter()
       rewards, valid = self._grade(problems, completions)
       graded = time.perf_counter()
@@ -121,13 +121,13 @@ class Roller:
     self, problems: Sequence[base.Problem], completions: sampler.Completions
   ) -> tuple[np.ndarray, np.ndarray]:
     """Rewards and valid, [B, n]."""
-    own = processes.share(problems)
+    own = multihost.share(problems)
     texts = decode_completions(
-      self._tokenizer, jax.tree.map(processes.share, completions)
+      self._tokenizer, jax.tree.map(multihost.share, completions)
     )
     rewards, valid = self._task.grade_batch(own, texts)
     _check_rewards(own, rewards, valid)
-    return tuple(processes.join(x, len(problems)) for x in (rewards, valid))
+    return tuple(multihost.join(x, len(problems)) for x in (rewards, valid))
 
 
 def encode_prompts(

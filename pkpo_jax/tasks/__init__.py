@@ -8,9 +8,9 @@ from pkpo_jax.tasks import (
   base,
   countdown,
   gsm8k,
+  hendrycks_math,
   humaneval,
   list_programs,
-  math,
   mbpp,
 )
 
@@ -20,7 +20,7 @@ _TASKS: dict[str, Callable[..., base.Task]] = {
   "gsm8k": gsm8k.GSM8K,
   "humaneval": humaneval.HumanEval,
   "list_programs": list_programs.ListPrograms,
-  "math": math.Math,
+  "math": hendrycks_math.Math,
   "mbpp": mbpp.Mbpp,
 }
 

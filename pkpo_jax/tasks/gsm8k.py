@@ -10,7 +10,7 @@ import os
 import pathlib
 import re
 
-from pkpo_jax.tasks import base, final_answer
+from pkpo_jax.tasks import answer_task, base
 
 _WHERE = (
   "GSM8K is at github.com/openai/grade-school-math: copy train.jsonl and"
@@ -20,7 +20,7 @@ _ANNOTATION = re.compile(r"<<.*?>>")
 _INTEGER = re.compile(r"-?\d+")
 
 
-class GSM8K(final_answer.FinalAnswerTask):
+class GSM8K(answer_task.FinalAnswerTask):
   """GSM8K, from a folder with its two files."""
 
   def __init__(
@@ -30,7 +30,7 @@ class GSM8K(final_answer.FinalAnswerTask):
     num_train: int | None = None,
     num_test: int | None = None,
     few_shot: int = 0,
-    instruction: str = final_answer.INSTRUCTION,
+    instruction: str = answer_task.INSTRUCTION,
     timeout: float = 5.0,
     num_workers: int = 2,
   ):
@@ -53,10 +53,10 @@ class GSM8K(final_answer.FinalAnswerTask):
       ValueError: a line cannot be read, or an option is out of range.
     """
     records = {split: _read(path, split) for split in ("train", "test")}
-    final_answer.check_few_shot(few_shot, len(records["train"]))
+    answer_task.check_few_shot(few_shot, len(records["train"]))
     shots = [
       # Without the calculator's annotations.
-      final_answer.shot(question, _ANNOTATION.sub("", solution), answer)
+      answer_task.shot(question, _ANNOTATION.sub("", solution), answer)
       for question, solution, answer in records["train"][:few_shot]
     ]
 
@@ -64,17 +64,15 @@ class GSM8K(final_answer.FinalAnswerTask):
       return [
         base.Problem(
           id=f"gsm8k/{split}/{row}",
-          prompt=final_answer.prompt(question, instruction, shots),
+          prompt=answer_task.prompt(question, instruction, shots),
           tier=_tier(solution),
           data=answer,
         )
         for row, (question, solution, answer) in enumerate(records[split])
       ]
 
-    train = final_answer.first(
-      problems("train")[few_shot:], num_train=num_train
-    )
-    test = final_answer.first(problems("test"), num_test=num_test)
+    train = answer_task.first(problems("train")[few_shot:], num_train=num_train)
+    test = answer_task.first(problems("test"), num_test=num_test)
     super().__init__(
       {"train": train, "test": test},
       few_shot=few_shot,
@@ -111,8 +109,8 @@ def _record(line: str, where: str) -> tuple[str, str, str]:
     record = json.loads(line)
   except json.JSONDecodeError as error:
     raise ValueError(f"{where}: not JSON ({error}). {_WHERE}") from error
-  question = final_answer.text_of(record, "question", where)
-  solution, mark, answer = final_answer.text_of(
+  question = answer_task.text_of(record, "question", where)
+  solution, mark, answer = answer_task.text_of(
     record, "answer", where
   ).partition("####")
   answer = answer.strip().replace(",", "")

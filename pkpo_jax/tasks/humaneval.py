@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any
 
-from pkpo_jax.tasks import base
-from pkpo_jax.tasks.grading import code, sandbox
+from pkpo_jax.tasks import base, code_task
+from pkpo_jax.tasks.grading.sandbox import sandbox
 
 INSTRUCTION = """Complete this Python function:
 
@@ -56,15 +56,15 @@ class Check:
     The prompt is run before a whole function, for its imports and helpers. A
     body ends at the first line that is not indented.
     """
-    blocks = code.fenced_blocks(completion)
+    blocks = code_task.fenced_blocks(completion)
     for block in blocks:
-      if code.defines(block, self.entry_point):
+      if code_task.defines(block, self.entry_point):
         return self.prompt, block
-    text = code.before_fences(completion)
+    text = code_task.before_fences(completion)
     body = _indented_lines(text)
     if body:
       return (self.prompt + body,)
-    if code.defines(text, self.entry_point):
+    if code_task.defines(text, self.entry_point):
       return self.prompt, text
     if blocks and blocks[0].strip():
       return (self.prompt + textwrap.indent(blocks[0], " " * 4),)
@@ -85,7 +85,7 @@ class Check:
     return _examine(self.reference, self.check, self.num_tests, candidate)
 
 
-class HumanEval(code.CodeTask):
+class HumanEval(code_task.CodeTask):
   """HumanEval, held out: it has no split to train on."""
 
   def __init__(

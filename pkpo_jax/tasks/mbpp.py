@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pkpo_jax.tasks import base, humaneval
-from pkpo_jax.tasks.grading import code, sandbox
+from pkpo_jax.tasks import base, code_task, humaneval
+from pkpo_jax.tasks.grading.sandbox import sandbox
 
 INSTRUCTION = """{text}
 
@@ -52,11 +52,11 @@ class Asserts:
   def program(self, completion: str) -> tuple[str, ...] | None:
     """The best block that defines the function, or else all of the answer."""
     texts = (
-      *code.fenced_blocks(completion),
-      code.before_fences(completion),
+      *code_task.fenced_blocks(completion),
+      code_task.before_fences(completion),
     )
     for text in texts:
-      if code.defines(text, self.entry_point):
+      if code_task.defines(text, self.entry_point):
         return text, self.setup
     return None
 
@@ -70,7 +70,7 @@ class Asserts:
     ]
 
 
-class Mbpp(code.CodeTask):
+class Mbpp(code_task.CodeTask):
   """MBPP to train on, with HumanEval or with its own test split held out."""
 
   def __init__(
@@ -197,7 +197,7 @@ def _entry_point(solution: str, calls: Sequence[ast.expr]) -> str:
   """The name that the reference solution defines and the tests call."""
   for call in calls:
     for node in ast.walk(call):
-      if isinstance(node, ast.Name) and code.defines(solution, node.id):
+      if isinstance(node, ast.Name) and code_task.defines(solution, node.id):
         return node.id
   raise ValueError(f"No function is both defined and tested: {solution!r}.")
 

@@ -5,8 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import plain
 import pytest
+from helpers import plain
 
 from pkpo_jax.lm import logprobs, models
 

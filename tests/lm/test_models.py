@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import plain
 import pytest
 from gemma import gm
+from helpers import plain
 
 from pkpo_jax.lm import models
 

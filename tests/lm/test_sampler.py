@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import plain
 import pytest
 import scipy.stats
+from helpers import plain
 
 from pkpo_jax.lm import logprobs, models, sampler
 

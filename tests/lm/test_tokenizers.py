@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import sentencepiece
 import tokenizers as huggingface
-import vocabulary
 from gemma import gm
+from helpers import vocabulary
 from hypothesis import strategies as st
 
 from pkpo_jax.lm import models, tokenizers

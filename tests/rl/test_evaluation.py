@@ -5,8 +5,8 @@ import types
 
 import jax
 import numpy as np
-import plain
 import pytest
+from helpers import plain
 
 from pkpo_jax import tasks
 from pkpo_jax.lm import models, sampler, tokenizers

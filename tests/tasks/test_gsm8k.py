@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-import shared_data
+from helpers import shared_data
 
 from pkpo_jax.tasks import base, gsm8k
 

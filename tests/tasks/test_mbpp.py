@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from pkpo_jax.tasks import mbpp
-from pkpo_jax.tasks.grading import code, sandbox
+from pkpo_jax.tasks import code_task, mbpp
+from pkpo_jax.tasks.grading.sandbox import sandbox
 
 ROOT = pathlib.Path(__file__).parents[2]
 FOLDER = os.environ.get("PKPO_DATA", ROOT.parent / "shared" / "data")
@@ -166,8 +166,8 @@ def test_which_code_is_taken(completion, source):
   "text", ["```\n" * 30_000, " " * 10**6, "``` `\n" * 10**5]
 )
 def test_no_answer_is_slow_to_read(text):
-  code.fenced_blocks(text)
-  assert not code.defines(text, "add")
+  code_task.fenced_blocks(text)
+  assert not code_task.defines(text, "add")
 
 
 @pytest.mark.parametrize(

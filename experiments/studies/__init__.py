@@ -1,0 +1,1 @@
+"""Studies: arms, rates and seeds as data, and one runner for all."""

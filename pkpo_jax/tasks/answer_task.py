@@ -1,0 +1,128 @@
+r"""What tasks have in common whose answers end in \boxed{...}."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pkpo_jax.tasks import base
+from pkpo_jax.tasks.grading.workers import pool
+
+INSTRUCTION = (
+  "Reason step by step. Put the final answer, and nothing else, in \\boxed{}."
+)
+
+
+class FinalAnswerTask:
+  """Problems with one final answer each; worker processes grade them.
+
+  `Problem.data` is the reference answer. The workers start with the first
+  answer to be graded, or with `start`.
+  """
+
+  def __init__(
+    self,
+    splits: Mapping[str, Sequence[base.Problem]],
+    *,
+    few_shot: int,
+    timeout: float,
+    num_workers: int,
+  ):
+    """Takes the problems of "train" and "test".
+
+    Args:
+      splits: by name.
+      few_shot: how many worked examples their prompts have; with some, a
+        completion ends where it asks itself a new question.
+      timeout: seconds for grading one answer; then it is wrong.
+      num_workers: how many answers are graded at a time.
+    """
+    self._splits, self._few_shot = splits, few_shot
+    self._pool = pool.Pool(
+      "pkpo_jax.tasks.grading.latex.equality:grade",
+      timeout=timeout,
+      num_workers=num_workers,
+    )
+
+  def problems(self, split: str) -> Sequence[base.Problem]:
+    """All problems of "train" or "test", in the order of the data."""
+    if split not in self._splits:
+      raise ValueError(f"Unknown split {split!r}; known: train, test.")
+    return self._splits[split]
+
+  def grade(self, problem: base.Problem, completion: str) -> base.Grade:
+    """1 for the right final answer, however it is written."""
+    return self._pool.grade([(problem.data, self._own(completion))])[0]
+
+  def grade_batch(
+    self,
+    problems: Sequence[base.Problem],
+    completions: Sequence[Sequence[str]],
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """n answers to each of B problems -> rewards, valid; [B, n] each."""
+    own = [[self._own(completion) for completion in row] for row in completions]
+    return pool.grade_batch(self._pool, problems, own)
+
+  def start(self) -> None:
+    """Starts the workers without waiting for them."""
+    self._pool.start()
+
+  def close(self) -> None:
+    """Ends the workers."""
+    self._pool.close()
+
+  def _own(self, completion: str) -> str:
+    """The part of a completion that answers the problem."""
+    return completion.split("\nQuestion:")[0] if self._few_shot else completion
+
+
+def prompt(question: str, instruction: str, shots: Sequence[str] = ()) -> str:
+  """The question, and what to do with it; after worked examples, if any."""
+  if not shots:
+    return "\n\n".join(filter(None, (question.strip(), instruction)))
+  asked = f"Question: {question.strip()}\nAnswer:"
+  return "\n\n".join(filter(None, (instruction, *shots, asked)))
+
+
+def shot(question: str, solution: str, answer: str) -> str:
+  """A worked example."""
+  return (
+    f"Question: {question.strip()}\nAnswer: {solution.strip()}\n"
+    f"The final answer is \\boxed{{{answer}}}."
+  )
+
+
+def check_few_shot(few_shot: int, num_train: int) -> None:
+  """Raises ValueError unless some training problems are left."""
+  if not 0 <= few_shot < num_train:
+    raise ValueError(f"few_shot={few_shot} is not in 0..{num_train - 1}.")
+
+
+def first(
+  problems: Sequence[base.Problem], **count: int | None
+) -> Sequence[base.Problem]:
+  """The first so many problems, or all for None; the count by its name.
+
+  Raises:
+    ValueError: there are fewer, or the count is below 1.
+  """
+  ((name, number),) = count.items()
+  if number is None:
+    return problems
+  if not 1 <= number <= len(problems):
+    raise ValueError(f"{name}={number} is not in 1..{len(problems)}.")
+  return problems[:number]
+
+
+def text_of(record: Mapping[str, Any], field: str, where: str) -> str:
+  """A field of a record of data.
+
+  Raises:
+    ValueError: it is absent or not text.
+  """
+  value = record.get(field)
+  if not isinstance(value, str) or not value.strip():
+    raise ValueError(
+      f"{where}: the field {field!r} is {value!r}, but must be text."
+    )
+  return value

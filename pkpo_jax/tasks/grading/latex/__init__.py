@@ -1,0 +1,1 @@
+"""Reads mathematics and tells whether two answers are equal."""

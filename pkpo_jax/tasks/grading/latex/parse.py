@@ -1,0 +1,224 @@
+r"""Takes the LaTeX of a final answer apart, down to what has one value.
+
+The text has been through `answers.clean`. Nothing here knows values.
+"""
+
+import dataclasses
+import itertools
+import re
+
+from pkpo_jax.tasks.grading.latex import answers
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+  """LaTeX with one value."""
+
+  text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+  """Several parts.
+
+  Attributes:
+    kind: "list", "set", "union", "matrix" (whose parts are rows), "row", or
+      the brackets: "()", "(]", "[)", "[]".
+    parts: in their order.
+  """
+
+  kind: str
+  parts: tuple["Node", ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Relation:
+  """a = b, a < b <= c and so on.
+
+  Attributes:
+    parts: at least two.
+    operators: between them.
+    name: the LaTeX of the first part, if it is just the name of the rest.
+  """
+
+  parts: tuple["Node", ...]
+  operators: tuple[str, ...]
+  name: str = ""
+
+  def is_equation(self) -> bool:
+    """Whether all operators are =."""
+    return set(self.operators) == {"="}
+
+  def is_chain_of_values(self) -> bool:
+    """Whether it may be 2 + 3 = 5, with nothing to solve for."""
+    texts = [part.text for part in self.parts if isinstance(part, Leaf)]
+    return not any(re.search(r"(?<![\\A-Za-z])[A-Za-z]", t) for t in texts)
+
+  def values(self) -> tuple["Node", ...]:
+    """The parts, without the name."""
+    return self.parts[1:] if self.name else self.parts
+
+  def upward(self) -> "Relation":
+    """The same with < and <= for > and >=, if they point one way."""
+    mirror = {">": "<", r"\ge": r"\le"}
+    if not set(self.operators) <= set(mirror):
+      return self
+    operators = tuple(mirror[op] for op in reversed(self.operators))
+    return Relation(self.parts[::-1], operators)
+
+
+Node = Leaf | Group | Relation
+
+_TOKEN = re.compile(r"\\[A-Za-z]+|\\.|.", re.DOTALL)
+_OPEN, _CLOSE = ("(", "[", "{", r"\{"), (")", "]", "}", r"\}")
+_RELATIONS = ("=", "<", ">", r"\le", r"\ge", r"\ne", r"\in", r"\approx")
+_MATRIX = re.compile(
+  r"\\begin\{(?:[pbB]?matrix|array)\}(?:\{[lcr|]*\})?"
+  r"((?:(?!\\begin).)*)\\end\{(?:[pbB]?matrix|array)\}"
+)
+_NAME = re.compile(
+  r"(?:\\?[A-Za-z]+|\\text\{[^{}]*\})"
+  r"(?:_\w|_\{\w+\})?(?:\^\{-1\})?(?:\([A-Za-z](?:,[A-Za-z])*\))?"
+)
+_PLUS_MINUS = re.compile(r"\\pm(?![A-Za-z])")
+
+
+def commands(text: str) -> frozenset[str]:
+  r"""The \commands in a text."""
+  return frozenset(re.findall(r"\\[A-Za-z]+", text))
+
+
+def parse(text: str) -> Node:
+  """The structure of an answer.
+
+  Raises:
+    UnfitError: brackets do not match.
+  """
+  text = text.strip()
+  if match := re.fullmatch(r"\\text\s*\{([^{}]*,[^{}]*)\}", text):
+    text = match[1]
+  if match := _MATRIX.fullmatch(text):
+    return _matrix(match[1])
+  parts, _ = _split(text, (",",))
+  if len(parts) > 1:
+    return Group("list", _elements(parts))
+  if (inside := _inside(text)) is not None:
+    return _bracketed(text, inside)
+  parts, _ = _split(text, (r"\cup",))
+  if len(parts) > 1:
+    return Group("union", tuple(parse(part) for part in parts))
+  parts, operators = _split(text, _RELATIONS)
+  if operators:
+    return _relation(parts, operators)
+  signs = len(_PLUS_MINUS.findall(text))
+  if signs in (1, 2):
+    return Group("list", tuple(Leaf(t) for t in _choices(text, signs)))
+  return Leaf(text)
+
+
+def _split(
+  text: str, separators: tuple[str, ...]
+) -> tuple[list[str], list[str]]:
+  """Pieces between separators that are in no bracket; and those separators."""
+  pieces, found, depth = [""], [], 0
+  for token in _TOKEN.findall(text):
+    depth += (token in _OPEN) - (token in _CLOSE)
+    if depth < 0:
+      break
+    if depth == 0 and token in separators:
+      found.append(token)
+      pieces.append("")
+    else:
+      pieces[-1] += token
+  if depth != 0:
+    raise answers.UnfitError("unbalanced")
+  return [piece.strip() for piece in pieces], found
+
+
+def _inside(text: str) -> str | None:
+  """What is inside, if one pair of brackets is around the whole text."""
+  tokens = _TOKEN.findall(text)
+  if len(tokens) < 2 or tokens[0] not in _OPEN or tokens[-1] not in _CLOSE:
+    return None
+  depth = 0
+  for token in tokens[:-1]:
+    depth += (token in _OPEN) - (token in _CLOSE)
+    if depth == 0:
+      return None
+  return "".join(tokens[1:-1])
+
+
+def _bracketed(text: str, inside: str) -> Node:
+  parts, commas = _split(inside, (",",))
+  brackets = text[0] + text[-1]
+  if brackets == r"\}":
+    elements = _elements([part for part in parts if part])
+    return Group("set", tuple(dict.fromkeys(elements)))
+  if brackets in ("()", "{}") and not commas:
+    return parse(inside)
+  return Group(brackets, tuple(parse(part) for part in parts))
+
+
+def _matrix(body: str) -> Group:
+  rows = [row for row in re.split(r"\\cr(?![A-Za-z])", body) if row.strip()]
+  return Group(
+    "matrix",
+    tuple(Group("row", tuple(map(parse, row.split("&")))) for row in rows),
+  )
+
+
+def _elements(texts: list[str]) -> tuple[Node, ...]:
+  r"""The elements of a list or a set, among which \pm counts as two."""
+  nodes: list[Node] = []
+  for text in texts:
+    node = parse(text)
+    if isinstance(node, Group) and node.kind == "list":
+      nodes.extend(node.parts)
+    else:
+      nodes.append(node)
+  return _without_names(nodes)
+
+
+def _without_names(elements: list[Node]) -> tuple[Node, ...]:
+  """x = 1, x = 2 and x = 1, 2 -> 1, 2."""
+  first = elements[0] if elements else None
+  if not (isinstance(first, Relation) and first.name):
+    return tuple(elements)
+  values: list[Node] = []
+  for element in elements:
+    if not isinstance(element, Relation):
+      values.append(element)
+    elif element.name == first.name and len(element.parts) == 2:
+      values.append(element.parts[1])
+    else:
+      return tuple(elements)
+  return tuple(values)
+
+
+def _relation(parts: list[str], operators: list[str]) -> Node:
+  if not all(parts):
+    if not parts[0] and len(parts) == 2 and operators[0] in ("=", r"\approx"):
+      return parse(parts[1])
+    raise answers.UnfitError("unreadable")
+  name = parts[0] if _NAME.fullmatch(parts[0]) else ""
+  if r"\approx" in operators:
+    # What is exact comes first: 1/3 \approx 0.33; but x \approx 0.33.
+    cut = operators.index(r"\approx")
+    if cut == 0 and name:
+      return parse(parts[1])
+    parts, operators = parts[: cut + 1], operators[:cut]
+    if not operators:
+      return parse(parts[0])
+  if operators[0] == r"\in" and name:
+    operators = ["=", *operators[1:]]
+  nodes = tuple(parse(part) for part in parts)
+  named = name if operators[0] == "=" else ""
+  return Relation(nodes, tuple(operators), named)
+
+
+def _choices(text: str, signs: int) -> list[str]:
+  pieces = _PLUS_MINUS.split(text)
+  return [
+    "".join(itertools.chain(*zip(pieces, (*choice, ""))))
+    for choice in itertools.product("+-", repeat=signs)
+  ]

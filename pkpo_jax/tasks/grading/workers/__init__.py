@@ -1,0 +1,1 @@
+"""Worker processes that grade one answer at a time."""

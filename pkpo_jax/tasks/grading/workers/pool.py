@@ -1,0 +1,349 @@
+"""Grades answers in worker processes, where they can do no harm.
+
+An answer may hang its grader, crash it or eat all memory. Every worker grades
+one answer at a time; one that is late is killed and replaced. Workers are fresh
+interpreters that import the grading function's module alone, never jax.
+"""
+
+import collections
+import contextlib
+import importlib
+import importlib.util
+import json
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pkpo_jax.tasks import base
+from pkpo_jax.tasks.grading.workers import worker as worker_script
+
+_START_SECONDS = 120.0
+_FAILED_STARTS = 3
+# Of an answer: once could be the fault of whoever killed the worker.
+_CRASHES = 2
+_GRACE_SECONDS = 0.5
+_READY = "ready"
+
+_log = logging.getLogger(__name__)
+
+
+class Pool:
+  """Worker processes for one grading function.
+
+  They start with the first answers, or with `start`. Any thread may call
+  `grade`; calls take turns. `close` ends the workers, and so do the end of a
+  `with` block and, however it comes about, the end of this process.
+  """
+
+  def __init__(
+    self,
+    grade: str,
+    *,
+    num_workers: int = 2,
+    timeout: float = 5.0,
+    memory: int = 2**30,
+    max_tasks: int = 10_000,
+  ):
+    """Describes the workers; starts none.
+
+    Args:
+      grade: "module:function", importable from the top level. The function
+        takes what is in one item of `grade` and returns reward, valid and
+        reason, the fields of a `Grade`. The packages around its module are
+        empty in a worker, and so it may import no names from them.
+      num_workers: how many answers are graded at a time.
+      timeout: seconds of an answer, from when a worker starts on it.
+      memory: bytes that a worker may allocate beyond what it has when it is
+        ready. Limited on Linux only.
+      max_tasks: a worker is replaced after this many answers.
+
+    Raises:
+      ValueError: an option is out of range.
+      ModuleNotFoundError: there is no such module.
+    """
+    for name, value in (
+      ("num_workers", num_workers),
+      ("timeout", timeout),
+      ("memory", memory),
+      ("max_tasks", max_tasks),
+    ):
+      if not value > 0:
+        raise ValueError(f"{name}={value} must be above 0.")
+    self._num_workers, self._timeout = num_workers, timeout
+    self._max_tasks = max_tasks
+    self._setup = {
+      "grade": grade,
+      "path": [os.path.abspath(folder) for folder in sys.path],
+      "packages": _packages(grade),
+      "memory": memory,
+    }
+    self._workers: list[_Worker] = []
+    self._lock = threading.Lock()
+    # Not a method: that would keep the pool alive.
+    self._finalizer = weakref.finalize(self, _stop_all, self._workers)
+
+  def start(self) -> None:
+    """Starts all workers and does not wait for them, to be ready early."""
+    with self._lock:
+      self._staff(self._num_workers, _Batch(()))
+
+  def grade(self, items: Sequence[tuple]) -> list[base.Grade]:
+    """Grades answers.
+
+    An answer that takes too long, crashes its worker twice or makes the
+    grading function raise is wrong; the reason says which. If no worker can be
+    started, the answers left are invalid.
+
+    Args:
+      items: the arguments of the grading function for each answer, hashable
+        plain data. Equal ones are graded once.
+
+    Returns:
+      A grade for each, in their order.
+    """
+    with self._lock:
+      batch = _Batch(dict.fromkeys(items))
+      try:
+        while batch.is_open():
+          self._step(batch)
+      except BaseException:
+        # Replies to this batch must not be taken for those to the next one.
+        _stop_all(self._workers)
+        raise
+    return [batch.grades[item] for item in items]
+
+  def close(self) -> None:
+    """Ends the workers. `grade` would start new ones."""
+    with self._lock:
+      _stop_all(self._workers)
+
+  def __enter__(self) -> "Pool":
+    """For `with`."""
+    return self
+
+  def __exit__(self, *_: Any) -> None:
+    """Closes."""
+    self.close()
+
+  def _step(self, batch: "_Batch") -> None:
+    """Hands out work, waits for something to happen, and deals with it."""
+    busy = sum(worker.item is not None for worker in self._workers)
+    self._staff(min(self._num_workers, busy + len(batch.waiting)), batch)
+    if not self._workers:
+      batch.abandon()
+      return
+    for worker in list(self._workers):
+      if batch.waiting and worker.is_idle():
+        self._hand_out(worker, batch)
+    by_connection = {worker.connection: worker for worker in self._workers}
+    deadline = min((worker.deadline for worker in self._workers), default=0.0)
+    for connection in multiprocessing.connection.wait(
+      by_connection, max(0.0, deadline - time.monotonic())
+    ):
+      self._hear(by_connection[connection], batch)  # type: ignore[index]
+    now = time.monotonic()
+    for worker in [w for w in self._workers if w.deadline < now]:
+      self._dismiss(worker)
+      if worker.item is None:
+        batch.failed_start(f"not ready after {_START_SECONDS:g} s")
+      else:
+        batch.record(worker.item, base.Grade(0.0, True, "timeout"))
+
+  def _staff(self, count: int, batch: "_Batch") -> None:
+    while len(self._workers) < count and batch.may_start():
+      try:
+        self._workers.append(_Worker(self._setup))
+      except OSError as error:
+        batch.failed_start(str(error))
+
+  def _hand_out(self, worker: "_Worker", batch: "_Batch") -> None:
+    item = batch.waiting.popleft()
+    try:
+      worker.take(item, self._timeout)
+    except OSError:
+      batch.crashed(item, self._dismiss(worker))
+
+  def _hear(self, worker: "_Worker", batch: "_Batch") -> None:
+    try:
+      message = json.loads(worker.connection.recv_bytes())
+    except (EOFError, OSError, ValueError):
+      self._hear_of_death(worker, self._dismiss(worker), batch)
+      return
+    if not worker.ready:
+      worker.ready, worker.deadline = message == _READY, float("inf")
+      if worker.ready:
+        batch.failed_starts = 0
+      else:
+        self._dismiss(worker)
+        batch.failed_start(message)
+      return
+    batch.record(worker.finish(), base.Grade(*message))
+    if worker.answers >= self._max_tasks:
+      self._dismiss(worker)
+
+  def _hear_of_death(
+    self, worker: "_Worker", status: int, batch: "_Batch"
+  ) -> None:
+    if not worker.ready:
+      batch.failed_start(f"ended with status {status}")
+    elif worker.item is not None:
+      batch.crashed(worker.item, status)
+
+  def _dismiss(self, worker: "_Worker") -> int:
+    """Ends a worker; its exit status."""
+    self._workers.remove(worker)
+    return worker.stop()
+
+
+class _Batch:
+  """Answers on their way to a grade."""
+
+  def __init__(self, items: Iterable[tuple]):
+    self.waiting = collections.deque(items)
+    self.grades: dict[tuple, base.Grade] = {}
+    self.failed_starts = 0
+    self._count = len(self.waiting)
+    self._crashes: collections.Counter[tuple] = collections.Counter()
+    self._cause = ""
+
+  def is_open(self) -> bool:
+    return len(self.grades) < self._count
+
+  def record(self, item: tuple, grade: base.Grade) -> None:
+    self.grades[item] = grade
+
+  def crashed(self, item: tuple, status: int) -> None:
+    """Wrong, unless it was the first time."""
+    if status == worker_script.OUT_OF_MEMORY:
+      self.record(item, base.Grade(0.0, True, "out of memory"))
+      return
+    self._crashes[item] += 1
+    if self._crashes[item] < _CRASHES:
+      self.waiting.appendleft(item)
+    else:
+      self.record(item, base.Grade(0.0, True, "crash"))
+
+  def may_start(self) -> bool:
+    return self.failed_starts < _FAILED_STARTS
+
+  def failed_start(self, cause: str) -> None:
+    _log.warning("A grading worker could not be started: %s", cause)
+    self.failed_starts += 1
+    self._cause = cause
+
+  def abandon(self) -> None:
+    """No worker is left: what was not graded is invalid."""
+    for item in self.waiting:
+      self.record(item, base.Grade(0.0, False, f"no worker: {self._cause}"))
+    self.waiting.clear()
+
+
+class _Worker:
+  """One process, at most one answer at a time.
+
+  Attributes:
+    connection: to the process; it first sends whether it is ready.
+    ready: whether it has.
+    item: what it grades now.
+    deadline: when it will be late, on the monotonic clock.
+    answers: how many it has graded.
+  """
+
+  def __init__(self, setup: dict[str, Any]):
+    self.connection, theirs = multiprocessing.Pipe()
+    self.ready, self.answers = False, 0
+    self.item: tuple | None = None
+    self.deadline = time.monotonic() + _START_SECONDS
+    command = [sys.executable, "-P", worker_script.__file__]
+    with theirs:
+      self._process = subprocess.Popen(
+        [*command, str(theirs.fileno())],
+        stdin=subprocess.PIPE,  # Closes when this process ends.
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[theirs.fileno()],
+        # Signals to the group of this process are not for the workers.
+        start_new_session=True,
+        # The order of sets must not make one answer right today only.
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+      )
+    with contextlib.suppress(OSError):  # It died: the pool will hear of it.
+      self.connection.send(setup)
+
+  def is_idle(self) -> bool:
+    return self.ready and self.item is None
+
+  def take(self, item: tuple, seconds: float) -> None:
+    """Sends it an answer, whose time starts now."""
+    self.connection.send(item)
+    self.item, self.deadline = item, time.monotonic() + seconds
+
+  def finish(self) -> tuple:
+    """The answer that it was at."""
+    item = self.item
+    assert item is not None
+    self.item, self.deadline = None, float("inf")
+    self.answers += 1
+    return item
+
+  def stop(self) -> int:
+    """Ends the process and its children; its exit status."""
+    self._signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+      self._process.wait(_GRACE_SECONDS)
+    self._signal(signal.SIGKILL)
+    self.connection.close()
+    assert self._process.stdin is not None
+    self._process.stdin.close()
+    return self._process.wait()
+
+  def _signal(self, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+      os.killpg(self._process.pid, number)
+
+
+def grade_batch(
+  pool: Pool,
+  problems: Sequence[base.Problem],
+  completions: Sequence[Sequence[str]],
+) -> tuple[np.ndarray, np.ndarray]:
+  """`Task.grade_batch` where the pool grades (problem.data, completion)."""
+  items = [
+    (problem.data, completion)
+    for problem, row in zip(problems, completions, strict=True)
+    for completion in row
+  ]
+  grades = iter(pool.grade(items))
+  rows = [[next(grades) for _ in row] for row in completions]
+  rewards = np.array([[g.reward for g in row] for row in rows], np.float32)
+  valid = np.array([[g.valid for g in row] for row in rows], bool)
+  return rewards, valid
+
+
+def _packages(grade: str) -> dict[str, list[str]]:
+  """The packages around the module of "module:function" -> their folders."""
+  module, separator, function = grade.partition(":")
+  if not (module and separator and function):
+    raise ValueError(f"grade={grade!r} must be 'module:function'.")
+  parts = module.split(".")
+  names = [".".join(parts[: i + 1]) for i in range(len(parts) - 1)]
+  folders = {n: list(importlib.import_module(n).__path__) for n in names}
+  if importlib.util.find_spec(module) is None:
+    raise ModuleNotFoundError(f"grade={grade!r}: no module {module!r}.")
+  return folders
+
+
+def _stop_all(workers: list[_Worker]) -> None:
+  while workers:
+    workers.pop().stop()

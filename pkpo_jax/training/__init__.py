@@ -1,0 +1,1 @@
+"""A run: a config, a folder, a loop."""

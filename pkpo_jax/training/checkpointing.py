@@ -1,0 +1,156 @@
+"""Everything that a bit-exact resume needs, saved without stopping training.
+
+A checkpoint holds the train state (parameters, optimiser, step), which training
+problems have been solved, and a checksum of each of these arrays. The sampling
+keys and the data cursor are functions of the config's seed and the step, so
+that neither can run ahead of what was trained; the config lies beside, see
+`configs.claim`.
+"""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from pkpo_jax import multihost
+from pkpo_jax.rl import train_step
+
+
+class Progress(NamedTuple):
+  """What a run has reached.
+
+  Attributes:
+    state: parameters, optimiser state and step.
+    solved: [N] bool, the training problems solved at least once.
+  """
+
+  state: train_step.TrainState
+  solved: np.ndarray
+
+
+class Checkpointer:
+  """Saves and restores the progress of one run."""
+
+  def __init__(self, folder: pathlib.Path, *, keep: int):
+    """Opens `folder`, or makes it; keeps the newest `keep` checkpoints.
+
+    Raises:
+      OSError: it cannot be made.
+    """
+    self._folder = folder.absolute()
+    if multihost.is_first():  # orbax would not mind a file in its place
+      self._folder.mkdir(parents=True, exist_ok=True)
+    self._manager = ocp.CheckpointManager(
+      self._folder,
+      options=ocp.CheckpointManagerOptions(
+        max_to_keep=keep,
+        # Where that fails, other threads would wait minutes for the folder.
+        async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+      ),
+    )
+
+  @property
+  def latest(self) -> int | None:
+    """The step of the newest complete checkpoint, or None."""
+    return self._manager.latest_step()
+
+  def restore(self, like: Progress) -> Progress:
+    """The newest complete checkpoint, in the shapes and shardings of `like`.
+
+    Args:
+      like: of arrays or of `jax.ShapeDtypeStruct`s; what has no sharding comes
+        to the first device. The mesh and the number of processes need not be
+        those that saved.
+
+    Raises:
+      ValueError: its files are damaged, or of another model.
+    """
+    tree = jax.tree.map(_on_a_device, like._asdict())
+    tree["checksums"] = np.zeros(len(jax.tree.leaves(tree)), np.uint32)
+    with self._reading():
+      restored = self._manager.restore(
+        self.latest, args=ocp.args.StandardRestore(tree)
+      )
+      saved = restored.pop("checksums")
+      if not np.array_equal(saved, multihost.fetch(_checksums(restored))):
+        raise ValueError("The checksums of the arrays are not those saved.")
+    return Progress(**restored)
+
+  def save(self, progress: Progress) -> None:
+    """Saves in the background, unless this step is saved already.
+
+    Raises:
+      OSError: this or the checkpoint before could not be written.
+    """
+    step = int(progress.state.step)
+    if step == self._manager.latest_step():
+      return
+    tree = progress._asdict()
+    tree["checksums"] = multihost.fetch(_checksums(tree))
+    with self._writing():
+      self._manager.save(step, args=ocp.args.StandardSave(tree))
+
+  def close(self) -> None:
+    """Waits until all is on disk.
+
+    Raises:
+      OSError: the last checkpoint could not be written.
+    """
+    with self._writing():
+      self._manager.wait_until_finished()
+    self._manager.close()
+
+  @contextlib.contextmanager
+  def _reading(self) -> Iterator[None]:
+    try:
+      yield
+    except jax.errors.JaxRuntimeError:  # no memory, or a lost process
+      raise
+    except Exception as error:  # as many types as there are kinds of damage
+      raise ValueError(
+        f"{self._folder / str(self.latest)} cannot be restored: it is damaged,"
+        " or of another model. Delete it to continue from the checkpoint before"
+        f" it, if there is one. ({_first_line(error)})"
+      ) from error
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    try:
+      yield
+    except (OSError, ValueError) as error:
+      raise OSError(
+        f"No checkpoint could be written to {self._folder}; the earlier ones"
+        " are intact. Make room, or make it writable; the same command"
+        f" continues from them. ({_first_line(error)})"
+      ) from error
+
+
+def _on_a_device(x: Any) -> Any:
+  """A shape without a sharding -> the same on the first device."""
+  if not isinstance(x, jax.ShapeDtypeStruct) or x.sharding is not None:
+    return x
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device)
+
+
+@jax.jit
+def _checksums(tree: Any) -> jax.Array:
+  """[leaves] uint32: sums of the bits, the same on every mesh."""
+
+  def total(x):
+    if x.dtype == bool:
+      return jnp.sum(x, dtype=jnp.uint32)
+    unsigned = jnp.dtype(f"uint{8 * x.dtype.itemsize}")
+    bits = jax.lax.bitcast_convert_type(x, unsigned)
+    return jnp.sum(bits, dtype=jnp.uint32)
+
+  return jnp.stack([total(x) for x in jax.tree.leaves(tree)])
+
+
+def _first_line(error: Exception) -> str:
+  return (str(error).splitlines() or [type(error).__name__])[0][:500]

@@ -1,0 +1,156 @@
+"""The parameters that training starts from, wherever they come from."""
+
+import pathlib
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+
+from pkpo_jax.lm import models, sharding
+from pkpo_jax.lm.formats import huggingface
+from pkpo_jax.rl import train_step
+from pkpo_jax.training import build_run, checkpointing, pretraining
+
+
+class Start(NamedTuple):
+  """What training starts from, on the mesh if one is set.
+
+  Attributes:
+    frozen: what is not trained, in the type the model computes in; {} without
+      LoRA.
+    trained: float32.
+  """
+
+  frozen: models.Params
+  trained: models.Params
+
+
+class Beginning(NamedTuple):
+  """Where a run, new or resumed, goes on from.
+
+  Attributes:
+    progress: the state and the solved problems.
+    frozen: see `Start`.
+    reference: the parameters of the KL term, in the type the model computes
+      in; None where it has none.
+  """
+
+  progress: checkpointing.Progress
+  frozen: models.Params
+  reference: models.Params | None
+
+
+def begin(
+  config: ml_collections.ConfigDict,
+  parts: build_run.Parts,
+  optimizer: optax.GradientTransformation,
+  checkpointer: checkpointing.Checkpointer,
+  folder: pathlib.Path,
+) -> Beginning:
+  """From the newest checkpoint, or else from the base policy.
+
+  The base policy is loaded only where it is needed.
+  """
+  resumes = checkpointer.latest is not None
+  base = Start({}, None)
+  if not resumes or config.loss.kl_coef or "lora_rank" in config.model:
+    base = start(config, parts, folder)
+  reference = None
+  if config.loss.kl_coef:
+    # A copy: the update overwrites the parameters that it is given.
+    reference = jax.tree.map(
+      lambda x: jnp.array(x, parts.model.dtype, copy=True), base.trained
+    )
+  solved = np.zeros(len(parts.problems["train"]), bool)
+  if resumes:
+    like = sharding.placed(train_step.abstract_state(parts.model, optimizer))
+    progress = checkpointer.restore(checkpointing.Progress(like, solved))
+  else:
+    state = train_step.init_state(base.trained, optimizer)
+    progress = checkpointing.Progress(state, solved)
+  return Beginning(progress, base.frozen, reference)
+
+
+def start(
+  config: ml_collections.ConfigDict,
+  parts: build_run.Parts,
+  folder: pathlib.Path,
+) -> Start:
+  """The base policy, with new adapters if the model has some.
+
+  Args:
+    config: a training config.
+    parts: what `build_run.build` makes of it.
+    folder: where base policies trained on demonstrations are kept.
+
+  Raises:
+    ValueError: the checkpoint of `config.base.path` has another model.
+  """
+  model = parts.model
+  base = base_policy(config, parts, folder)
+  if models.without_adapters(model) is model:
+    return Start({}, base)
+  round_all = jax.jit(lambda params: models.compute_params(model, params))
+  return Start(round_all(base), _adapters(model, config.seed))
+
+
+def base_policy(
+  config: ml_collections.ConfigDict,
+  parts: build_run.Parts,
+  folder: pathlib.Path,
+) -> models.Params:
+  """The parameters of `config.base`, without adapters."""
+  source = config.base.source
+  model = models.without_adapters(parts.model)
+  if source == "demonstrations":
+    return pretraining.base_policy(config, parts, folder)
+  if source == "random":
+    return _on_mesh(
+      lambda: models.init_params(model, jax.random.key(config.base.seed))
+    )
+  mesh = jax.sharding.get_mesh()
+  mesh = None if mesh.empty else mesh
+  loaded: nn.Module
+  if source == "huggingface":
+    loaded, params = huggingface.load_huggingface(config.base.path, mesh=mesh)
+  else:
+    loaded, params = huggingface.load_gemma(
+      config.base.path, model=model, mesh=mesh
+    )
+  _check_model(config, model, loaded)
+  return params
+
+
+def _adapters(model: nn.Module, seed: int) -> models.Params:
+  def init():
+    params = models.init_params(model, jax.random.key(seed))
+    return models.split(model, params)[1]
+
+  return _on_mesh(init)
+
+
+def _on_mesh(init) -> models.Params:
+  """Runs `init` so that every device makes only its own shards."""
+  shardings = sharding.ambient(jax.eval_shape(init))
+  return jax.jit(init, out_shardings=shardings)()
+
+
+def _check_model(
+  config: ml_collections.ConfigDict, model: nn.Module, loaded: nn.Module
+) -> None:
+  """The checkpoint must be of the model that the config describes."""
+  asked, found = vars(model.config), vars(loaded.config)
+  changes = [
+    f"{name}: {asked[name]} in the config, {found[name]} in the checkpoint"
+    for name in asked
+    if name in found and asked[name] != found[name]
+  ]
+  if changes:
+    raise ValueError(
+      f"config.base.path={config.base.path} holds another model than"
+      " config.model describes:\n  " + "\n  ".join(changes)
+    )

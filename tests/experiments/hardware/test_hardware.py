@@ -1,0 +1,162 @@
+"""experiments.hardware: its counting by hand, and the compiler for real."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import AbstractMesh, AxisType
+
+from configs import gemma2_2b_math, gemma2_9b_math
+from experiments.hardware import chips, flops, hlo, programs
+from pkpo_jax.lm import sharding
+
+ROOT = pathlib.Path(__file__).parents[3]
+
+HLO = """
+%fused.1 (p0: f32[8]) -> f32[32] {
+  %ag.1 = f32[32]{0} all-gather(%p0), channel_id=7, replica_groups=[2,4]<=[8]
+}
+%fused.2 (p0: f32[8]) -> f32[32] {
+  %ag.2 = f32[32]{0} all-gather(%p0), channel_id=7, replica_groups=[2,4]<=[8]
+}
+%scan_body (p: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %rs = bf16[8]{0} reduce-scatter(%x), channel_id=2, replica_groups={{0,1,2,3}}
+}
+%scan_cond (p: s32[]) -> pred[] {
+  %three = s32[]{:T(128)} constant(3)
+}
+%decode_cond (p: s32[]) -> pred[] {
+  %ten = s32[] constant(10)
+  %done = pred[] all-reduce(%x), channel_id=3, replica_groups=mesh['data'=2,'fsdp'=4] {'data','fsdp'}, to_apply=%add
+}
+%decode_body (p: s32[]) -> s32[] {
+  %w.2 = (s32[]) while(%y), condition=%scan_cond, body=%scan_body
+}
+ENTRY %main (a: f32[8]) -> f32[8] {
+  %f1 = f32[32] fusion(%a), kind=kLoop, calls=%fused.1
+  %f2 = f32[32] fusion(%a), kind=kLoop, calls=%fused.2
+  %w = (s32[]) while(%x), condition=%decode_cond, body=%decode_body
+  %cp = (f32[4], f32[4], u32[]) collective-permute-start(%a), channel_id=9, source_target_pairs={{0,1}}
+}
+"""  # noqa: E501
+
+
+def test_collectives_are_counted_once_a_channel_and_multiplied_by_loops():
+  found = hlo.collectives(HLO, decode_steps=10)
+  assert found == {
+    # 32 floats among 4 chips: 3/4 of 128 bytes are sent on.
+    "all-gather": hlo.Collective(1, 0, 96.0),
+    # 3 in a loop within a loop of 10; 16 bytes, 4 chips.
+    "reduce-scatter": hlo.Collective(30, 30, 30 * 16 * 3.0),
+    "all-reduce": hlo.Collective(10, 10, 10 * 2 * 7 / 8),
+    "collective-permute": hlo.Collective(1, 0, 16.0),
+  }
+
+
+def test_operations_are_multiplied_by_loops():
+  def f(x, w):
+    def body(x, _):
+      return x @ w, None
+
+    x, _ = jax.lax.scan(body, x, None, length=5)
+    _, x = jax.lax.while_loop(
+      lambda carry: (carry[0] < 7) & ~jnp.any(jnp.isnan(carry[1])),
+      lambda carry: (carry[0] + 1, carry[1] @ w),
+      (0, x),
+    )
+    return jax.jit(lambda x: jnp.einsum("ab,cb->ac", x, x))(x)
+
+  jaxpr = jax.make_jaxpr(f)(jnp.ones((2, 3)), jnp.ones((3, 3)))
+  one, last = 2 * 2 * 3 * 3, 2 * 2 * 2 * 3
+  assert flops.count(jaxpr) == 12 * one + last
+  assert flops.count(jaxpr, once=True) == 2 * one + last
+
+
+def test_a_loop_of_unknown_length_is_an_error():
+  def f(x):
+    return jax.lax.while_loop(lambda x: x.sum() < x.max(), lambda x: x @ x, x)
+
+  with pytest.raises(ValueError, match="compare its counter"):
+    flops.count(jax.make_jaxpr(f)(jnp.ones((2, 2))))
+
+
+def test_an_unknown_chip_is_named():
+  with pytest.raises(ValueError, match=r"'v9:2x2'; known: .*v5e"):
+    chips.chip_of("v9:2x2")
+
+
+@pytest.mark.parametrize(
+  ("config", "sizes"),
+  [(gemma2_2b_math, (8, 16, 1)), (gemma2_9b_math, (8, 4, 4))],
+)
+def test_nothing_large_is_on_every_chip(config, sizes):
+  """Of the whole state, only the scales of norms: about a thousandth."""
+  mesh = AbstractMesh(sizes, sharding.AXES, axis_types=(AxisType.Auto,) * 3)
+  kept = programs.arrays(config.get_config("k8"), mesh)
+  rows = [row for part in kept.values() for row in part]
+  whole = sum(r.bytes_per_device for r in rows if r.replicas == mesh.size)
+  assert whole < 2e-3 * sum(r.bytes_per_device for r in rows)
+  for row in rows:
+    if row.replicas == mesh.size:
+      assert "scale" in row.name or row.bytes_per_device <= 4, row
+    else:
+      # Parameters are split over fsdp and tensor; data holds copies.
+      assert row.replicas == sizes[0], row
+
+
+def compile_for_tpu(*options, timeout=1500):
+  return subprocess.run(
+    [sys.executable, "-m", "experiments.hardware", *options],
+    cwd=ROOT,
+    env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    capture_output=True,
+    text=True,
+    timeout=timeout,
+    check=False,
+  )
+
+
+@pytest.mark.slow
+def test_a_mesh_that_does_not_fit_the_slice_is_an_error():
+  result = compile_for_tpu("--topology=v5e:2x2", "--config.mesh.fsdp=3")
+  assert result.returncode == 1
+  assert "does not cover 4 devices" in result.stdout + result.stderr
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_into_memory_is_an_error_with_a_remedy():
+  """A tiny model, but a cache of 16 x 4096 x 16k tokens."""
+  result = compile_for_tpu(
+    "--config=configs/gemma2_2b_math.py:laptop",
+    "--topology=v5e:2x2",
+    "--config.prompts_per_step=4096",
+    "--config.max_new_tokens=16384",
+  )
+  assert result.returncode == 1, result.stdout + result.stderr
+  assert "The sampler does not fit on v5e:2x2" in result.stderr
+  assert "lower config.prompts_per_step" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1600)
+def test_the_2b_fits_on_16_chips_of_v5e(tmp_path):
+  """As docs/hardware.md has it; and decoding sends nothing but its end."""
+  out = tmp_path / "programs.json"
+  result = compile_for_tpu(
+    "--topology=v5e:4x4", "--config.microbatch.samples=4", f"--json={out}"
+  )
+  assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+  sampler, update = json.loads(out.read_text())
+  assert sampler["memory"]["total"] < 15.75 * 2**30
+  assert update["memory"]["total"] < 15.75 * 2**30
+  kinds = sampler["collectives"]
+  in_decode = {kind for kind, x in kinds.items() if x["in_decode"]}
+  assert in_decode == {"all-reduce"}
+  assert kinds["all-reduce"]["bytes"] < 1e6
+  for program in (sampler, update):
+    assert program["replication"] < 1.3

@@ -1,0 +1,157 @@
+"""experiments.benchmarks at sizes too small to time."""
+
+import json
+import statistics
+import sys
+
+import numpy as np
+import pytest
+from helpers import exact
+
+from experiments.benchmarks import (
+  rivals,
+  sampler,
+  step,
+  timing,
+  transforms,
+  workloads,
+)
+
+TINY = ["--groups=8", "--numpy-groups=4", "--samples=5", "--k=3"]
+
+
+@pytest.mark.parametrize(
+  "ratio", [transforms.ratio_by_product, transforms.ratio_by_logarithm]
+)
+@pytest.mark.parametrize("k", range(2, 8))
+def test_the_loops_in_numpy_are_right(ratio, k):
+  groups = exact.groups(7)
+  expected = exact.floats([exact.sloo_minus_one(g, k) for g in groups])
+  weights = transforms.numpy_sloo_minus_one(np.array(groups), k, ratio)
+  np.testing.assert_allclose(weights, expected, rtol=1e-12, atol=1e-12)
+  weights = transforms.vectorised_numpy(np.array(groups, float), k)
+  np.testing.assert_allclose(weights, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_prints_and_writes_what_it_measured(tmp_path, capsys):
+  out = tmp_path / "folder" / "transforms.json"
+  transforms.main([*TINY, "--repetitions=7", f"--out={out}"])
+  printed, record = capsys.readouterr().out, json.loads(out.read_text())
+  assert record["settings"]["k"] == 3
+  assert f"jax {record['machine']['jax']}" in printed
+  assert f"cores {record['machine']['cores']}" in printed
+  for name, shape, over, under in (
+    ("sort", [8, 5], "sloo_minus_one", "argsort"),
+    ("numpy", [4, 5], "numpy", "sloo_minus_one"),
+  ):
+    measured = record["results"][name]
+    assert measured["shape"] == shape
+    assert all(len(s) == 7 and min(s) > 0 for s in measured["seconds"].values())
+    medians = {f: statistics.median(s) for f, s in measured["seconds"].items()}
+    assert measured["ratio"] == medians[over] / medians[under]
+    assert f"ratio {measured['ratio']:.2f}; target" in printed
+  for n in transforms.SIZES:
+    assert record["results"][f"size {n}"]["shape"][1] == n
+
+
+def test_contenders_take_turns():
+  calls = []
+  seconds = transforms.take_turns(
+    {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")},
+    repetitions=3,
+    calls={"a": 2, "b": 1},
+  )
+  assert "".join(calls) == 4 * "aab"  # The first turn warms up.
+  assert {name: len(values) for name, values in seconds.items()} == {
+    "a": 3,
+    "b": 3,
+  }
+
+
+@pytest.mark.parametrize(
+  ("argument", "message"),
+  [
+    ("--k=1", "--k 1 is not in 2..16"),
+    ("--k=17", "--k 17 is not in 2..16"),
+    ("--repetitions=6", "--repetitions 6 is less than 7"),
+  ],
+)
+def test_refuses_what_it_cannot_measure(argument, message, capsys):
+  with pytest.raises(SystemExit):
+    transforms.main([argument])
+  assert message in capsys.readouterr().err
+
+
+def test_contenders_alternate_after_a_warm_up():
+  calls = []
+  results = timing.alternate(
+    {name: lambda name=name: calls.append(name) or len(calls) for name in "ab"},
+    repetitions=2,
+    warm_up=1,
+  )
+  assert "".join(calls) == "ababab"
+  assert results == {"a": [3, 5], "b": [4, 6]}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+  """A workload, a model and a rival that cost next to nothing."""
+  small = {"num_layers": 1, "embed_dim": 16, "hidden_dim": 32, "head_dim": 8}
+  workload = workloads.Workload(8, 4, 5, 3)
+  monkeypatch.setattr(workloads, "MODEL", workloads.MODEL | small)
+  monkeypatch.setattr(workloads, "STEPS", (workload,))
+  monkeypatch.setattr(sampler, "WORKLOADS", (workload,))
+  return workload
+
+
+@pytest.fixture
+def answering(monkeypatch, tmp_path):
+  """A program that takes the place of tunix's."""
+
+  def replace(source):
+    worker = tmp_path / "worker.py"
+    worker.write_text(source)
+    monkeypatch.setattr(rivals, "_WORKER", worker)
+    monkeypatch.setattr(rivals, "_tunix_python", lambda: sys.executable)
+
+  return replace
+
+
+FAST = """
+import json
+assert set(json.loads(input())) > {"B", "n", "P", "T", "stop_tokens", "model"}
+print("ready 1.2.3", flush=True)
+while True:
+  input()
+  print("noise\\nseconds 2.0", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_steps_and_samples_are_measured_and_drawn(
+  tiny, answering, tmp_path, capsys
+):
+  answering(FAST)
+  for benchmark in (step, sampler):
+    out = tmp_path / f"{benchmark.__name__}.json"
+    benchmark.main([f"--out={out}"])
+    (first,) = json.loads(out.read_text())["results"]
+    assert all(len(x) == 7 for x in first["seconds"].values())
+    assert out.with_suffix(".png").stat().st_size > 1000
+    if benchmark is step:
+      assert first["fraction_updated"]["dense"] == 1
+    assert tiny.name in capsys.readouterr().out
+    if benchmark is step:
+      assert first["speedup"]["dense"] == pytest.approx(
+        2.0 / statistics.median(first["seconds"]["dense"])
+      )
+      assert first["fraction_updated"]["dense"] == 1
+      assert first["fraction_updated"]["100 %"] == 0
+    else:
+      assert first["tokens_per_second"]["tunix"] == [48.0] * 7
+
+
+def test_a_rival_that_ends_is_an_error(tiny, answering):
+  answering("raise SystemExit")
+  with pytest.raises((RuntimeError, BrokenPipeError)):
+    rivals.Tunix(tiny)

@@ -1,0 +1,200 @@
+"""The commands as a user runs them, killed and resumed."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from pkpo_jax.training import metrics_writer
+
+pytestmark = pytest.mark.slow
+
+# The processes here compile the same programs over and over.
+CACHE = tempfile.mkdtemp()
+ENVIRONMENT = os.environ | {
+  "JAX_COMPILATION_CACHE_DIR": CACHE,
+  "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+}
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIG = "--config=tests/helpers/tiny_config.py"
+BASE = "--config.base.num_steps=150"  # so that some answers are right
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def base_dir(tmp_path_factory):
+  """One base policy for all tests here, made by its own command."""
+  folder = tmp_path_factory.mktemp("base")
+  _run("experiments.pretrain", CONFIG, BASE, f"--base_dir={folder}")
+  return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(base_dir, tmp_path_factory):
+  folder = tmp_path_factory.mktemp("uninterrupted")
+  _run("experiments.train", *_options(folder, base_dir))
+  return folder
+
+
+def _options(workdir, base_dir):
+  return CONFIG, BASE, f"--workdir={workdir}", f"--base_dir={base_dir}"
+
+
+def _command(module, *options):
+  return [sys.executable, "-m", module, *options]
+
+
+def _run(module, *options, code=0):
+  result = subprocess.run(
+    _command(module, *options),
+    cwd=ROOT,
+    env=ENVIRONMENT,
+    capture_output=True,
+    text=True,
+    timeout=300,
+    check=False,
+  )
+  output = result.stdout + result.stderr
+  assert result.returncode == code, output[-3000:]
+  return output
+
+
+def _signal_at(step, sig, workdir, base_dir):
+  """Starts the run, and sends `sig` as soon as it has logged `step`."""
+  process = subprocess.Popen(
+    _command("experiments.train", *_options(workdir, base_dir)),
+    cwd=ROOT,
+    env=ENVIRONMENT,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  )
+  deadline = time.monotonic() + 300
+  while process.poll() is None and time.monotonic() < deadline:
+    if any(r["step"] >= step for r in _train_records(workdir)):
+      process.send_signal(sig)
+      break
+    time.sleep(0.002)
+  return process.wait(timeout=120)
+
+
+def _train_records(workdir):
+  records = metrics_writer.read(workdir / "metrics.jsonl")
+  return [r for r in records if r["stage"] == "train"]
+
+
+def _final_state(workdir):
+  path = workdir / "checkpoints" / str(STEPS) / "default"
+  return ocp.StandardCheckpointer().restore(path)
+
+
+def _without_times(workdir):
+  timed = ("seconds", "tokens_per_second")
+  return [
+    {name: x for name, x in record.items() if not name.startswith(timed)}
+    for record in metrics_writer.read(workdir / "metrics.jsonl")
+  ]
+
+
+def _assert_same_run(workdir, expected):
+  same = jax.tree.map(
+    np.testing.assert_array_equal, _final_state(workdir), _final_state(expected)
+  )
+  assert len(jax.tree.leaves(same, is_leaf=lambda x: x is None)) > 10
+  assert _without_times(workdir) == _without_times(expected)
+
+
+def test_training_leaves_numbers_and_a_picture(uninterrupted):
+  records = _train_records(uninterrupted)
+  assert [r["step"] for r in records] == list(range(STEPS))
+  for name in ("pass@1", "pass@4", "entropy", "solve_rate", "grad_norm"):
+    assert all(np.isfinite(r[name]) for r in records), name
+  assert any(r["pass@1"] > 0 for r in records), "nothing to learn from"
+  for name in ("curves.png", "curves.csv", "config.json"):
+    assert (uninterrupted / name).stat().st_size > 100
+  assert list(uninterrupted.glob("events.out.tfevents.*"))
+
+
+def test_a_killed_run_continues_bit_for_bit(uninterrupted, base_dir, tmp_path):
+  """SIGKILL before the first checkpoint, amid saving, and in a later step."""
+  for step in (0, 2, 4):
+    assert _signal_at(step, signal.SIGKILL, tmp_path, base_dir) == -9
+  _run("experiments.train", *_options(tmp_path, base_dir))
+  _assert_same_run(tmp_path, uninterrupted)
+
+
+def test_sigterm_saves_and_the_run_continues(uninterrupted, base_dir, tmp_path):
+  assert _signal_at(2, signal.SIGTERM, tmp_path, base_dir) == 143
+  saved = max(int(p.name) for p in (tmp_path / "checkpoints").glob("[0-9]*"))
+  assert saved == _train_records(tmp_path)[-1]["step"] + 1
+  _run("experiments.train", *_options(tmp_path, base_dir))
+  _assert_same_run(tmp_path, uninterrupted)
+
+
+def test_another_config_is_refused(uninterrupted, base_dir):
+  options = _options(uninterrupted, base_dir)
+  output = _run(
+    "experiments.train", *options, "--config.learning_rate=0.5", code=1
+  )
+  assert "config.learning_rate: 0.0004 -> 0.5" in output
+
+
+def test_evaluate_compares_with_the_base_policy(uninterrupted, base_dir):
+  output = _run(
+    "experiments.evaluate",
+    f"--workdir={uninterrupted}",
+    f"--base_dir={base_dir}",
+    "--n=4",
+  )
+  assert "gain" in output
+  assert (uninterrupted / "evaluation_test.json").exists()
+
+
+def test_evaluate_needs_a_run(tmp_path):
+  output = _run("experiments.evaluate", f"--workdir={tmp_path}", code=2)
+  assert "config.json is missing" in output
+
+
+@pytest.mark.parametrize(
+  ("option", "message"),
+  [
+    ("--config.k_optt=8", "k_optt"),
+    ("--kopt=8", "kopt"),
+    ("--config.k_opt=5", "valid k: 1..4"),
+    ("--config.transform=grpo", "no effect"),
+    ("--config.transform=pkpo", "known: dr_grpo"),
+  ],
+)
+def test_wrong_options_are_errors_at_once(option, message, tmp_path):
+  start = time.monotonic()
+  output = _run(
+    "experiments.train", CONFIG, f"--workdir={tmp_path}", option, code=1
+  )
+  assert message in output
+  assert time.monotonic() - start < 60
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  "module",
+  ["train", "pretrain", "evaluate", "curves"],
+)
+def test_help_teaches(module):
+  result = subprocess.run(
+    _command(f"experiments.{module}", "--help"),
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    env=os.environ | {"COLUMNS": "80"},
+    check=False,
+  )
+  assert "Example:" in result.stdout
+  assert "--workdir" in result.stdout or "--base_dir" in result.stdout

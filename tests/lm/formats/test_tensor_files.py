@@ -1,0 +1,119 @@
+"""pkpo_jax.lm.formats.tensor_files."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from pkpo_jax.lm.formats import tensor_files
+
+INDEX = "model.safetensors.index.json"
+TENSORS = {
+  name: np.arange(size, dtype=np.float32)
+  for name, size in {"a": 10, "b": 15, "c": 5, "d": 60, "e": 1}.items()
+}
+SIZES = {name: x.nbytes for name, x in TENSORS.items()}
+
+
+def write(folder, limit):
+  folder.mkdir(exist_ok=True)
+  tensor_files.write_tensors(folder, TENSORS.items(), SIZES, limit)
+  return folder
+
+
+def test_files_are_filled_up_to_the_limit(tmp_path):
+  """100 bytes: a and b fill a file, d alone is larger than one."""
+  write(tmp_path, 100)
+  files = sorted(tmp_path.glob("*.safetensors"))
+  held = [list(safetensors.numpy.load_file(file)) for file in files]
+  assert [sorted(names) for names in held] == [["a", "b"], ["c"], ["d"], ["e"]]
+  assert files[1].name == "model-00002-of-00004.safetensors"
+  index = json.loads((tmp_path / INDEX).read_text())
+  assert index["metadata"] == {"total_size": 4 * 91}
+  assert list(index["weight_map"]) == list(TENSORS)
+  for name, file in index["weight_map"].items():
+    assert name in held[files.index(tmp_path / file)]
+
+
+def test_one_file_needs_no_index(tmp_path):
+  write(tmp_path, 364)
+  assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("limit", [100, 364])
+def test_slices_are_read(tmp_path, limit):
+  with tensor_files.open_folder(write(tmp_path, limit)) as stored:
+    assert stored.keys() == TENSORS.keys()
+    assert stored["d"].get_shape() == [60]
+    np.testing.assert_array_equal(stored["d"][7:31], TENSORS["d"][7:31])
+
+
+def test_tensors_are_taken_as_files_fill_up(tmp_path):
+  """No more of them is held than fits one file."""
+  seen = []
+
+  def tensors():
+    for name, x in TENSORS.items():
+      seen.append((name, len(list(tmp_path.glob("*.safetensors")))))
+      yield name, x
+
+  tensor_files.write_tensors(tmp_path, tensors(), SIZES, 100)
+  assert seen == [("a", 0), ("b", 0), ("c", 1), ("d", 2), ("e", 3)]
+
+
+@pytest.mark.parametrize("gone", ["model-00002-of-00004.safetensors", INDEX])
+def test_a_missing_file_is_named(tmp_path, gone):
+  write(tmp_path, 100)
+  (tmp_path / gone).unlink()
+  named = gone if gone != INDEX else "model.safetensors"
+  with (
+    pytest.raises(FileNotFoundError, match=rf"has no {named}\.$"),
+    tensor_files.open_folder(tmp_path),
+  ):
+    pass
+
+
+def test_a_missing_folder_is_named(tmp_path):
+  with pytest.raises(FileNotFoundError, match=r"no folder .*there\.$"):
+    tensor_files.read_json(tmp_path / "there" / "config.json")
+  with pytest.raises(FileNotFoundError, match=r"has no config.json\.$"):
+    tensor_files.read_json(tmp_path / "config.json")
+
+
+def test_a_folder_is_there_when_it_is_complete(tmp_path):
+  folder = tmp_path / "new" / "folder"
+  with tensor_files.new_folder(folder) as made:
+    (made / "file").write_text("some")
+    assert not folder.exists()
+  assert (folder / "file").read_text() == "some"
+  assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+  (tmp_path / "folder").mkdir()
+  with tensor_files.new_folder(tmp_path / "folder") as made:
+    (made / "file").write_text("some")
+  assert (tmp_path / "folder" / "file").exists()
+
+
+def test_what_fails_leaves_nothing(tmp_path):
+  def fail():
+    with tensor_files.new_folder(tmp_path / "folder") as made:
+      (made / "file").write_text("some")
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    fail()
+  assert not list(tmp_path.iterdir())
+
+
+def test_what_exists_is_refused(tmp_path):
+  (tmp_path / "file").write_text("mine")
+  for path in (tmp_path, tmp_path / "file"):
+    with (
+      pytest.raises(FileExistsError, match="choose another"),
+      tensor_files.new_folder(path),
+    ):
+      pass
+  assert (tmp_path / "file").read_text() == "mine"

@@ -1,0 +1,154 @@
+import os
+import subprocess
+import time
+import uuid
+
+import numpy as np
+import pytest
+from helpers import hostile_code, processes
+
+from pkpo_jax.tasks import base, code_task, humaneval, mbpp
+from pkpo_jax.tasks.grading.sandbox import sandbox
+
+CHECK = """
+def check(candidate):
+  import random
+  assert True, "counts for nothing"
+  assert candidate(20123, 4567) == 24690
+  assert candidate(5, -79) == -74, "with a message"
+  assert abs(candidate(0.5, 0.25) - 0.75) < 1e-6
+  for _ in range(5):
+    a = random.randint(10**6, 10**7)
+    assert candidate(a, 1000) == add(a, 1000)
+"""
+ASSERTS = mbpp.Asserts(
+  "add",
+  "",
+  ("add(20123, 4567)", "add(5, -79)", "add(0.5, 0.25)"),
+  (24690, -74, 0.75),
+)
+PROBLEMS = [
+  base.Problem("mbpp", "", "", ASSERTS),
+  humaneval.to_problem(
+    {
+      "task_id": "humaneval",
+      "prompt": 'def add(a, b):\n    """The sum."""\n',
+      "canonical_solution": "    return a + b\n",
+      "entry_point": "add",
+      "test": CHECK,
+    },
+    humaneval.INSTRUCTION,
+  ),
+]
+HONEST = "```python\ndef add(a, b): return a + b\n```"
+
+
+@pytest.fixture(scope="module")
+def box():
+  return sandbox.Sandbox()
+
+
+def grader(limits=None):
+  return code_task.CodeTask(
+    {}, sandbox.Sandbox(limits), reward="fraction", num_workers=2
+  )
+
+
+def zombies():
+  """Children of this process that nobody has waited for."""
+  listing = subprocess.run(
+    ["ps", "--ppid", str(os.getpid()), "-o", "stat="],
+    capture_output=True,
+    text=True,
+  ).stdout
+  return [line for line in listing.split("\n") if line.startswith("Z")]
+
+
+@pytest.mark.slow
+def test_hostile_answers_earn_nothing_and_harm_nobody(monkeypatch):
+  mark = uuid.uuid4().hex
+  text = f"{sandbox._HARNESS}# {mark}\n"
+  monkeypatch.setattr(sandbox, "_HARNESS", text)
+  task = grader(sandbox.Limits(cpu_seconds=1, wall_seconds=2.0))
+  assert len(hostile_code.CODE) >= 45
+  answers = [f"```\n{source}\n```" for source in hostile_code.CODE.values()]
+  honest = [HONEST + f"\nversion {i}" for i in range(3)]
+  started = time.monotonic()
+  rewards, valid = task.grade_batch(PROBLEMS, [answers + honest] * 2)
+  seconds = time.monotonic() - started
+  names = np.array([*hostile_code.CODE])
+  for row in rewards:
+    assert names[row[:-3] > 0].tolist() == []
+  np.testing.assert_array_equal(rewards[:, -3:], 1)
+  assert valid.all()
+  runs = rewards.size / task._num_workers
+  assert seconds < 3 * runs, "an answer held up the others"
+  processes.wait_until_gone(mark)
+  assert zombies() == []
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.id)
+def test_some_hostile_answers_quickly(problem):
+  names = (
+    "leaves in the call",
+    "always equal",
+    "lying int",
+    "writes to all descriptors",
+    "searches the heap",
+    "patches builtins",
+    "writes a gigabyte",
+    "kills everyone",
+    "leaves a daemon",
+    "asks the network",
+  )
+  answers = [f"```\n{hostile_code.CODE[name]}\n```" for name in names]
+  rewards, valid = grader().grade_batch([problem], [[*answers, HONEST]])
+  assert rewards.tolist() == [[0.0] * len(names) + [1.0]]
+  assert valid.all()
+
+
+@pytest.mark.parametrize(
+  "command", [["/bin/false"], ["/no/such/program"], ["/bin/sleep", "9"]]
+)
+def test_a_broken_sandbox_is_invalid_not_wrong(monkeypatch, command):
+  monkeypatch.setattr(sandbox, "_START_SECONDS", 1.0)
+  task = grader()
+  task._sandbox._commands = (command, [])
+  rewards, valid = task.grade_batch(PROBLEMS, [[HONEST, "x"]] * 2)
+  assert not rewards.any()
+  assert valid.tolist() == [[False, True]] * 2  # "x" is no code
+  assert task.reasons == {"sandbox did not start": 2, "no code": 2}
+
+
+def test_equal_answers_run_once(monkeypatch):
+  task = grader()
+  runs = []
+  run = task._sandbox.run
+  monkeypatch.setattr(
+    task._sandbox, "run", lambda *args: runs.append(args) or run(*args)
+  )
+  rewards, _ = task.grade_batch(PROBLEMS, [[HONEST] * 5] * 2)
+  assert rewards.tolist() == [[1.0] * 5] * 2
+  assert len(runs) == 2
+  assert task.reasons == {"right": 10}
+
+
+@pytest.mark.parametrize(
+  ("reward", "expected"), [("fraction", 2 / 3), ("binary", 0.0)]
+)
+def test_rewards(box, reward, expected):
+  task = code_task.CodeTask({}, box, reward=reward, num_workers=None)
+  answer = "def add(a, b): return a + b if b != -79 else 0"
+  grade = task.grade(PROBLEMS[0], answer)
+  assert grade == base.Grade(expected, True, "wrong value")
+  assert task.grade(PROBLEMS[0], HONEST) == base.Grade(1.0, True, "right")
+
+
+def test_options_are_checked(box):
+  with pytest.raises(ValueError, match=r"'half'; known: fraction, binary"):
+    code_task.CodeTask({}, box, reward="half", num_workers=1)
+  with pytest.raises(ValueError, match="num_workers=0"):
+    code_task.CodeTask({}, box, reward="binary", num_workers=0)
+  task = code_task.CodeTask({"test": ()}, box, reward="binary", num_workers=1)
+  with pytest.raises(ValueError, match=r"'train'; known: test\."):
+    task.problems("train")

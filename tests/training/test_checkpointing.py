@@ -1,0 +1,250 @@
+"""training.checkpointing: what is restored is what was saved, bit by bit."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import countdown
+from pkpo_jax.rl import train_step
+from pkpo_jax.training import checkpointing
+
+
+def make_progress(step, seed=0, rows=300):
+  """After some AdamW updates, so that no part of the state is trivial.
+
+  The embedder is large enough for a file of its own.
+  """
+  rng = np.random.default_rng(seed)
+  params = {
+    "layer_0": {"w": jnp.asarray(rng.standard_normal((3, 5)), jnp.float32)},
+    "norm": {"scale": jnp.asarray(rng.standard_normal(4), jnp.bfloat16)},
+    "embedder": jnp.asarray(rng.standard_normal((rows, 100)), jnp.float32),
+  }
+  optimizer = train_step.make_optimizer(countdown.get_config())
+  state = train_step.init_state(params, optimizer)
+  for _ in range(2):
+    gradient = jax.tree.map(lambda x: x**2, state.params)
+    _, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+    state = state.replace(opt_state=opt_state)
+  state = state.replace(step=jnp.int32(step))
+  return checkpointing.Progress(state, rng.random(7) < 0.5)
+
+
+def open_folder(folder, keep=2):
+  return checkpointing.Checkpointer(folder, keep=keep)
+
+
+def save(folder, *steps, keep=2):
+  checkpointer = open_folder(folder, keep)
+  for step in steps:
+    checkpointer.save(make_progress(step))
+  checkpointer.close()
+
+
+def restore(folder):
+  checkpointer = open_folder(folder)
+  try:
+    return checkpointer.restore(make_progress(0, seed=1))
+  finally:
+    checkpointer.close()
+
+
+def assert_same_bits(one, other):
+  assert jax.tree.structure(one) == jax.tree.structure(other)
+  for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other)):
+    assert x.dtype == y.dtype
+    assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+
+
+def test_the_round_trip_keeps_bits_and_types(tmp_path):
+  """The optimiser's named tuples too, which the structure compares."""
+  progress = make_progress(3)
+  save(tmp_path, 3)
+  checkpointer = open_folder(tmp_path)
+  restored = checkpointer.restore(make_progress(0, seed=1))
+  checkpointer.close()
+  assert_same_bits(restored, progress)
+  assert type(restored) is checkpointing.Progress
+  assert type(restored.state) is train_step.TrainState
+  assert int(restored.state.step) == 3
+  moments = jax.tree.leaves(restored.state.opt_state)
+  assert sum(bool(jnp.any(x != 0)) for x in moments) > 4
+
+
+def test_the_latest_is_known(tmp_path):
+  checkpointer = open_folder(tmp_path / "new")
+  assert checkpointer.latest is None
+  checkpointer.close()
+  save(tmp_path / "new", 3)
+  checkpointer = open_folder(tmp_path / "new")
+  assert checkpointer.latest == 3
+  checkpointer.close()
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_the_newest_are_kept_and_the_last_one_is_restored(tmp_path, keep):
+  save(tmp_path, 2, 4, 6, keep=keep)
+  left = sorted(int(path.name) for path in tmp_path.glob("[0-9]*"))
+  assert left == [2, 4, 6][-keep:]
+  checkpointer = open_folder(tmp_path)
+  restored = checkpointer.restore(make_progress(0, seed=1))
+  checkpointer.close()
+  assert int(restored.state.step) == 6
+
+
+def test_saving_the_newest_step_again_changes_nothing(tmp_path):
+  checkpointer = open_folder(tmp_path)
+  checkpointer.save(make_progress(2))
+  checkpointer.save(make_progress(2, seed=1))
+  checkpointer.close()
+  checkpointer = open_folder(tmp_path)
+  restored = checkpointer.restore(make_progress(0, seed=2))
+  checkpointer.close()
+  assert_same_bits(restored, make_progress(2))
+
+
+def test_a_checkpoint_cut_off_is_not_seen_and_written_anew(tmp_path):
+  """What a kill amid saving leaves: the same under another name."""
+  save(tmp_path, 2, 4)
+  unfinished = tmp_path / "4.orbax-checkpoint-tmp"
+  (tmp_path / "4").rename(unfinished)
+  for path in array_files(unfinished):
+    cut(path)
+  checkpointer = open_folder(tmp_path)
+  assert checkpointer.latest == 2
+  restored = checkpointer.restore(make_progress(0, seed=1))
+  assert_same_bits(restored, make_progress(2))
+  checkpointer.close()
+  save(tmp_path, 4)
+  assert_same_bits(restore(tmp_path), make_progress(4))
+
+
+def cut(path):
+  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def zero(path):
+  path.write_bytes(bytes(path.stat().st_size))
+
+
+def flip(path):
+  """One bit of the payload: what no file system reports."""
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 16
+  path.write_bytes(bytes(data))
+
+
+def array_files(folder):
+  """Those that hold the arrays, and not what describes them."""
+  return [path for path in folder.glob("**/d/*") if path.is_file()]
+
+
+@pytest.mark.parametrize("damage", [os.remove, cut, zero, flip])
+def test_damaged_arrays_are_never_restored(damage, tmp_path):
+  """The error names the folder; without it the one before is restored."""
+  save(tmp_path / "whole", 2, 4)
+  files = array_files(tmp_path / "whole" / "4")
+  largest = max(files, key=lambda path: path.stat().st_size)
+  folder = tmp_path / "damaged"
+  shutil.copytree(tmp_path / "whole", folder)
+  damage(folder / largest.relative_to(tmp_path / "whole"))
+  with pytest.raises(ValueError, match=r"damaged/4 cannot .* Delete it"):
+    restore(folder)
+  shutil.rmtree(folder / "4")
+  assert_same_bits(restore(folder), make_progress(2))
+
+
+def test_no_damaged_file_is_restored_as_other_numbers(tmp_path):
+  """Any file of a checkpoint, cut: an error, or all bits are right."""
+  save(tmp_path / "whole", 4)
+  expected, errors = make_progress(4), []
+  files = [p for p in (tmp_path / "whole" / "4").rglob("*") if p.is_file()]
+  for i, path in enumerate(files):
+    folder = tmp_path / str(i)
+    shutil.copytree(tmp_path / "whole", folder)
+    cut(folder / path.relative_to(tmp_path / "whole"))
+    try:
+      restored = restore(folder)
+    except ValueError as error:
+      errors.append(str(error))
+    else:
+      assert_same_bits(restored, expected)
+  assert len(errors) > 3
+  assert all("/4 cannot be restored" in error for error in errors)
+
+
+def test_another_model_is_an_error(tmp_path):
+  save(tmp_path, 2)
+  checkpointer = open_folder(tmp_path)
+  with pytest.raises(ValueError, match="or of another model"):
+    checkpointer.restore(make_progress(0, rows=200))
+  checkpointer.close()
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+  """A file system of that size, mounted at the folder."""
+  if os.geteuid():
+    pytest.skip("mounting needs root")
+  folder.mkdir()
+  mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+  if subprocess.run(mount, capture_output=True, check=False).returncode:
+    pytest.skip("mounting is not allowed here")
+  try:
+    yield folder
+  finally:
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("at", ["next save", "close"])
+def test_a_full_disk_is_an_error_and_loses_nothing(at, tmp_path):
+  with small_disk(tmp_path / "disk", "900k") as folder:
+    save(folder, 2)
+    checkpointer = open_folder(folder)
+    checkpointer.save(make_progress(4, rows=1000))
+    finish = {
+      "close": checkpointer.close,
+      "next save": lambda: checkpointer.save(make_progress(6, rows=1000)),
+    }[at]
+    with pytest.raises(OSError, match=r"written to .*disk.* intact.* room"):
+      finish()
+    with contextlib.suppress(OSError):
+      checkpointer.close()
+    assert_same_bits(restore(folder), make_progress(2))
+
+
+def test_a_folder_that_became_read_only_is_an_error(tmp_path):
+  with small_disk(tmp_path / "disk", "2m") as folder:
+    save(folder, 2)
+    remount = ["mount", "-o", "remount,ro", str(folder)]
+    subprocess.run(remount, check=True)
+    with pytest.raises(OSError, match=r"written to .*disk.* writable"):
+      save(folder, 4)
+    assert_same_bits(restore(folder), make_progress(2))
+
+
+def test_a_file_in_place_of_the_folder_is_an_error(tmp_path):
+  path = tmp_path / "checkpoints"
+  path.write_text("")
+  with pytest.raises(OSError, match=str(path)):
+    open_folder(path)
+
+
+def test_saving_does_not_hold_on_to_the_live_state(tmp_path):
+  """The host's array may change while the saving goes on."""
+  progress = make_progress(2)
+  expected = progress.solved.copy()
+  checkpointer = open_folder(tmp_path)
+  checkpointer.save(progress)
+  progress.solved[:] = ~progress.solved
+  checkpointer.close()
+  checkpointer = open_folder(tmp_path)
+  restored = checkpointer.restore(make_progress(0, seed=1))
+  checkpointer.close()
+  np.testing.assert_array_equal(restored.solved, expected)

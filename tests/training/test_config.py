@@ -1,0 +1,217 @@
+"""pkpo_jax.training.config: every mistake is an error before anything runs."""
+
+import json
+
+import ml_collections
+import pytest
+
+from configs import countdown
+from pkpo_jax.training import config as config_lib
+
+
+def make_config(**changes):
+  """The Countdown config, changed by "name" or "room.name"."""
+  config = countdown.get_config()
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {},
+    {"n": 8, "k_opt": (8,)},
+    {"transform": "sloo", "k_opt": (15,)},
+    {"transform": "grpo", "k_opt": (1,)},
+    {"transform": "maxrl", "k_opt": (1,)},
+    {"transform": "passk_training", "k_opt": (16,)},
+    {"k_opt": (8, 4, 1), "k_boundaries": (10, 149)},
+    {"k_opt": (8, 1), "k_boundaries": (150,), "k_schedule": "linear"},
+    {"minibatches": 4, "loss.clip_high": 0.28},
+    {"epochs": 2, "loss.clip_low": 1.0},
+    {"loss.kl_coef": 0.1, "loss.entropy_coef": 0.01},
+  ],
+)
+def test_these_are_fine(changes):
+  config_lib.check(make_config(num_steps=150, **changes))
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    "num_steps",
+    "n",
+    "epochs",
+    "minibatches",
+    "temperature",
+    "prompts_per_step",
+    "learning_rate",
+    "eval.every",
+    "eval.n",
+    "checkpoint.every",
+    "microbatch.prompts",
+    "microbatch.samples",
+  ],
+)
+@pytest.mark.parametrize("value", [0, -1])
+def test_counts_and_rates_must_be_above_zero(name, value):
+  with pytest.raises(ValueError, match=rf"config\.{name}.* above 0"):
+    config_lib.check(make_config(**{name: value}))
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"k_opt": (17,)}, r"sloo_minus_one.*17.*1\.\.16"),
+    ({"k_opt": (0,)}, "k must be an integer >= 1"),
+    ({"transform": "sloo", "k_opt": (16,)}, r"sloo.*16.*1\.\.15"),
+    ({"transform": "scloo", "k_opt": (16,)}, r"scloo.*16.*1\.\.15"),
+    ({"k_opt": (8, 17), "k_boundaries": (10,)}, r"17.*1\.\.16"),
+    (
+      {"k_opt": (1, 20), "k_boundaries": (50,), "k_schedule": "linear"},
+      r"1\.\.16",
+    ),
+    ({"n": 1, "k_opt": (1,)}, "sloo_minus_one.*n=1"),
+    ({"n": 1, "k_opt": (1,), "transform": "rloo"}, "n >= 2"),
+    ({"transform": "pkpo"}, "known: dr_grpo"),
+    ({"transform": "rloo"}, r"k_opt=\(8,\) has no effect.*rloo"),
+    ({"transform": "grpo"}, "no effect"),
+    ({"transform": "dr_grpo", "k_opt": (2,)}, "no effect"),
+    ({"transform": "maxrl", "k_opt": (2,)}, "no effect"),
+    (
+      {"transform": "rloo", "k_opt": (1, 1), "k_boundaries": (5,)},
+      "no effect",
+    ),
+    ({"k_opt": (8, 1), "k_boundaries": (150,)}, "below.*num_steps=150"),
+    ({"k_opt": (8, 2, 1), "k_boundaries": (9, 999)}, "below.*num_steps"),
+    ({"k_opt": (8, 1)}, "2 values of k need 1 boundaries"),
+    ({"k_boundaries": (3,)}, "1 values of k need 0 boundaries"),
+    ({"k_opt": (8, 4, 1), "k_boundaries": (9, 9)}, "increase"),
+    ({"k_opt": (8, 1), "k_boundaries": (0,)}, "increase"),
+    ({"k_schedule": "linear"}, "two ks and one boundary"),
+    ({"k_schedule": "cosine"}, "'piecewise'.*or 'linear'"),
+    ({"minibatches": 5}, "minibatches=5 must divide.*prompts_per_step=32"),
+    ({"minibatches": 64}, "must divide"),
+    ({"minibatches": 8}, "microbatch.prompts=8 must divide .*minibatches=8"),
+    ({"n": 18}, "microbatch.samples=4 must divide config.n=18"),
+    ({"loss.clip_high": 0.28}, "no effect"),
+    ({"loss.clip_low": 0.1}, "no effect"),
+    ({"epochs": 2, "loss.clip_low": 0.0}, "clip_low=0.0"),
+    ({"epochs": 2, "loss.clip_low": 1.1}, "clip_low=1.1"),
+    ({"epochs": 2, "loss.clip_high": 0.0}, "clip_high=0.0"),
+  ],
+)
+def test_these_are_errors(changes, message):
+  with pytest.raises(ValueError, match=message):
+    config_lib.check(make_config(num_steps=150, **changes))
+
+
+def test_json_holds_every_value():
+  config = make_config(k_opt=(8, 1))
+  tree = json.loads(config_lib.to_json(config))
+  assert tree["k_opt"] == [8, 1]
+  assert tree["loss"]["clip_low"] == 0.2
+  assert set(tree) == set(config)
+  assert config_lib.to_json(config) == config_lib.to_json(
+    make_config(k_opt=(8, 1))
+  )
+
+
+def test_json_does_not_depend_on_the_order_of_the_fields():
+  one = ml_collections.ConfigDict({"a": 1, "b": {"c": 2, "d": 3}})
+  other = ml_collections.ConfigDict({"b": {"d": 3, "c": 2}, "a": 1})
+  assert config_lib.to_json(one) == config_lib.to_json(other)
+
+
+def test_fingerprints_tell_texts_apart():
+  prints = {config_lib.fingerprint(str(i)) for i in range(1_000)}
+  assert len(prints) == 1_000
+  assert all(len(p) == 12 and int(p, 16) >= 0 for p in prints)
+  assert config_lib.fingerprint("a") == config_lib.fingerprint("a")
+
+
+def test_difference_names_what_changed():
+  old = make_config()
+  new = make_config(**{"k_opt": (4,), "loss.clip_low": 0.1})
+  with new.unlocked():
+    del new.seed
+    new.extra = {"deep": True}
+  assert config_lib.difference(
+    config_lib.to_json(old), config_lib.to_json(new)
+  ) == [
+    "config.extra.deep: absent -> True",
+    "config.k_opt: [8] -> [4]",
+    "config.loss.clip_low: 0.2 -> 0.1",
+    "config.seed: 0 -> absent",
+  ]
+  assert (
+    config_lib.difference(config_lib.to_json(old), config_lib.to_json(old))
+    == []
+  )
+
+
+def make_checkpoint(workdir):
+  (workdir / "checkpoints" / "25").mkdir(parents=True)
+
+
+def test_a_new_folder_gets_the_config(tmp_path):
+  workdir = tmp_path / "runs" / "new"
+  config_lib.claim(workdir, make_config())
+  assert (workdir / "config.json").read_text() == (
+    config_lib.to_json(make_config()) + "\n"
+  )
+
+
+def test_the_folder_of_the_same_config_is_accepted(tmp_path):
+  config_lib.claim(tmp_path, make_config())
+  make_checkpoint(tmp_path)
+  config_lib.claim(tmp_path, make_config())
+
+
+def test_the_folder_of_another_config_is_refused(tmp_path):
+  config_lib.claim(tmp_path, make_config())
+  make_checkpoint(tmp_path)
+  before = (tmp_path / "config.json").read_text()
+  with pytest.raises(ValueError, match=r"config\.k_opt: \[8\] -> \[4\]"):
+    config_lib.claim(tmp_path, make_config(k_opt=(4,)))
+  assert (tmp_path / "config.json").read_text() == before
+
+
+def test_a_run_that_saved_nothing_can_be_replaced(tmp_path):
+  config_lib.claim(tmp_path, make_config())
+  config_lib.claim(tmp_path, make_config(k_opt=(4,)))
+  assert json.loads((tmp_path / "config.json").read_text())["k_opt"] == [4]
+
+
+@pytest.mark.parametrize("part", ["", "loss", "base", "eval", "checkpoint"])
+def test_unknown_and_missing_names_are_errors(part):
+  config = make_config()
+  with config.unlocked():
+    room = config[part] if part else config
+    room["entropy_coeff"] = 0.1
+  with pytest.raises(ValueError, match=r"entropy_coeff: unknown"):
+    config_lib.check(config)
+  with config.unlocked():
+    del room["entropy_coeff"]
+    name = next(iter(room))
+    del room[name]
+  with pytest.raises(ValueError, match=rf"{name}: missing"):
+    config_lib.check(config)
+
+
+@pytest.mark.parametrize(
+  ("name", "value"),
+  [
+    ("checkpoint.keep", 0),
+    ("max_grad_norm", 0),
+    ("warmup_steps", -1),
+    ("loss.entropy_coef", -0.1),
+    ("loss.kl_coef", -0.1),
+    ("base.wrong", -0.1),
+    ("base.wrong", 1.5),
+    ("base.num_steps", 30),
+  ],
+)
+def test_out_of_range_names_the_value(name, value):
+  with pytest.raises(ValueError, match=rf"config\.{name}={value}"):
+    config_lib.check(make_config(**{name: value}))

@@ -1,0 +1,168 @@
+"""training.loop: its bookkeeping; whole runs are in test_commands."""
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+from helpers import plain, tiny_config
+
+from pkpo_jax.rl import evaluation, rollout, train_step
+from pkpo_jax.training import initial_policy, loop, metrics_writer
+
+N, B = 3, 4  # fewer problems than a step takes: some come twice
+
+
+def make_config():
+  config = tiny_config.get_config()
+  config.update(num_steps=2, prompts_per_step=B)
+  config.task.num_train = N
+  return config
+
+
+@pytest.fixture
+def record(monkeypatch):
+  """Replaces model and update: which problems were drawn, all but one wrong."""
+  drawn = []
+
+  def roll(self, params, problems, keys, *, n):
+    rewards = np.zeros((len(problems), n), np.float32)
+    if len(problems) == B:
+      rewards[0, -1] = 1
+      drawn.append([problem.id for problem in problems])
+    mask = np.ones((*rewards.shape, 1), bool)
+    completions = rollout.sampler.Completions(
+      mask * 3, mask * 0, mask * 1, mask
+    )
+    valid = np.ones_like(rewards, bool)
+    return rollout.Rollout(None, None, completions, rewards, valid), {}
+
+  def make_update(*_):
+    return lambda state, *_: (state.replace(step=state.step + 1), {"loss": 0.0})
+
+  monkeypatch.setattr(rollout.Roller, "__call__", roll)
+
+  def base_policy(config, parts, folder):
+    return plain.random_params(parts.model)
+
+  monkeypatch.setattr(train_step, "make_update", make_update)
+  monkeypatch.setattr(initial_policy, "base_policy", base_policy)
+  monkeypatch.setattr(loop._Run, "evaluate", lambda *_: None)
+  return drawn
+
+
+def test_a_problem_drawn_twice_is_solved_if_either_is(record, tmp_path):
+  """The first of every batch is solved, its repetition in the batch is not."""
+  loop.train(make_config(), tmp_path, tmp_path / "base")
+  assert len(record) == 2
+  assert all(len(set(ids)) == N for ids in record)
+  records = metrics_writer.read(tmp_path / "metrics.jsonl")
+  solved = [len({ids[0] for ids in record[: i + 1]}) for i in range(2)]
+  rates = [r["solve_rate"] for r in records if r["stage"] == "train"]
+  np.testing.assert_allclose(rates, np.divide(solved, N))
+
+
+def test_every_epoch_has_every_problem_once_in_another_order():
+  config = make_config()
+  order = loop._order(config, 12)
+  rows = np.concatenate([order(step) for step in range(6)])
+  epochs = rows.reshape(2, 12)
+  np.testing.assert_array_equal(np.sort(epochs), [range(12)] * 2)
+  assert np.any(epochs[0] != epochs[1])
+  config.seed = 1
+  other = np.concatenate([loop._order(config, 12)(i) for i in range(3)])
+  assert np.any(other != epochs[0])
+
+
+def test_keys_differ_by_step_and_seed_and_from_those_of_evaluations():
+  configs = [make_config(), make_config()]
+  configs[1].seed = 1
+  keys = [loop._key(c, step) for c in configs for step in range(4)]
+  keys += [evaluation.key(seed) for seed in range(4)]
+  data = np.stack([jax.random.key_data(k) for k in keys])
+  assert len(np.unique(data, axis=0)) == 12
+
+
+def test_what_is_not_finite_is_named():
+  train_step.check_finite(3, {"loss": np.float32(1)}, 0.1)
+  with pytest.raises(FloatingPointError, match=r"loss, grad_norm .* step 3"):
+    train_step.check_finite(
+      3, {"loss": np.nan, "k": 1.0, "grad_norm": np.inf}, 0.1
+    )
+
+
+@pytest.mark.slow
+def test_a_broken_policy_stops_the_run(monkeypatch, tmp_path):
+  """All its answers are wrong, so that there is nothing to update."""
+
+  def broken(config, parts, folder):
+    params = plain.random_params(parts.model)
+    return jax.tree.map(lambda x: x * np.nan, params)
+
+  monkeypatch.setattr(initial_policy, "base_policy", broken)
+  config = make_config()
+  config.eval.num_problems = 1
+  with pytest.raises(FloatingPointError, match="entropy not finite at step 0"):
+    loop.train(config, tmp_path, tmp_path / "base")
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+  """How many programs had been compiled at the start of every step."""
+  events, counts = [], []
+
+  def listen(name, seconds, **_):
+    if name == "/jax/core/compile/backend_compile_duration":
+      events.append(seconds)
+
+  train = loop._Run.train
+
+  def counted(self, step):
+    counts.append(len(events))
+    train(self, step)
+
+  monkeypatch.setattr(loop._Run, "train", counted)
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  yield counts
+  jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.mark.slow
+def test_nothing_is_compiled_after_the_first_steps(compilations, tmp_path):
+  """With k annealed, prompts of many lengths, evaluations and checkpoints."""
+  config = tiny_config.get_config()
+  config.base = ml_collections.ConfigDict({"source": "random", "seed": 0})
+  config.update(num_steps=8, k_opt=(4, 2, 1), k_boundaries=(3, 6))
+  config.task.numbers = (2, 3)
+  loop.train(config, tmp_path / "run", tmp_path / "base")
+  assert len(compilations) == 8
+  assert compilations[1] > compilations[0]
+  assert set(compilations[3:]) == {compilations[3]}
+
+
+@pytest.mark.slow
+def test_adapters_alone_are_trained_checkpointed_and_resumed(tmp_path):
+  """Two steps at once, or one and another: the same bits."""
+
+  def run(workdir, num_steps):
+    config = tiny_config.get_config()
+    with config.unlocked():
+      config.model.lora_rank = 2
+    config.base = ml_collections.ConfigDict({"source": "random", "seed": 0})
+    config.update(num_steps=num_steps, warmup_steps=0)
+    config.loss.kl_coef = 0.1
+    config.checkpoint.every = 1
+    return loop.train(config, tmp_path / workdir, tmp_path / "base")
+
+  whole = run("whole", 2)
+  names = [
+    jax.tree_util.keystr(path)
+    for path, _ in jax.tree_util.tree_leaves_with_path(whole.params)
+  ]
+  assert names and all("lora" in name for name in names)
+  run("parts", 1)
+  config = tmp_path / "parts" / "config.json"
+  config.write_text(
+    config.read_text().replace('"num_steps": 1', '"num_steps": 2')
+  )
+  parts = run("parts", 2)
+  jax.tree.map(np.testing.assert_array_equal, parts, whole)

@@ -1,0 +1,159 @@
+"""pkpo_jax.training.pretraining: a base policy is trained once."""
+
+import itertools
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+from helpers import tiny_config
+
+from pkpo_jax.lm import logprobs, tokenizers
+from pkpo_jax.training import build_run, pretraining
+
+STEPS = 60
+
+
+def make_config(**changes):
+  config = tiny_config.get_config()
+  config.update_from_flattened_dict(
+    {
+      "task.numbers": (2,),
+      "model.num_layers": 1,
+      "base.num_steps": STEPS,
+      "base.learning_rate": 1e-2,
+      "base.wrong": 0.0,
+    }
+    | changes
+  )
+  return config
+
+
+def base_policy(config, folder):
+  return pretraining.base_policy(config, build_run.build(config), folder)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("base")
+  return base_policy(make_config(), folder), folder
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+  """Training raises; so who gets there was not satisfied with the disk."""
+
+  def refuse(*_):
+    raise InterruptedError
+
+  monkeypatch.setattr(pretraining, "_pretrain", refuse)
+
+
+def nats_per_token(params, config):
+  """Of demonstrated answers and EOS, other ones than were trained on."""
+  parts = build_run.build(config)
+  pairs = itertools.islice(parts.task.demonstrations(99, wrong=0.0), 200)
+  tokenizer = parts.tokenizer
+  prompts, answers = zip(
+    *(
+      (tokenizer.encode(prompt), [*tokenizer.encode_completion(answer), 1])
+      for prompt, answer in pairs
+    )
+  )
+  answers = tokenizers.pad(answers, config.max_new_tokens)[:, None]
+  score = jax.jit(logprobs.completion_log_probs, static_argnums=0)
+  log_probs, _ = score(
+    parts.model,
+    params,
+    tokenizers.pad(prompts, config.max_prompt_tokens),
+    np.array([len(prompt) for prompt in prompts]),
+    answers,
+    answers != 0,
+    temperature=1.0,
+  )
+  return -np.sum(log_probs) / np.sum(answers != 0)
+
+
+def test_the_base_policy_has_learned_the_format(trained):
+  """From log 105 = 4.7 nats; the format alone leaves (2 log 13 + log 3) / 4."""
+  config = make_config()
+  vocabulary = build_run.build(config).tokenizer.vocab_size
+  assert math.log(vocabulary) > 4.6
+  assert nats_per_token(trained[0], config) < 2.0
+
+
+def test_the_second_call_loads_the_same_bits(trained, no_training):
+  params, folder = trained
+  again = base_policy(make_config(), folder)
+  assert jax.tree.structure(again) == jax.tree.structure(params)
+  for x, y in zip(jax.tree.leaves(again), jax.tree.leaves(params)):
+    assert x.dtype == y.dtype
+    assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+
+
+def test_the_config_lies_beside(trained):
+  (path,) = trained[1].glob("*.json")
+  described = json.loads(path.read_text())
+  assert described["base"]["num_steps"] == STEPS
+  assert (trained[1] / path.stem).is_dir()
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"learning_rate": 0.5},
+    {"seed": 7},
+    {"k_opt": (4,)},
+    {"checkpoint.every": 1},
+    {"loss.kl_coef": 0.1},
+  ],
+)
+def test_what_does_not_matter_is_not_trained_anew(
+  trained, no_training, changes
+):
+  base_policy(make_config(**changes), trained[1])
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"base.num_steps": STEPS + 1},
+    {"base.seed": 7},
+    {"base.wrong": 0.5},
+    {"model.embed_dim": 40},
+    {"task.seed": 3},
+    {"task.numbers": (2, 3)},
+    {"max_new_tokens": 7},
+  ],
+)
+def test_another_config_is_trained_anew(trained, no_training, changes):
+  with pytest.raises(InterruptedError):
+    base_policy(make_config(**changes), trained[1])
+
+
+def test_a_training_that_diverges_is_an_error_and_leaves_nothing(
+  tmp_path, monkeypatch
+):
+  def make_step(*_):
+    return lambda params, opt_state, *_: (params, opt_state, np.float32(np.nan))
+
+  monkeypatch.setattr(pretraining, "_make_step", make_step)
+  with pytest.raises(FloatingPointError, match=r"learning_rate=0\.01"):
+    base_policy(make_config(), tmp_path)
+  assert not list(tmp_path.iterdir())
+
+
+def test_batches_hold_the_demonstrations_with_eos():
+  config = make_config(**{"base.batch_size": 3})
+  parts = build_run.build(config)
+  prompts, lengths, answers = next(pretraining._batches(config, parts))
+  pairs = parts.task.demonstrations(config.base.seed, wrong=config.base.wrong)
+  for (prompt, answer), row, length, out in zip(
+    itertools.islice(pairs, 3), prompts, lengths, answers, strict=True
+  ):
+    assert row[0] == 2 and np.all(row[length:] == 0)
+    assert parts.tokenizer.decode(row[1:length]) == prompt
+    end = len(answer.split())
+    assert out[end] == 1 and np.all(out[end + 1 :] == 0)
+    assert parts.tokenizer.decode(out[:end]) == answer
