@@ -50,9 +50,9 @@ def evaluate(
   )
   if checkpointer.latest is None:
     raise ValueError(f"{workdir}/checkpoints holds no checkpoint.")
-  start = initial_policy.start(config, parts, base_dir)
+  start = initial_policy.initial_params(config, parts, base_dir)
   like = checkpointing.Progress(
-    sharding.placed(train_step.abstract_state(parts.model, optimizer)),
+    sharding.with_shardings(train_step.abstract_state(parts.model, optimizer)),
     np.zeros(len(parts.problems["train"]), bool),
   )
   trained = checkpointer.restore(like).state.params
@@ -60,7 +60,7 @@ def evaluate(
   ks = evaluation.powers_of_two(n)
   roll = functools.partial(
     evaluation.evaluate,
-    parts.roller,
+    parts.rollout_worker,
     problems=problems,
     key=evaluation.key(config.eval.seed),
     n=n,

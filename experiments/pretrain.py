@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
   from pkpo_jax.training import build_run, pretraining
 
   folder = pathlib.Path(_BASE_DIR.value)
-  pretraining.base_policy(config, build_run.build(config), folder)
+  pretraining.train_or_load(config, build_run.build(config), folder)
 
 
 if __name__ == "__main__":

@@ -142,3 +142,32 @@ def leave_one_out(group: Group, k: chex.Array) -> chex.Array:
   others = group.ranks < group.n
   without_best = jnp.sum(jnp.where(others, weights * group.sorted, 0))
   return without_best + descend(weights[:-1] * gaps(group))
+
+
+def centre(group: Group, weights: chex.Array) -> chex.Array:
+  """Subtracts the mean over the unmasked ranks."""
+  total = jnp.sum(jnp.where(group.ranks <= group.n, weights, 0))
+  return weights - total / jnp.maximum(group.n, 1)
+
+
+def masked(
+  weights: chex.Array,
+  mask: chex.Array,
+  defined: chex.Numeric = True,
+  *,
+  finite: chex.Array,
+) -> chex.Array:
+  """Zeros where undefined, NaN unless the rewards are usable, 0 if masked."""
+  weights = jnp.where(defined, weights, 0)
+  weights = jnp.where(finite, weights, jnp.nan)
+  return jnp.where(mask, weights, 0)
+
+
+def by_sample(
+  group: Group, by_rank: chex.Array, defined: chex.Array
+) -> chex.Array:
+  """Values by rank -> weights by sample."""
+  weights = (
+    jnp.zeros_like(by_rank).at[group.order].set(by_rank, unique_indices=True)
+  )
+  return masked(weights, group.mask, defined, finite=group.finite)

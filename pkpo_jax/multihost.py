@@ -78,7 +78,7 @@ def is_first() -> bool:
   return jax.process_index() == 0
 
 
-def of_first(text: str) -> str:
+def broadcast_text(text: str) -> str:
   """The text of the first process, in all."""
   if jax.process_count() == 1:
     return text
@@ -89,7 +89,7 @@ def of_first(text: str) -> str:
   return bytes(multihost_utils.broadcast_one_to_all(padded)).decode()
 
 
-def share(items: Sequence[T]) -> Sequence[T]:
+def local_rows(items: Sequence[T]) -> Sequence[T]:
   """The part of B items, the same in all processes, that falls to this one.
 
   Parts are contiguous and differ in length by one at most.
@@ -99,8 +99,8 @@ def share(items: Sequence[T]) -> Sequence[T]:
   return items[bounds[index] : bounds[index + 1]]
 
 
-def join(part: np.ndarray, total: int) -> np.ndarray:
-  """The results for the parts of `share` -> those for all, everywhere.
+def gather_rows(part: np.ndarray, total: int) -> np.ndarray:
+  """The results for the parts of `local_rows` -> those for all, everywhere.
 
   Args:
     part: [own items, ...].
@@ -138,7 +138,7 @@ def place(tree: Any, sharding: jax.sharding.Sharding) -> Any:
   )
 
 
-def any_of(number: int) -> int:
+def max_over_hosts(number: int) -> int:
   """The largest of the numbers of all processes."""
   if jax.process_count() == 1:
     return number

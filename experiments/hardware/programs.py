@@ -38,7 +38,7 @@ def trace_sampler(
   whole = sharding.replicated(mesh)
   return sampler.program.trace(
     model,
-    sharding.placed(models.abstract_params(model)),
+    sharding.with_shardings(models.abstract_params(model)),
     _int32((B, config.max_prompt_tokens), sharding=whole),
     _int32((B,), sharding=whole),
     jax.eval_shape(lambda: jax.random.split(jax.random.key(0), B)).update(
@@ -68,7 +68,7 @@ def trace_update(config: ml_collections.ConfigDict) -> jax.stages.Traced:
 
 def arrays(
   config: ml_collections.ConfigDict, mesh: Mesh
-) -> dict[str, list[sharding.Placed]]:
+) -> dict[str, list[sharding.PlacedArray]]:
   """Everything that stays on the chips between the programs, by what it is."""
   model = model_of(config)
   optimizer = train_step.make_optimizer(config)

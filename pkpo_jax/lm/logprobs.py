@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec
 from pkpo_jax.lm import models, sharding, transformer
 
 # Prompts that were read: their last hidden states, and keys and values.
-Read = tuple[chex.Array, transformer.ByLayer]
+Prefix = tuple[chex.Array, transformer.KVCache]
 
 # Finite, so that 0 * log 0 is 0 in entropies and their gradients.
 _NEVER = -1e30
@@ -73,10 +73,10 @@ def completion_log_probs(
     from, each [B, n, T] float32, zero where masked.
   """
   params = models.compute_params(model, params)
-  return score(
+  return token_log_probs(
     model,
     params,
-    read_prompts(model, params, prompts, prompt_lengths),
+    prefill(model, params, prompts, prompt_lengths),
     prompt_lengths,
     completions,
     mask,
@@ -85,23 +85,21 @@ def completion_log_probs(
   )
 
 
-def read_prompts(
+def prefill(
   model: nn.Module,
   params: models.Params,
   prompts: chex.Array,
   prompt_lengths: chex.Array,
-) -> Read:
+) -> Prefix:
   """The first half of `completion_log_probs`, on `models.compute_params`."""
   params = _with_whole_table(params)
-  return models.read_prompts(
-    model, params, prompts, prompt_lengths, training=True
-  )
+  return models.prefill(model, params, prompts, prompt_lengths, training=True)
 
 
-def score(
+def token_log_probs(
   model: nn.Module,
   params: models.Params,
-  read: Read,
+  read: Prefix,
   prompt_lengths: chex.Array,
   completions: chex.Array,
   mask: chex.Array,
@@ -112,12 +110,12 @@ def score(
   """The second half: scores completions of prompts that were read."""
   chex.assert_rank([prompt_lengths, completions, mask], [1, 3, 3])
   params = _with_whole_table(params)
-  hidden = models.read_completions(
+  hidden = models.teacher_force(
     model, params, read, prompt_lengths, completions
   )
   tokens = jnp.where(mask, completions, 1)  # any token but PAD
   shape = completions.shape
-  scored = _score_rows(
+  scored = _on_own_rows(
     functools.partial(
       _in_chunks, model, temperature, logits_chunk or shape[-1]
     ),
@@ -134,11 +132,11 @@ def _with_whole_table(params: models.Params) -> models.Params:
 
   Pieces of it would have every device look up pieces of all rows.
   """
-  return params | sharding.gathered({"embedder": params["embedder"]})
+  return params | sharding.gather_over_fsdp({"embedder": params["embedder"]})
 
 
-def _score_rows(score, embedder, hidden, tokens):
-  """`score(embedder, hidden, tokens)`, by every device on its own rows.
+def _on_own_rows(compute, embedder, hidden, tokens):
+  """Runs `compute(embedder, hidden, tokens)` on each device's own rows.
 
   Under a mesh the embedding table is gathered once, and its gradient summed
   over the devices once: left to the compiler, that would be for each chunk.
@@ -147,10 +145,10 @@ def _score_rows(score, embedder, hidden, tokens):
   axes = () if mesh.empty else sharding.rows_axes(mesh, len(tokens))
   axes = tuple(axis for axis in axes if mesh.shape[axis] > 1)
   if not axes:  # Of size 1 alone they would trip the compiler.
-    return score(embedder, hidden, tokens)
+    return compute(embedder, hidden, tokens)
   rows, whole = PartitionSpec(axes), PartitionSpec()
   return jax.shard_map(
-    score,
+    compute,
     mesh=mesh,
     in_specs=(whole, rows, rows),
     out_specs=rows,
@@ -159,7 +157,7 @@ def _score_rows(score, embedder, hidden, tokens):
   )(embedder, hidden, tokens)
 
 
-def _score(model, temperature, embedder, hidden, tokens):
+def _select(model, temperature, embedder, hidden, tokens):
   """Hidden states [..., D], tokens [...] -> log-probs and entropies [...]."""
   log_p = log_policy(model, {"embedder": embedder}, hidden, temperature)
   of_tokens = jnp.take_along_axis(log_p, tokens[..., None], axis=-1)[..., 0]
@@ -167,11 +165,11 @@ def _score(model, temperature, embedder, hidden, tokens):
 
 
 def _in_chunks(model, temperature, chunk, embedder, hidden, tokens):
-  """`_score` of [R, T, D] and [R, T], chunk by chunk of T."""
-  score = functools.partial(_score, model, temperature, embedder)
+  """`_select` for [R, T, D] and [R, T], one chunk of T at a time."""
+  compute = functools.partial(_select, model, temperature, embedder)
   R, T = tokens.shape
   if chunk >= T:
-    return score(hidden, tokens)
+    return compute(hidden, tokens)
 
   def split(x):
     """[R, T, ...] -> [chunks, R, chunk, ...], filled up with zeros."""
@@ -179,7 +177,7 @@ def _in_chunks(model, temperature, chunk, embedder, hidden, tokens):
     return jnp.moveaxis(x.reshape(R, -1, chunk, *x.shape[2:]), 1, 0)
 
   def step(_, args):
-    return None, score(*args)
+    return None, compute(*args)
 
   _, out = jax.lax.scan(
     jax.checkpoint(step), None, (split(hidden), split(tokens))

@@ -1,7 +1,7 @@
 """A Gemma from a name or a config, and its forward passes.
 
-`read_prompts` reads a prompt once for all its completions. On top of it,
-`extend` reads their next tokens in sampling, and `read_completions` all of them
+`prefill` reads a prompt once for all its completions. On top of it,
+`decode` reads their next tokens in sampling, and `teacher_force` all of them
 at once in training. No token id is special to the model.
 
 Parameters are float32 masters, whatever the model computes in; a program rounds
@@ -200,14 +200,14 @@ def unembed(model: nn.Module, params: Params, hidden: chex.Array) -> chex.Array:
   return logits if cap is None else jnp.tanh(logits / cap) * cap
 
 
-def read_prompts(
+def prefill(
   model: nn.Module,
   params: Params,
   prompts: chex.Array,
   prompt_lengths: chex.Array,
   *,
   training: bool,
-) -> tuple[chex.Array, transformer.ByLayer]:
+) -> tuple[chex.Array, transformer.KVCache]:
   """Reads B prompts, once for all their completions.
 
   Args:
@@ -227,10 +227,10 @@ def read_prompts(
   return jnp.take_along_axis(hidden, last, axis=1)[:, 0], kv
 
 
-def read_completions(
+def teacher_force(
   model: nn.Module,
   params: Params,
-  read: tuple[chex.Array, transformer.ByLayer],
+  read: tuple[chex.Array, transformer.KVCache],
   prompt_lengths: chex.Array,
   completions: chex.Array,
 ) -> chex.Array:
@@ -239,7 +239,7 @@ def read_completions(
   Args:
     model: a model of `get_model`.
     params: of `compute_params`.
-    read: the prompts, as `read_prompts` for training returned them.
+    read: the prompts, as `prefill` for training returned them.
     prompt_lengths: [B] int32, 1..P.
     completions: [B, n, T] int32.
 
@@ -251,7 +251,7 @@ def read_completions(
   first, kv = read
   first = jnp.repeat(first[:, None], n, axis=0)
   if T == 1:
-    return sharding.on_rows(first)
+    return sharding.constrain_rows(first)
   rest, _ = model.apply(
     {"params": params},
     completions.reshape(B * n, T)[:, :-1],
@@ -259,47 +259,49 @@ def read_completions(
     lengths=prompt_lengths,
     prompts=kv,
   )
-  return sharding.on_rows(jnp.concatenate([first, rest], axis=1))
+  return sharding.constrain_rows(jnp.concatenate([first, rest], axis=1))
 
 
-def empty_cache(model: nn.Module, rows: int) -> transformer.ByLayer:
-  """For completion tokens that are read by `extend`; without room for any."""
+def empty_cache(model: nn.Module, rows: int) -> transformer.KVCache:
+  """For completion tokens that are read by `decode`; without room for any."""
   config = model.config
   shape = (rows, config.num_kv_heads, 0, config.head_dim)
   empty = jnp.zeros(shape, model.dtype)
   layers = [attention.KeysValues(empty, empty) for _ in config.attention_types]
-  return transformer.ByLayer([], layers)
+  return transformer.KVCache([], layers)
 
 
-def with_room(cache: transformer.ByLayer, slots: int) -> transformer.ByLayer:
+def grow_cache(cache: transformer.KVCache, slots: int) -> transformer.KVCache:
   """The cache of completions, made larger: with empty slots after its own."""
 
   def pad(x):
     return jnp.pad(x, [(0, 0), (0, 0), (0, slots - x.shape[2]), (0, 0)])
 
-  grown = [transformer.held(jax.tree.map(pad, kv)) for kv in cache.rest]
-  return transformer.ByLayer([], grown)
+  grown = [
+    transformer.constrain_kv(jax.tree.map(pad, kv)) for kv in cache.unrolled
+  ]
+  return transformer.KVCache([], grown)
 
 
-def extend(
+def decode(
   model: nn.Module,
   params: Params,
-  prompts: transformer.ByLayer,
+  prompts: transformer.KVCache,
   prompt_lengths: chex.Array,
   tokens: chex.Array,
-  cache: transformer.ByLayer,
+  cache: transformer.KVCache,
   start: chex.Numeric,
-) -> tuple[chex.Array, transformer.ByLayer]:
+) -> tuple[chex.Array, transformer.KVCache]:
   """Reads the next L tokens of completions, as many of each prompt: decoding.
 
   Args:
     model: a model of `get_model`.
     params: of `compute_params`.
-    prompts: keys and values of B prompts, of `read_prompts` not for training.
+    prompts: keys and values of B prompts, of `prefill` not for training.
     prompt_lengths: [B] int32.
     tokens: [R, L] int32, completion tokens start .. start + L - 1, of R / B
       completions of each prompt.
-    cache: of `with_room`, with the completion tokens before `start` in it.
+    cache: of `grow_cache`, with the completion tokens before `start` in it.
     start: how many completion tokens the cache holds; may be traced.
 
   Returns:

@@ -146,8 +146,8 @@ def program(
   R = B * n
   fold_in = jax.vmap(jax.random.fold_in, (0, None))
   keys = jax.vmap(fold_in, (None, 0))(keys, jnp.arange(n)).T.reshape(R)
-  params = sharding.gathered(models.compute_params(model, params))
-  hidden, read = models.read_prompts(
+  params = sharding.gather_over_fsdp(models.compute_params(model, params))
+  hidden, read = models.prefill(
     model, params, prompts, prompt_lengths, training=False
   )
 
@@ -164,14 +164,14 @@ def program(
       ~done,
     )
     out = jax.tree.map(
-      lambda x, y: sharding.on_rows(x.at[:, t].set(y)), out, new
+      lambda x, y: sharding.constrain_rows(x.at[:, t].set(y)), out, new
     )
     return out, done | jnp.isin(tokens, jnp.asarray(stop_tokens, jnp.int32))
 
   def step(start, carry):
     i, out, done, cache = carry
     t = start + i
-    hidden, cache = models.extend(
+    hidden, cache = models.decode(
       model,
       params,
       read,
@@ -196,9 +196,11 @@ def program(
     _, out, done, cache = jax.lax.while_loop(
       lambda carry, steps=end - start: (carry[0] < steps) & ~jnp.all(carry[2]),
       functools.partial(step, start),
-      (jnp.int32(0), out, done, models.with_room(cache, end)),
+      (jnp.int32(0), out, done, models.grow_cache(cache, end)),
     )
-  return jax.tree.map(lambda x: sharding.on_rows(x.reshape(B, n, T)), out)
+  return jax.tree.map(
+    lambda x: sharding.constrain_rows(x.reshape(B, n, T)), out
+  )
 
 
 def _categorical(keys, log_p):

@@ -89,15 +89,15 @@ def param_shardings(mesh: Mesh, tree: Any) -> Any:
   )
 
 
-def ambient(tree: Any) -> Any:
+def shardings_on_mesh(tree: Any) -> Any:
   """`param_shardings` on the mesh that is set; None if there is none."""
   mesh = jax.sharding.get_mesh()
   return None if mesh.empty else param_shardings(mesh, tree)
 
 
-def placed(tree: Any) -> Any:
+def with_shardings(tree: Any) -> Any:
   """Shapes of parameters or of a state, with shardings if a mesh is set."""
-  shardings = ambient(tree)
+  shardings = shardings_on_mesh(tree)
   if shardings is None:
     return tree
   return jax.tree.map(
@@ -109,7 +109,7 @@ def placed(tree: Any) -> Any:
   )
 
 
-def gathered(tree: Any) -> Any:
+def gather_over_fsdp(tree: Any) -> Any:
   """Parameters as the decode loop wants them: whole, but for `tensor`.
 
   Under a mesh, constrains them to their rules without `fsdp`, so that they are
@@ -126,7 +126,7 @@ def gathered(tree: Any) -> Any:
   )
 
 
-def on_rows(x: chex.Array, *others: str | None) -> chex.Array:
+def constrain_rows(x: chex.Array, *others: str | None) -> chex.Array:
   """Holds the first dimension of x to the rows of the batch.
 
   Args:
@@ -169,7 +169,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
-class Placed(NamedTuple):
+class PlacedArray(NamedTuple):
   """One array on a mesh.
 
   Attributes:
@@ -189,13 +189,13 @@ class Placed(NamedTuple):
   replicas: int
 
 
-def describe(tree: Any, shardings: Any) -> list[Placed]:
+def describe(tree: Any, shardings: Any) -> list[PlacedArray]:
   """Every array of a tree, or of their shapes, as the shardings place it."""
 
-  def row(path, x, sharding) -> Placed:
+  def row(path, x, sharding) -> PlacedArray:
     shard = sharding.shard_shape(x.shape)
     shards = math.prod(x.shape) // max(math.prod(shard), 1)
-    return Placed(
+    return PlacedArray(
       name_of(path),
       tuple(x.shape),
       str(x.dtype),
@@ -205,7 +205,7 @@ def describe(tree: Any, shardings: Any) -> list[Placed]:
     )
 
   rows = jax.tree_util.tree_map_with_path(row, tree, shardings)
-  return jax.tree.leaves(rows, is_leaf=lambda x: isinstance(x, Placed))
+  return jax.tree.leaves(rows, is_leaf=lambda x: isinstance(x, PlacedArray))
 
 
 def _itemsize(dtype: Any) -> int:

@@ -18,17 +18,17 @@ REMAT = {
 }
 
 
-class ByLayer(NamedTuple):
+class KVCache(NamedTuple):
   """The `attention.KeysValues` of all layers.
 
   Attributes:
-    looped: of the layers that run as a loop: stacked, for each place in the
+    scanned: of the layers that run as a loop: stacked, for each place in the
       pattern of local and global attention.
-    rest: of each layer after them; of all if there is no loop.
+    unrolled: of each layer after them; of all if there is no loop.
   """
 
-  looped: Sequence[attention.KeysValues]
-  rest: Sequence[attention.KeysValues]
+  scanned: Sequence[attention.KeysValues]
+  unrolled: Sequence[attention.KeysValues]
 
 
 class Transformer(gm.nn.Transformer):
@@ -75,9 +75,9 @@ class Transformer(gm.nn.Transformer):
       x, own = block.apply(
         {"params": params}, x, prompt, own, start, method=attention.block
       )
-      return sharding.on_rows(x), held(own) if keep else None
+      return sharding.constrain_rows(x), constrain_kv(own) if keep else None
 
-    x = sharding.on_rows(self.embedder.encode(tokens))
+    x = sharding.constrain_rows(self.embedder.encode(tokens))
     looped = training and self.remat != "none"
     if looped:
       layer = _recomputed(layer, REMAT[self.remat])
@@ -85,12 +85,12 @@ class Transformer(gm.nn.Transformer):
     return self.final_norm(x), new if keep else None
 
   def _through(self, layer, x, known, looped):
-    """`layer(block, params, x, known)`, one after the other -> x, ByLayer.
+    """`layer(block, params, x, known)`, one after the other -> x, KVCache.
 
     Args:
       layer: what to do with a block.
       x: [R, L, D].
-      known: several ByLayer or None.
+      known: several KVCache or None.
       looped: whether to loop over the pattern of local and global attention.
     """
     blocks = [block.clone(parent=None) for block in self.blocks]
@@ -112,13 +112,13 @@ class Transformer(gm.nn.Transformer):
     x, new = jax.lax.scan(
       lambda x, group: run(x, blocks, *group),
       x,
-      (groups, [of and of.looped for of in known]),
+      (groups, [of and of.scanned for of in known]),
       length=end // period,
     )
     x, rest = run(
-      x, blocks[end:], params[end:], [of and of.rest for of in known]
+      x, blocks[end:], params[end:], [of and of.unrolled for of in known]
     )
-    return x, ByLayer(new, rest)
+    return x, KVCache(new, rest)
 
 
 def _recomputed(layer, policy):
@@ -141,6 +141,6 @@ def _period(kinds: Sequence[Any]) -> int:
   )
 
 
-def held(kv: attention.KeysValues) -> attention.KeysValues:
+def constrain_kv(kv: attention.KeysValues) -> attention.KeysValues:
   """Keys and values stay on their rows and heads."""
-  return jax.tree.map(lambda x: sharding.on_rows(x, "tensor"), kv)
+  return jax.tree.map(lambda x: sharding.constrain_rows(x, "tensor"), kv)

@@ -152,7 +152,7 @@ def powers_of_two(n: int) -> tuple[int, ...]:
 
 
 def evaluate(
-  roll: rollout_lib.Roller,
+  roll: rollout_lib.RolloutWorker,
   params: chex.ArrayTree,
   problems: Sequence[base.Problem],
   key: chex.PRNGKey,

@@ -90,7 +90,7 @@ def gradient(
   )
 
   def read(part, trained):
-    return logprobs.read_prompts(
+    return logprobs.prefill(
       model, models.merge(frozen, trained), part.prompts, part.prompt_lengths
     )
 
@@ -233,7 +233,7 @@ def _loss(
   mask, weights = completions.mask, completions.weights
 
   def score(params, prompts):
-    return logprobs.score(
+    return logprobs.token_log_probs(
       model,
       models.merge(frozen, params),
       prompts,

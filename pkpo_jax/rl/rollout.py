@@ -33,7 +33,7 @@ class Rollout:
   valid: chex.Array
 
 
-class Roller:
+class RolloutWorker:
   """Samples and grades with one model, tokenizer and task."""
 
   def __init__(
@@ -121,13 +121,15 @@ class Roller:
     self, problems: Sequence[base.Problem], completions: sampler.Completions
   ) -> tuple[np.ndarray, np.ndarray]:
     """Rewards and valid, [B, n]."""
-    own = multihost.share(problems)
+    own = multihost.local_rows(problems)
     texts = decode_completions(
-      self._tokenizer, jax.tree.map(multihost.share, completions)
+      self._tokenizer, jax.tree.map(multihost.local_rows, completions)
     )
     rewards, valid = self._task.grade_batch(own, texts)
     _check_rewards(own, rewards, valid)
-    return tuple(multihost.join(x, len(problems)) for x in (rewards, valid))
+    return tuple(
+      multihost.gather_rows(x, len(problems)) for x in (rewards, valid)
+    )
 
 
 def encode_prompts(

@@ -71,7 +71,9 @@ def init_state(
 ) -> TrainState:
   """The state before the first step; on the mesh, if one is set."""
   shapes = jax.eval_shape(optimizer.init, params)
-  init = jax.jit(optimizer.init, out_shardings=sharding.ambient(shapes))
+  init = jax.jit(
+    optimizer.init, out_shardings=sharding.shardings_on_mesh(shapes)
+  )
   return TrainState(jnp.int32(0), params, init(params))
 
 

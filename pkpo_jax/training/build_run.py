@@ -21,14 +21,14 @@ class Parts:
     task: problems and grades.
     tokenizer: for prompts and completions.
     model: the policy, without parameters.
-    roller: samples and grades with these.
+    rollout_worker: samples and grades with these.
     problems: those of "train" and of "test" whose prompts fit.
   """
 
   task: base.Task
   tokenizer: tokenizers.Tokenizer
   model: nn.Module
-  roller: rollout.Roller
+  rollout_worker: rollout.RolloutWorker
   problems: dict[str, list[base.Problem]]
 
 
@@ -47,7 +47,7 @@ def build(config: ml_collections.ConfigDict) -> Parts:
     split: _fitting(config, tokenizer, split, task.problems(split))
     for split in ("train", "test")
   }
-  roller = rollout.Roller(
+  rollout_worker = rollout.RolloutWorker(
     model,
     tokenizer,
     task,
@@ -55,7 +55,7 @@ def build(config: ml_collections.ConfigDict) -> Parts:
     max_new_tokens=config.max_new_tokens,
     temperature=config.temperature,
   )
-  return Parts(task, tokenizer, model, roller, problems)
+  return Parts(task, tokenizer, model, rollout_worker, problems)
 
 
 def _tokenizer(

@@ -210,8 +210,8 @@ def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
 
 def _check_same_everywhere(text: str) -> None:
   """Raises in all processes if the config of one is not that of the first."""
-  changes = difference(multihost.of_first(text), text)
-  if multihost.any_of(bool(changes)):
+  changes = difference(multihost.broadcast_text(text), text)
+  if multihost.max_over_hosts(bool(changes)):
     raise ValueError(
       "The processes of this run have different configs; start all with the"
       " same command. First process -> this one:\n  "

@@ -16,7 +16,7 @@ from pkpo_jax.rl import train_step
 from pkpo_jax.training import build_run, checkpointing, pretraining
 
 
-class Start(NamedTuple):
+class InitialParams(NamedTuple):
   """What training starts from, on the mesh if one is set.
 
   Attributes:
@@ -29,12 +29,12 @@ class Start(NamedTuple):
   trained: models.Params
 
 
-class Beginning(NamedTuple):
+class Resumed(NamedTuple):
   """Where a run, new or resumed, goes on from.
 
   Attributes:
     progress: the state and the solved problems.
-    frozen: see `Start`.
+    frozen: see `InitialParams`.
     reference: the parameters of the KL term, in the type the model computes
       in; None where it has none.
   """
@@ -44,21 +44,21 @@ class Beginning(NamedTuple):
   reference: models.Params | None
 
 
-def begin(
+def restore_or_init(
   config: ml_collections.ConfigDict,
   parts: build_run.Parts,
   optimizer: optax.GradientTransformation,
   checkpointer: checkpointing.Checkpointer,
   folder: pathlib.Path,
-) -> Beginning:
+) -> Resumed:
   """From the newest checkpoint, or else from the base policy.
 
   The base policy is loaded only where it is needed.
   """
   resumes = checkpointer.latest is not None
-  base = Start({}, None)
+  base = InitialParams({}, None)
   if not resumes or config.loss.kl_coef or "lora_rank" in config.model:
-    base = start(config, parts, folder)
+    base = initial_params(config, parts, folder)
   reference = None
   if config.loss.kl_coef:
     # A copy: the update overwrites the parameters that it is given.
@@ -67,19 +67,21 @@ def begin(
     )
   solved = np.zeros(len(parts.problems["train"]), bool)
   if resumes:
-    like = sharding.placed(train_step.abstract_state(parts.model, optimizer))
+    like = sharding.with_shardings(
+      train_step.abstract_state(parts.model, optimizer)
+    )
     progress = checkpointer.restore(checkpointing.Progress(like, solved))
   else:
     state = train_step.init_state(base.trained, optimizer)
     progress = checkpointing.Progress(state, solved)
-  return Beginning(progress, base.frozen, reference)
+  return Resumed(progress, base.frozen, reference)
 
 
-def start(
+def initial_params(
   config: ml_collections.ConfigDict,
   parts: build_run.Parts,
   folder: pathlib.Path,
-) -> Start:
+) -> InitialParams:
   """The base policy, with new adapters if the model has some.
 
   Args:
@@ -91,14 +93,14 @@ def start(
     ValueError: the checkpoint of `config.base.path` has another model.
   """
   model = parts.model
-  base = base_policy(config, parts, folder)
+  base = base_params(config, parts, folder)
   if models.without_adapters(model) is model:
-    return Start({}, base)
+    return InitialParams({}, base)
   round_all = jax.jit(lambda params: models.compute_params(model, params))
-  return Start(round_all(base), _adapters(model, config.seed))
+  return InitialParams(round_all(base), _adapters(model, config.seed))
 
 
-def base_policy(
+def base_params(
   config: ml_collections.ConfigDict,
   parts: build_run.Parts,
   folder: pathlib.Path,
@@ -107,7 +109,7 @@ def base_policy(
   source = config.base.source
   model = models.without_adapters(parts.model)
   if source == "demonstrations":
-    return pretraining.base_policy(config, parts, folder)
+    return pretraining.train_or_load(config, parts, folder)
   if source == "random":
     return _on_mesh(
       lambda: models.init_params(model, jax.random.key(config.base.seed))
@@ -135,7 +137,7 @@ def _adapters(model: nn.Module, seed: int) -> models.Params:
 
 def _on_mesh(init) -> models.Params:
   """Runs `init` so that every device makes only its own shards."""
-  shardings = sharding.ambient(jax.eval_shape(init))
+  shardings = sharding.shardings_on_mesh(jax.eval_shape(init))
   return jax.jit(init, out_shardings=shardings)()
 
 

@@ -72,10 +72,10 @@ def _loop(
   for step in range(run.step, config.num_steps):
     if step % config.eval.every == 0:
       run.evaluate(step)
-      if stop := multihost.any_of(interrupted.number):
+      if stop := multihost.max_over_hosts(interrupted.number):
         return stop
     run.train(step)
-    if stop := multihost.any_of(interrupted.number):
+    if stop := multihost.max_over_hosts(interrupted.number):
       return stop
     if run.step % config.checkpoint.every == 0:
       run.save()
@@ -105,8 +105,10 @@ class _Run:
     self._checkpointer = checkpointing.Checkpointer(
       workdir / "checkpoints", keep=config.checkpoint.keep
     )
-    self.progress, self._frozen, self._reference = initial_policy.begin(
-      config, self._parts, optimizer, self._checkpointer, base_dir
+    self.progress, self._frozen, self._reference = (
+      initial_policy.restore_or_init(
+        config, self._parts, optimizer, self._checkpointer, base_dir
+      )
     )
     self._writer = metrics_writer.open_writer(
       workdir, start=self.step, num_steps=config.num_steps
@@ -131,7 +133,7 @@ class _Run:
     rows = self._order(step)
     sample_key, update_key = jax.random.split(_key(self._config, step))
     problems = [self._parts.problems["train"][i] for i in rows]
-    rollout, seconds = self._parts.roller(
+    rollout, seconds = self._parts.rollout_worker(
       self.params, problems, sample_key, n=self._config.n
     )
     sampled = time.perf_counter()
@@ -172,7 +174,7 @@ class _Run:
     options = self._config.eval
     start = time.perf_counter()
     rewards, valid = evaluation.evaluate(
-      self._parts.roller,
+      self._parts.rollout_worker,
       self.params,
       self._parts.problems["test"][: options.num_problems],
       evaluation.key(options.seed),

@@ -20,7 +20,7 @@ from pkpo_jax.training import build_run
 from pkpo_jax.training import config as config_lib
 
 
-def base_policy(
+def train_or_load(
   config: ml_collections.ConfigDict,
   parts: build_run.Parts,
   folder: pathlib.Path,
@@ -59,7 +59,7 @@ def base_policy(
   if multihost.is_first():
     print(f"Base policy: loaded from {path}")
   like = models.abstract_params(models.without_adapters(parts.model))
-  return ocp.StandardCheckpointer().restore(path, sharding.placed(like))
+  return ocp.StandardCheckpointer().restore(path, sharding.with_shardings(like))
 
 
 def _path(folder: pathlib.Path, described: str) -> pathlib.Path:

@@ -1,3 +1,79 @@
-"""Rewards [n] of one problem -> one policy-gradient weight per sample [n]."""
+"""Rewards [n] of one problem -> one policy-gradient weight per sample [n].
 
-from pkpo_jax.transforms.pkpo import *  # noqa: F403
+Every function here has the same signature and the same **sum convention**:
+`sum_i weights[i] * grad log p(x_i)` estimates the gradient. A loss that
+averages over the n samples must multiply by n. Weights are constants to the
+gradient: call these outside of `jax.grad`, or stop the gradient.
+
+Shared by all:
+  rewards: [n], any real dtype. Integers, bools and halves are computed in
+    float32; float64 stays float64.
+  k: the k of pass@k. A Python int (out of range raises ValueError) or a traced
+    integer (one compilation serves a whole annealing run).
+  where: [n] bool, False for samples that could not be graded. They get weight
+    0, and the others are treated as if these had never been drawn. A group in
+    which the transform is undefined for the samples left gets all zeros.
+
+They return [n] float32 (float64 for float64 rewards); all NaN if an unmasked
+reward is not finite. They raise ValueError for a group that is not [n] with
+n >= 1. Unbatched, as in rlax: use `jax.vmap` for a batch. Equations are those
+of arXiv:2505.15201.
+"""
+
+from collections.abc import Callable
+
+import chex
+
+from pkpo_jax.transforms.baselines import (
+  dr_grpo,
+  grpo,
+  maxrl,
+  passk_training,
+  rloo,
+)
+from pkpo_jax.transforms.mixtures import k_mixture
+from pkpo_jax.transforms.pkpo import s, scloo, sloo, sloo_minus_one
+
+__all__ = (
+  "Transform",
+  "dr_grpo",
+  "get_transform",
+  "grpo",
+  "k_mixture",
+  "maxrl",
+  "passk_training",
+  "rloo",
+  "s",
+  "scloo",
+  "sloo",
+  "sloo_minus_one",
+)
+
+Transform = Callable[..., chex.Array]
+
+_TRANSFORMS: dict[str, Transform] = {
+  f.__name__: f
+  for f in (
+    s,
+    sloo,
+    sloo_minus_one,
+    scloo,
+    rloo,
+    grpo,
+    dr_grpo,
+    maxrl,
+    passk_training,
+  )
+}
+
+
+def get_transform(name: str) -> Transform:
+  """The transform of that name, e.g. "sloo_minus_one".
+
+  Raises:
+    ValueError: unknown name; the message lists the known ones.
+  """
+  if name not in _TRANSFORMS:
+    known = ", ".join(sorted(_TRANSFORMS))
+    raise ValueError(f"Unknown transform {name!r}; known: {known}.")
+  return _TRANSFORMS[name]

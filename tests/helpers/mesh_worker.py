@@ -37,7 +37,7 @@ def run(out: pathlib.Path, data: int, fsdp: int, tensor: int) -> None:
   with jax.set_mesh(sharding.make_mesh(data, fsdp, tensor, devices=devices)):
     params = jax.jit(
       lambda: models.init_params(model, jax.random.key(0)),
-      out_shardings=sharding.ambient(models.abstract_params(model)),
+      out_shardings=sharding.shardings_on_mesh(models.abstract_params(model)),
     )()
     completions = sampler.sample(
       model,

@@ -30,13 +30,13 @@ def make_mesh(layout: str):
 def restore(workdir: pathlib.Path, config, parts) -> dict[str, np.ndarray]:
   optimizer = train_step.make_optimizer(config)
   like = checkpointing.Progress(
-    sharding.placed(train_step.abstract_state(parts.model, optimizer)),
+    sharding.with_shardings(train_step.abstract_state(parts.model, optimizer)),
     np.zeros(len(parts.problems["train"]), bool),
   )
   checkpointer = checkpointing.Checkpointer(workdir / "checkpoints", keep=2)
   progress = checkpointer.restore(like)
   checkpointer.close()
-  shardings = sharding.ambient(progress.state)
+  shardings = sharding.shardings_on_mesh(progress.state)
   if shardings is not None:
     placed = jax.tree.map(lambda x: x.sharding, progress.state)
     assert jax.tree.all(jax.tree.map(lambda x, y: x == y, placed, shardings))

@@ -186,10 +186,8 @@ def test_remat_changes_memory_and_nothing_else(remat, layers):
     params = plain.random_params(model)
 
     def loss(params, prompts, lengths, completions):
-      read = models.read_prompts(model, params, prompts, lengths, training=True)
-      hidden = models.read_completions(
-        model, params, read, lengths, completions
-      )
+      read = models.prefill(model, params, prompts, lengths, training=True)
+      hidden = models.teacher_force(model, params, read, lengths, completions)
       return jnp.mean(hidden**2)
 
     # Enough rows for activations to outweigh parameters.
@@ -232,8 +230,8 @@ def test_lora_starts_as_the_model_it_wraps():
   assert models.split(model, params) == ({}, params)
   both = models.merge(params, adapters)
   args = (PROMPTS, np.array(LENGTHS))
-  hidden, _ = models.read_prompts(wrapped, both, *args, training=False)
-  plain_hidden, _ = models.read_prompts(model, params, *args, training=False)
+  hidden, _ = models.prefill(wrapped, both, *args, training=False)
+  plain_hidden, _ = models.prefill(model, params, *args, training=False)
   np.testing.assert_array_equal(hidden, plain_hidden)
 
 
@@ -250,8 +248,8 @@ def test_adapters_count_as_in_a_plain_forward(remat):
   )
   assert np.abs(hidden - without).max() > 0.1
   lengths = np.array(LENGTHS)
-  read = models.read_prompts(wrapped, params, PROMPTS, lengths, training=True)
-  ours = models.read_completions(wrapped, params, read, lengths, COMPLETIONS)
+  read = models.prefill(wrapped, params, PROMPTS, lengths, training=True)
+  ours = models.teacher_force(wrapped, params, read, lengths, COMPLETIONS)
   np.testing.assert_allclose(ours, plain.gather(hidden, starts, 6), atol=1e-5)
 
 
@@ -270,9 +268,7 @@ def variant(request):
 @pytest.fixture(scope="module")
 def read(variant):
   model, params = variant
-  read = jax.jit(
-    models.read_prompts, static_argnums=0, static_argnames="training"
-  )
+  read = jax.jit(models.prefill, static_argnums=0, static_argnames="training")
   return read(model, params, PROMPTS, np.array(LENGTHS), training=False)
 
 
@@ -307,8 +303,8 @@ def test_extend_in_pieces_equals_one_plain_forward(
 ):
   """The whole completion at once, one token at a time, and in between."""
   model, params = variant
-  extend = jax.jit(models.extend, static_argnums=0)
-  cache = models.with_room(models.empty_cache(model, 6), 6)
+  extend = jax.jit(models.decode, static_argnums=0)
+  cache = models.grow_cache(models.empty_cache(model, 6), 6)
   rows, pieces = COMPLETIONS.reshape(6, 6), []
   for start in range(0, 6, step):
     tokens = rows[:, start : start + step]
@@ -325,7 +321,7 @@ def test_whole_completions_equal_one_plain_forward(variant, expected, remat):
   model, params = variant
   model = model.clone(remat=remat)
   lengths = np.array(LENGTHS)
-  read = models.read_prompts(model, params, PROMPTS, lengths, training=True)
-  hidden = models.read_completions(model, params, read, lengths, COMPLETIONS)
+  read = models.prefill(model, params, PROMPTS, lengths, training=True)
+  hidden = models.teacher_force(model, params, read, lengths, COMPLETIONS)
   ours = hidden.reshape(3, 2, 6, -1)
   np.testing.assert_allclose(ours, expected[:, :, :6], atol=1e-5)

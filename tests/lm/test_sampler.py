@@ -213,7 +213,7 @@ def test_the_loop_ends_with_the_longest_completion(monkeypatch):
     jax.debug.callback(lambda: calls.append(1))
     return extend(*args, **kwargs)
 
-  extend = models.extend
+  extend = models.decode
   monkeypatch.setattr(models, "extend", counted)
   seen = set()
   for seed in range(10):

@@ -210,7 +210,7 @@ def test_evaluate_with_a_model_does_not_depend_on_the_batch_size():
   model = plain.tiny_model(num_layers=1, num_embed=tokenizer.vocab_size)
   seen = []
 
-  class Spy(rollout.Roller):
+  class Spy(rollout.RolloutWorker):
     def start(self, *args, **kwargs):
       finish = super().start(*args, **kwargs)
 

@@ -39,7 +39,7 @@ def keys(count=3):
 
 
 def make_roller(task, model):
-  return rollout.Roller(
+  return rollout.RolloutWorker(
     model,
     tokenizers.WordTokenizer(WORDS),
     task,

@@ -39,7 +39,7 @@ def record(monkeypatch):
   def make_update(*_):
     return lambda state, *_: (state.replace(step=state.step + 1), {"loss": 0.0})
 
-  monkeypatch.setattr(rollout.Roller, "__call__", roll)
+  monkeypatch.setattr(rollout.RolloutWorker, "__call__", roll)
 
   def base_policy(config, parts, folder):
     return plain.random_params(parts.model)

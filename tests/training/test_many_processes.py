@@ -298,7 +298,7 @@ def test_shares_are_all_of_the_items_in_order(monkeypatch):
   shares = []
   for index in range(3):
     monkeypatch.setattr(jax, "process_index", lambda index=index: index)
-    shares.append(multihost.share(range(8)))
+    shares.append(multihost.local_rows(range(8)))
   assert [x for share in shares for x in share] == list(range(8))
   assert sorted(len(share) for share in shares) == [2, 3, 3]
 

@@ -31,7 +31,7 @@ def make_config(**changes):
 
 
 def base_policy(config, folder):
-  return pretraining.base_policy(config, build_run.build(config), folder)
+  return pretraining.train_or_load(config, build_run.build(config), folder)
 
 
 @pytest.fixture(scope="module")

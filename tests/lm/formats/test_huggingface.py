@@ -81,11 +81,9 @@ def test_logits_through_the_cache_are_too(name):
   rows = [np.arange(length, length + L - P) for length in lengths]
   completions = np.take_along_axis(tokens, np.stack(rows), axis=1)
   prompt = np.where(np.arange(P) < lengths[:, None], tokens[:, :P], 77)
-  hidden, read = models.read_prompts(
-    model, params, prompt, lengths, training=False
-  )
-  cache = models.with_room(models.empty_cache(model, R), L - P)
-  more, _ = models.extend(
+  hidden, read = models.prefill(model, params, prompt, lengths, training=False)
+  cache = models.grow_cache(models.empty_cache(model, R), L - P)
+  more, _ = models.decode(
     model, params, read, lengths, completions, cache, start=0
   )
   hidden = jnp.concatenate([hidden[:, None], more], axis=1)
