@@ -211,10 +211,10 @@ def test_the_loop_ends_with_the_longest_completion(monkeypatch):
 
   def counted(*args, **kwargs):
     jax.debug.callback(lambda: calls.append(1))
-    return extend(*args, **kwargs)
+    return decode(*args, **kwargs)
 
-  extend = models.decode
-  monkeypatch.setattr(models, "extend", counted)
+  decode = models.decode
+  monkeypatch.setattr(models, "decode", counted)
   seen = set()
   for seed in range(10):
     calls.clear()

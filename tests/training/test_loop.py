@@ -45,7 +45,7 @@ def record(monkeypatch):
     return plain.random_params(parts.model)
 
   monkeypatch.setattr(train_step, "make_update", make_update)
-  monkeypatch.setattr(initial_policy, "base_policy", base_policy)
+  monkeypatch.setattr(initial_policy, "base_params", base_policy)
   monkeypatch.setattr(loop._Run, "evaluate", lambda *_: None)
   return drawn
 
@@ -98,7 +98,7 @@ def test_a_broken_policy_stops_the_run(monkeypatch, tmp_path):
     params = plain.random_params(parts.model)
     return jax.tree.map(lambda x: x * np.nan, params)
 
-  monkeypatch.setattr(initial_policy, "base_policy", broken)
+  monkeypatch.setattr(initial_policy, "base_params", broken)
   config = make_config()
   config.eval.num_problems = 1
   with pytest.raises(FloatingPointError, match="entropy not finite at step 0"):
