@@ -14,17 +14,9 @@ steps: those are ours, and marked so.
 
 import ml_collections
 
-# arm: changes to the config.
-ARMS = {
-  "k1": {"k_opt": (1,)},
-  "k2": {"k_opt": (2,)},
-  "k4": {"k_opt": (4,)},
-  "k8": {"k_opt": (8,)},
-  "annealed": {"k_opt": (8, 1), "k_boundaries": (1500,)},  # a hard step, Fig 3
-  "tzsm25": {"k_opt": (16,)},  # k = n: Tang et al., arXiv:2503.19595
-  # The paper tried .001, .005, .01, .05, .1 and reports the best, unnamed.
-  "entropyreg": {"k_opt": (1,), "loss.entropy_coef": 0.01},
-}
+from configs import arms, default
+
+ARMS = arms.of_the_paper(boundary=1500)
 
 _LAPTOP_MODEL = {
   "num_layers": 2,
@@ -38,53 +30,33 @@ _LAPTOP_MODEL = {
 
 
 def get_config(size: str) -> ml_collections.ConfigDict:
-  """What is the same for all domains; `size` is "2b" or "9b"."""
-  config = ml_collections.ConfigDict()
-  config.seed = 0  # the paper's 3 seeds: 0, 1, 2
+  """The config that all domains share; `size` is "2b" or "9b"."""
+  config = default.get_config()  # its seed 0; the paper's 3 seeds: 0, 1, 2
   config.num_steps = 2250  # ours; beyond the 1500 of the annealed arm
-  config.prompts_per_step = 16  # B
-  config.n = 16  # completions per prompt
+  config.prompts_per_step = 16
+  config.n = 16
   config.temperature = 1.0  # ours: the policy itself is sampled
   config.max_prompt_tokens = 512  # ours
   config.max_new_tokens = 1024  # ours
-
-  config.transform = "sloo_minus_one"
-  config.k_opt = (8,)
-  config.k_boundaries = ()
-  config.k_schedule = "piecewise"
+  config.long_prompts = "drop"  # ours
 
   config.learning_rate = 1e-6  # ours: usual for RL on all parameters
   config.warmup_steps = 20  # ours
-  config.b1, config.b2 = 0.9, 0.95  # ours
-  config.weight_decay = 0.0  # ours
-  config.max_grad_norm = 1.0  # ours
   config.epochs = 1  # ours: on-policy, so that clipping never acts
-  config.minibatches = 1
-  config.microbatch = ml_collections.ConfigDict()  # ours: same gradient
-  config.microbatch.prompts = 16
-  config.microbatch.samples = 16  # fewer on fewer chips, for memory; and where
-  # few answers are right: a microbatch of weights of 0 alone is skipped
-  config.logits_chunk = 64  # ours, for memory: same gradient
+  # Ours, with the same gradient: fewer samples on fewer chips, for memory; and
+  # where few answers are right, as microbatches of weight 0 are skipped.
+  config.microbatch.update(prompts=16, samples=16)
 
-  config.loss = ml_collections.ConfigDict()
-  config.loss.clip_low = 0.2
-  config.loss.clip_high = 0.2
-  config.loss.entropy_coef = 0.0
-  config.loss.kl_coef = 0.0  # ours
-
-  config.mesh = ml_collections.ConfigDict()  # for slices of 16 chips and more
+  # For slices of 16 chips and more.
   config.mesh.data = -1
   config.mesh.fsdp = 16 if size == "2b" else 4
   config.mesh.tensor = 1 if size == "2b" else 4
 
   config.task = ml_collections.ConfigDict()
-  config.long_prompts = "drop"  # ours
-  config.tokenizer = ml_collections.ConfigDict()
   config.tokenizer.name = "huggingface"  # tokenizer.json, beside the weights
   config.tokenizer.path = f"weights/gemma-2-{size}-it"
   config.tokenizer.turns = True
 
-  config.model = ml_collections.ConfigDict()
   config.model.name = f"gemma2_{size}"
   config.model.num_embed = 256_000  # as Hugging Face's checkpoints have it
   config.model.dtype = "bfloat16"  # to compute in; parameters are float32
@@ -94,15 +66,8 @@ def get_config(size: str) -> ml_collections.ConfigDict:
   config.base.source = "huggingface"
   config.base.path = f"weights/gemma-2-{size}-it"  # ours: the tuned models
 
-  config.eval = ml_collections.ConfigDict()
-  config.eval.every = 250  # ours
-  config.eval.n = 16
-  config.eval.num_problems = 500
-  config.eval.seed = 1
-
-  config.checkpoint = ml_collections.ConfigDict()
-  config.checkpoint.every = 50
-  config.checkpoint.keep = 2
+  config.eval.update(every=250, n=16, num_problems=500)  # ours
+  config.checkpoint.update(every=50, keep=2)
   return config
 
 
@@ -112,17 +77,11 @@ def finish(
   """Applies an arm, `laptop`, or both, separated by a comma.
 
   Raises:
-    ValueError: neither.
+    ValueError: there is no arm of that name.
   """
-  chosen = list(filter(None, options.split(",")))
-  for option in chosen:
-    if option in ARMS:
-      config.update_from_flattened_dict(ARMS[option])
-    elif option != "laptop":
-      raise ValueError(
-        f"Unknown option {option!r} of the config; known: laptop,"
-        f" {', '.join(ARMS)}."
-      )
+  chosen = options.split(",")
+  arm = ",".join(option for option in chosen if option != "laptop")
+  arms.apply(config, ARMS, arm)
   if "laptop" in chosen:
     _to_laptop(config)
   return config

@@ -8,10 +8,11 @@ the problems; those of the gain are of the paired differences, problem by
 problem, and so are smaller. Writes evaluation_SPLIT.json to --workdir.
 """
 
-import argparse
 import json
 import pathlib
 from typing import Any
+
+from experiments import command_line
 
 
 def evaluate(
@@ -30,29 +31,28 @@ def evaluate(
   """
   import functools
 
-  import ml_collections
   import numpy as np
   import tqdm
 
   from pkpo_jax.lm import models, sharding
   from pkpo_jax.rl import evaluation, train_step
   from pkpo_jax.training import build_run, checkpointing, initial_policy
+  from pkpo_jax.training import workdir as workdir_lib
 
-  path = workdir / "config.json"
-  if not path.exists():
-    raise ValueError(f"{path} is missing: --workdir must be a training run's.")
-  config = ml_collections.ConfigDict(json.loads(path.read_text()))
-  parts = build_run.build(config)
-  problems = parts.problems[split]
-  optimizer = train_step.make_optimizer(config)
+  config = workdir_lib.read_config(workdir)
   checkpointer = checkpointing.Checkpointer(
     workdir / "checkpoints", keep=config.checkpoint.keep
   )
   if checkpointer.latest is None:
     raise ValueError(f"{workdir}/checkpoints holds no checkpoint.")
+  parts = build_run.build(config)
+  problems = parts.problems[split]
   start = initial_policy.initial_params(config, parts, base_dir)
+  state = train_step.abstract_state(
+    parts.model, build_run.make_optimizer(config)
+  )
   like = checkpointing.Progress(
-    sharding.with_shardings(train_step.abstract_state(parts.model, optimizer)),
+    sharding.with_shardings(state),
     np.zeros(len(parts.problems["train"]), bool),
   )
   trained = checkpointer.restore(like).state.params
@@ -73,26 +73,22 @@ def evaluate(
 
 
 def main() -> None:
-  """The command."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  """Evaluates, prints a table and writes it as JSON."""
+  parser = command_line.parser(__doc__)
   add = parser.add_argument
   add("--workdir", type=pathlib.Path, required=True, help="a training run's")
-  add("--base_dir", type=pathlib.Path, default="runs/base", help="as it had it")
+  command_line.add_base_dir(parser)
   add("--split", choices=("train", "test"), default="test", help="problems")
-  add("--n", type=int, default=64, help="completions per problem")
-  flags = parser.parse_args()
-  try:
-    rows = evaluate(flags.workdir, flags.base_dir, flags.split, flags.n)
-  except ValueError as error:
-    parser.error(str(error))
+  add("--n", type=int, default=64, help="completions per problem (default: 64)")
+  args = command_line.parse(parser)
+  with command_line.mistakes(parser):
+    rows = evaluate(args.workdir, args.base_dir, args.split, args.n)
+  path = args.workdir / f"evaluation_{args.split}.json"
+  path.write_text(json.dumps(rows, indent=2) + "\n")
   print(f"{'k':>4}  {'base':>15}  {'trained':>15}  {'gain':>15}")
   for row in rows:
     cells = (f"{x:7.3f} ± {e:5.3f}" for x, e in list(row.values())[1:])
     print(f"{row['k']:>4}  " + "  ".join(cells))
-  path = flags.workdir / f"evaluation_{flags.split}.json"
-  path.write_text(json.dumps(rows, indent=2) + "\n")
   print(f"Wrote {path}")
 
 

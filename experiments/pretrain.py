@@ -6,38 +6,30 @@ Example:
 experiments.train does the same where no base policy for its config is found.
 """
 
-import logging
-import pathlib
-
-from absl import app, flags
-from ml_collections import config_flags
-
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", "configs/countdown.py", "A training config; see its `base` part."
-)
-_BASE_DIR = flags.DEFINE_string(
-  "base_dir", "runs/base", "Where base policies are kept for many runs."
-)
+from experiments import command_line
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Trains the base policy, unless it is there."""
-  if len(argv) > 1:
-    raise app.UsageError(f"Unknown arguments: {argv[1:]}")
-  logging.getLogger("jax").setLevel(logging.WARNING)
-  from pkpo_jax.training import config as config_lib
+  parser = command_line.parser(__doc__)
+  command_line.add_config(parser, "configs/countdown.py")
+  command_line.add_base_dir(parser)
+  args = command_line.parse(parser)
+  from pkpo_jax.training import build_run, config
 
-  config = _CONFIG.value
-  config_lib.check(config)
-  if config.base.source != "demonstrations":
-    raise app.UsageError(
-      f"config.base.source={config.base.source!r}: nothing to pretrain."
-    )
-  from pkpo_jax.training import build_run, pretraining
+  with command_line.mistakes(parser):
+    config.check(args.config)
+    if args.config.base.source != "demonstrations":
+      raise ValueError(
+        f"config.base.source={args.config.base.source!r}: there is nothing to"
+        " pretrain."
+      )
+    data = build_run.load_data(args.config)
+  from pkpo_jax.training import pretraining
 
-  folder = pathlib.Path(_BASE_DIR.value)
-  pretraining.train_or_load(config, build_run.build(config), folder)
+  parts = build_run.build(args.config, data)
+  pretraining.train_or_load(args.config, parts, args.base_dir)
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

@@ -1,65 +1,87 @@
 """Trains a policy with PKPO, from a base policy to a picture of what changed.
 
 Example:
-  python -m experiments.train --config=configs/countdown.py --config.k_opt=8 \
+  python -m experiments.train --config=configs/countdown.py --config.k_opt=8 \\
     --workdir=runs/k8
 
-Any value of the config can be set: --config.NAME=VALUE, --config.loss.NAME=...
-The configs say in comments what each value means. A run that was stopped or
-killed goes on with the same command. In --workdir it leaves metrics.jsonl,
-TensorBoard files, checkpoints, config.json and curves.png.
+A run that was stopped or killed goes on with the same command. In --workdir it
+leaves metrics.jsonl, TensorBoard files, checkpoints, config.json and
+curves.png. --dry_run tries a config before it costs hours: it builds and
+compiles everything, takes two steps, says what a run needs, and writes nothing.
 """
 
-import logging
+import argparse
 import pathlib
+from typing import TYPE_CHECKING
 
-import ml_collections
-from absl import app, flags
-from ml_collections import config_flags
+from experiments import command_line
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", "configs/countdown.py", "What to train: a file with get_config()."
-)
-_WORKDIR = flags.DEFINE_string(
-  "workdir", "runs/countdown", "Where this one run keeps all it writes."
-)
-_BASE_DIR = flags.DEFINE_string(
-  "base_dir", "runs/base", "Where base policies are kept for many runs."
-)
-_DISTRIBUTED = flags.DEFINE_bool(
-  "distributed", False, "One of several processes, see docs/pods.md."
-)
+if TYPE_CHECKING:
+  from pkpo_jax.training import build_run
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Trains, and draws the picture."""
-  if len(argv) > 1:
-    raise app.UsageError(f"Unknown arguments: {argv[1:]}")
-  for name in (None, "absl"):  # the root, which absl opens; and orbax
-    logging.getLogger(name).setLevel(logging.WARNING)
+  parser = command_line.parser(__doc__)
+  command_line.add_config(parser, "configs/countdown.py")
+  parser.add_argument(
+    "--workdir",
+    type=pathlib.Path,
+    default=pathlib.Path("runs/countdown"),
+    help="where this one run keeps all it writes (default: runs/countdown)",
+  )
+  command_line.add_base_dir(parser)
+  parser.add_argument(
+    "--distributed",
+    action="store_true",
+    help="this is one of several processes, see docs/pods.md",
+  )
+  parser.add_argument(
+    "--dry_run",
+    action="store_true",
+    help="compile, take two steps, print what a run needs, write nothing",
+  )
+  args = command_line.parse(parser)
   from pkpo_jax import multihost
 
-  if _DISTRIBUTED.value:
-    multihost.initialize()
+  with command_line.mistakes(parser):
+    if args.distributed:
+      multihost.initialize()
+  with command_line.mistakes(parser), multihost.ending_together():
+    data = _prepare(args)
   with multihost.ending_together():
-    _train(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+    _dry_run(args, data) if args.dry_run else _train(args, data)
 
 
-def _train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def _prepare(args: argparse.Namespace) -> "build_run.Data":
+  """Checks all that a user may get wrong, before gemma is imported."""
+  from pkpo_jax.training import build_run, config, workdir
+
+  config.check(args.config)
+  if not args.dry_run:
+    workdir.claim(args.workdir, args.config)
+  return build_run.load_data(args.config)
+
+
+def _dry_run(args: argparse.Namespace, data: "build_run.Data") -> None:
   from pkpo_jax import multihost
-  from pkpo_jax.training import config as config_lib
+  from pkpo_jax.training import dry_run
 
-  config_lib.check(config)
-  config_lib.claim(workdir, config)
-  # Only now: gemma takes seconds to import, and typos need none of it.
+  report = dry_run.dry_run(args.config, args.base_dir, data)
+  if multihost.is_first():
+    print(report)
+
+
+def _train(args: argparse.Namespace, data: "build_run.Data") -> None:
   from experiments import curves
+  from pkpo_jax import multihost
   from pkpo_jax.training import loop
 
-  loop.train(config, workdir, pathlib.Path(_BASE_DIR.value))
+  loop.train(args.config, args.workdir, args.base_dir, data)
   if multihost.is_first():
-    picture = curves.draw_run(workdir)
-    print(f"Done. Picture: {picture}, numbers: {workdir / 'metrics.jsonl'}")
+    picture = curves.draw_run(args.workdir)
+    print(f"Done. Picture: {picture}, numbers: {args.workdir}/metrics.jsonl")
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from configs import countdown
 from experiments.benchmarks import timing
 from experiments.hardware import flops
+from pkpo_jax import transforms
 from pkpo_jax.lm import models, sampler
 from pkpo_jax.rl import rollout as rollout_lib
 from pkpo_jax.rl import train_step
@@ -67,17 +67,24 @@ class Ours:
   ):
     """Updates by that many prompts, and samples of each."""
     self.workload = workload
-    B, n, P, T, _ = workload
+    B, _, P, T, _ = workload
     self.model = models.get_model(
       "gemma2_tiny", sliding_window_size=WINDOW, **MODEL
     )
     params = models.init_params(self.model, jax.random.key(0))
-    config = countdown.get_config()
-    config.update(prompts_per_step=B, n=n, k_opt=(K,), logits_chunk=T)
-    config.transform = transform
-    config.microbatch.update(prompts=microbatch, samples=microbatch)
-    optimizer = train_step.make_optimizer(config)
-    self.update = train_step.make_update(self.model, config, optimizer)
+    options = train_step.UpdateOptions(
+      microbatch_prompts=microbatch,
+      microbatch_samples=microbatch,
+      logits_chunk=T,
+    )
+    optimizer = train_step.make_optimizer(4e-4, warmup_steps=10)
+    self.update = train_step.compile_train_step(
+      self.model,
+      optimizer,
+      transforms.get_transform(transform),
+      options,
+      num_prompts=B,
+    )
     self.state = train_step.init_state(params, optimizer)
     rng = np.random.default_rng(0)
     self.prompts = rng.integers(3, MODEL["num_embed"], (B, P))
@@ -123,7 +130,7 @@ class Ours:
     """Seconds of sampling and in all; the fraction that was updated."""
     sampling, rollout = timing.timed(lambda: self.rollout(rate))
     updating, (self.state, metrics) = timing.timed(
-      lambda: self.update(self.state, rollout, jax.random.key(0), {}, None)
+      lambda: self.update(self.state, rollout, K, jax.random.key(0), {}, None)
     )
     return {
       "sample": sampling,
@@ -147,7 +154,8 @@ class Ours:
       T=T,
       stop_tokens=(NEVER,),
     )
-    updated = update.trace(self.state, rollout, jax.random.key(0), {}, None)
+    key = jax.random.key(0)
+    updated = update.trace(self.state, rollout, K, key, {}, None)
     return {
       "sample": flops.count(sampled.jaxpr),
       "update": flops.count(updated.jaxpr),

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from pkpo_jax.lm import models, sampler, sharding
 from pkpo_jax.rl import rollout as rollout_lib
 from pkpo_jax.rl import train_step
+from pkpo_jax.training import build_run
 
 # The number of stop tokens is part of the program, not which they are.
 _STOP_TOKENS = (1, 107)
@@ -24,8 +25,6 @@ def model_of(config: ml_collections.ConfigDict) -> Any:
   """The model of a config; a task with words of its own is built for them."""
   if config.tokenizer.name != "words":
     return models.get_model(config.model)
-  from pkpo_jax.training import build_run
-
   return build_run.build(config).model
 
 
@@ -54,12 +53,13 @@ def trace_sampler(
 def trace_update(config: ml_collections.ConfigDict) -> jax.stages.Traced:
   """The program that updates, traced for the mesh that is set."""
   model = model_of(config)
-  optimizer = train_step.make_optimizer(config)
+  optimizer = build_run.make_optimizer(config)
   frozen, trained = models.split(model, models.abstract_params(model))
-  update: Any = train_step.make_update(model, config, optimizer)
+  update: Any = build_run.compile_train_step(config, model, optimizer)
   return update.trace(
     train_step.abstract_state(model, optimizer),
     _rollout(config),
+    _int32(()),
     jax.eval_shape(lambda: jax.random.key(0)),
     models.compute_shapes(model, frozen),
     models.compute_shapes(model, trained) if config.loss.kl_coef else None,
@@ -71,7 +71,7 @@ def arrays(
 ) -> dict[str, list[sharding.PlacedArray]]:
   """Everything that stays on the chips between the programs, by what it is."""
   model = model_of(config)
-  optimizer = train_step.make_optimizer(config)
+  optimizer = build_run.make_optimizer(config)
   frozen, trained = models.split(model, models.abstract_params(model))
   state = train_step.abstract_state(model, optimizer)
   kept = {

@@ -1,9 +1,25 @@
-"""The gradient of the loss, computed only where there is one.
+"""The gradient of the loss, accumulated over microbatches.
 
-Most samples of a hard problem have weight 0: every wrong one under
-`sloo_minus_one`, and whole groups of them. They need no pass through the model.
+Most completions of a hard problem have weight 0: every wrong one under
+`sloo_minus_one`, and so all of a problem that was never solved. Without an
+entropy bonus or a KL term they have no gradient and need no pass through the
+model.
+
+A rollout of B problems is sorted so that completions with a gradient come
+first, then cut twice: into B / microbatch_prompts parts of prompts, and each of
+these into n / microbatch_samples parts of completions. For each part of prompts
+
+  prefill          [prompts, P] -> keys and values, once, kept for backward
+  teacher forcing  [prompts, samples, T] on top of them, part by part: gradients
+                   with respect to the parameters and to the keys and values
+  backward         through the prefill, from the sum of the latter
+
+so that P + n T tokens of each problem pass through the model, forward and
+backward, instead of n (P + T). A part without any gradient is skipped, in one
+compiled program (`lax.cond` inside `lax.scan`).
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +28,6 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
 
 from pkpo_jax.lm import logprobs, models
 from pkpo_jax.rl import losses
@@ -21,14 +36,52 @@ from pkpo_jax.rl import rollout as rollout_lib
 Metrics = dict[str, chex.Array]
 
 
+@dataclasses.dataclass(frozen=True)
+class UpdateOptions:
+  """What the updates from one rollout do beside the transform.
+
+  Attributes:
+    microbatch_prompts: how many prompts pass through the model at once; must
+      divide the B / minibatches prompts of a minibatch.
+    microbatch_samples: how many completions of each; must divide n.
+    logits_chunk: tokens of a completion whose logits are in memory at once.
+    temperature: of sampling; enters the log-probs of training too.
+    epochs: passes over the rollout.
+    minibatches: updates in a pass; must divide B.
+    clip_low: a ratio of probabilities is clipped at 1 - clip_low from below.
+    clip_high: it is clipped at 1 + clip_high from above.
+    entropy_coef: bonus for the entropy of a token, in nats.
+    kl_coef: penalty on KL(policy || reference) of a token.
+  """
+
+  microbatch_prompts: int
+  microbatch_samples: int
+  logits_chunk: int
+  temperature: float = 1.0
+  epochs: int = 1
+  minibatches: int = 1
+  clip_low: float = 0.2
+  clip_high: float = 0.2
+  entropy_coef: float = 0.0
+  kl_coef: float = 0.0
+
+
 class _Completions(NamedTuple):
-  """n of each of B problems; [B, n, T], and [B, n] the last two."""
+  """n completions of each of B problems.
+
+  Attributes:
+    tokens: [B, n, T] int32.
+    log_probs: [B, n, T] float32, when they were sampled.
+    mask: [B, n, T] bool, False after the end of a completion.
+    weights: [B, n] float32, from the transform.
+    used: [B, n] bool, whether the completion has a gradient.
+  """
 
   tokens: chex.Array
   log_probs: chex.Array
   mask: chex.Array
   weights: chex.Array
-  used: chex.Array  # has a gradient
+  used: chex.Array
 
 
 class _Batch(NamedTuple):
@@ -40,7 +93,14 @@ class _Batch(NamedTuple):
 
 
 class _Totals(NamedTuple):
-  """Of all problems, so that the losses of parts add up to the loss."""
+  """Counts over all problems, by which the losses of parts add up to the loss.
+
+  Attributes:
+    problems: B.
+    completions: B n.
+    tokens: scalar, unmasked tokens.
+    weighted_tokens: scalar, unmasked tokens of completions with a weight.
+  """
 
   problems: int
   completions: int
@@ -50,14 +110,14 @@ class _Totals(NamedTuple):
 
 def gradient(
   model: nn.Module,
-  config: ml_collections.ConfigDict,
+  options: UpdateOptions,
   params: models.Params,
   frozen: models.Params,
   reference: models.Params | None,
   rollout: rollout_lib.Rollout,
   weights: chex.Array,
 ) -> tuple[models.Params, Metrics]:
-  """Of the loss, added up over microbatches.
+  """Gradient of the loss, accumulated over microbatches.
 
   A completion of weight 0 has no gradient, unless an entropy bonus or a KL
   term gives it one. Those that have one are put first, and microbatches
@@ -66,25 +126,24 @@ def gradient(
 
   Args:
     model: the policy.
-    config: a training config; `config.microbatch` says how many prompts, and
-      how many completions of each, pass through the model at once.
-    params: those that are trained, float32.
-    frozen: the others, {} without LoRA.
-    reference: for the KL term, in place of the trained ones; or None.
-    rollout: of B problems.
-    weights: [B, n] of its completions.
+    options: see `UpdateOptions`.
+    params: the parameters that are trained, float32.
+    frozen: the other parameters, {} without LoRA.
+    reference: parameters of the KL term in place of the trained ones; or None.
+    rollout: n completions of each of B problems.
+    weights: [B, n] float32, from the transform.
 
   Returns:
     The gradient, float32; and the terms of the loss, with the fraction of the
     completions that passed through the model as `fraction_updated`.
   """
-  batch = _used_first(_batch(config, rollout, weights))
+  batch = _used_first(_batch(options, rollout, weights))
   totals = _totals(batch.completions)
   rounded, frozen, reference = (
     models.compute_params(model, x) for x in (params, frozen, reference)
   )
   grad = jax.grad(
-    functools.partial(_loss, model, config, frozen, totals),
+    functools.partial(_loss, model, options, frozen, totals),
     argnums=(0, 1),
     has_aux=True,
   )
@@ -98,7 +157,7 @@ def gradient(
     """Adds the gradient of some problems, whose prompts are read once."""
     prompts, pull = jax.vjp(functools.partial(read, part), rounded)
     others: tuple[Any, ...] = (part.prompt_lengths,)
-    if config.loss.kl_coef:
+    if options.kl_coef:
       others += (reference, read(part, reference))
 
     def of_completions(total, some):
@@ -110,7 +169,7 @@ def gradient(
     grads, to_prompts, metrics = _sum_up(
       of_completions,
       (grads, _zeros(prompts), metrics),
-      _parts_of_n(part.completions, config.microbatch.samples),
+      _parts_of_n(part.completions, options.microbatch_samples),
       lambda some: some.used,
     )
     (to_params,) = pull(_cast(to_prompts, prompts))
@@ -118,15 +177,15 @@ def gradient(
 
   return _sum_up(
     of_prompts,
-    (_zeros(params), _no_metrics(config)),
-    _parts(batch, config.microbatch.prompts),
+    (_zeros(params), _no_metrics(options)),
+    _parts(batch, options.microbatch_prompts),
     lambda part: part.completions.used,
   )
 
 
-def _batch(config, rollout, weights) -> _Batch:
+def _batch(options, rollout, weights) -> _Batch:
   completions = rollout.completions
-  every = config.loss.entropy_coef or config.loss.kl_coef
+  every = options.entropy_coef or options.kl_coef
   return _Batch(
     rollout.prompts,
     rollout.prompt_lengths,
@@ -211,15 +270,15 @@ def _cast(tree: Any, like: Any) -> Any:
   return jax.tree.map(lambda x, y: x.astype(y.dtype), tree, like)
 
 
-def _no_metrics(config) -> Metrics:
+def _no_metrics(options) -> Metrics:
   names = ["loss", "clip_fraction", "fraction_updated"]
-  names += ["kl_to_reference"] if config.loss.kl_coef else []
+  names += ["kl_to_reference"] if options.kl_coef else []
   return dict.fromkeys(names, jnp.float32(0))
 
 
 def _loss(
   model,
-  config,
+  options,
   frozen,
   totals,
   trained,
@@ -240,8 +299,8 @@ def _loss(
       prompt_lengths,
       completions.tokens,
       mask,
-      temperature=config.temperature,
-      logits_chunk=config.logits_chunk,
+      temperature=options.temperature,
+      logits_chunk=options.logits_chunk,
     )
 
   log_probs, entropies = score(trained, prompts)
@@ -250,21 +309,21 @@ def _loss(
     completions.log_probs,
     mask,
     weights,
-    clip_low=config.loss.clip_low,
-    clip_high=config.loss.clip_high,
+    clip_low=options.clip_low,
+    clip_high=options.clip_high,
   )
   loss *= len(weights) / totals.problems
   metrics = {
     "clip_fraction": losses.token_mean(stopped, mask, totals.weighted_tokens),
     "fraction_updated": jnp.float32(weights.size / totals.completions),
   }
-  if config.loss.entropy_coef:
+  if options.entropy_coef:
     bonus = losses.token_mean(entropies, mask, totals.tokens)
-    loss -= config.loss.entropy_coef * bonus
-  if config.loss.kl_coef:
+    loss -= options.entropy_coef * bonus
+  if options.kl_coef:
     scored = (log_probs, score(reference, reference_prompts)[0], mask)
     kl = losses.token_mean(losses.kl_loss(*scored), mask, totals.tokens)
-    loss += config.loss.kl_coef * kl
+    loss += options.kl_coef * kl
     metrics["kl_to_reference"] = losses.token_mean(
       losses.kl_estimate(*scored), mask, totals.tokens
     )

@@ -125,7 +125,9 @@ class RolloutWorker:
     texts = decode_completions(
       self._tokenizer, jax.tree.map(multihost.local_rows, completions)
     )
-    rewards, valid = self._task.grade_batch(own, texts)
+    grades = self._task.grades(own, texts)
+    rewards = np.array([[g.reward for g in row] for row in grades], np.float32)
+    valid = np.array([[g.valid for g in row] for row in grades], bool)
     _check_rewards(own, rewards, valid)
     return tuple(
       multihost.gather_rows(x, len(problems)) for x in (rewards, valid)
@@ -141,7 +143,7 @@ def encode_prompts(
     if len(row) > length:
       raise ValueError(
         f"The prompt of problem {problem.id!r} has {len(row)} tokens; raise"
-        f" config.max_prompt_tokens={length} or drop the problem."
+        f" max_prompt_tokens={length} or drop the problem."
       )
   lengths = np.array([len(row) for row in rows], np.int32)
   return tokenizers.pad(rows, length), lengths
@@ -164,7 +166,7 @@ def decode_completions(
 def _check_rewards(
   problems: Sequence[base.Problem], rewards: np.ndarray, valid: np.ndarray
 ) -> None:
-  """A broken grader stops the run; it must not vanish from the averages."""
+  """Stops the run at a broken grader, which must not vanish from averages."""
   broken = np.argwhere(valid & ~np.isfinite(rewards))
   if len(broken):
     row, sample = broken[0]

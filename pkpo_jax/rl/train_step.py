@@ -1,5 +1,10 @@
-"""The update: rollout -> weights -> loss -> new parameters, in one program."""
+"""A training step: rewards -> weights -> loss -> new parameters.
 
+`train_step` is a pure function; `compile_train_step` fixes what stays the same
+in a run and jits the rest. Nothing here knows a config, a folder or a task.
+"""
+
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -9,18 +14,16 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-import ml_collections
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from pkpo_jax import transforms
 from pkpo_jax.lm import models, sharding
 from pkpo_jax.rl import gradients
 from pkpo_jax.rl import rollout as rollout_lib
-from pkpo_jax.training import config as config_lib
+from pkpo_jax.transforms import Transform
 
 Metrics = gradients.Metrics
+UpdateOptions = gradients.UpdateOptions
 
 
 @flax.struct.dataclass
@@ -29,8 +32,8 @@ class TrainState:
 
   Attributes:
     step: scalar int32, how many rollouts have been learned from.
-    params: those that are trained, see `models.split`; float32.
-    opt_state: of the optimiser.
+    params: the parameters that are trained, see `models.split`; float32.
+    opt_state: state of the optimiser.
   """
 
   step: chex.Array
@@ -38,10 +41,11 @@ class TrainState:
   opt_state: optax.OptState
 
 
-Update = Callable[
+TrainStep = Callable[
   [
     TrainState,
     rollout_lib.Rollout,
+    chex.Numeric,
     chex.PRNGKey,
     models.Params,
     models.Params | None,
@@ -51,18 +55,25 @@ Update = Callable[
 
 
 def make_optimizer(
-  config: ml_collections.ConfigDict,
+  learning_rate: float,
+  *,
+  warmup_steps: int = 0,
+  b1: float = 0.9,
+  b2: float = 0.95,
+  weight_decay: float = 0.0,
+  max_grad_norm: float = 1.0,
 ) -> optax.GradientTransformation:
-  """AdamW after clipping, with a linear warm-up to a constant rate."""
-  rate = config.learning_rate
-  if config.warmup_steps:
-    first = rate / config.warmup_steps
-    rate = optax.linear_schedule(first, rate, config.warmup_steps)
+  """AdamW after clipping by global norm; a linear warm-up to a constant rate.
+
+  The first update has the rate `learning_rate / warmup_steps`, not 0.
+  """
+  rate: optax.ScalarOrSchedule = learning_rate
+  if warmup_steps:
+    first = learning_rate / warmup_steps
+    rate = optax.linear_schedule(first, learning_rate, warmup_steps)
   return optax.chain(
-    optax.clip_by_global_norm(config.max_grad_norm),
-    optax.adamw(
-      rate, b1=config.b1, b2=config.b2, weight_decay=config.weight_decay
-    ),
+    optax.clip_by_global_norm(max_grad_norm),
+    optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay),
   )
 
 
@@ -71,9 +82,8 @@ def init_state(
 ) -> TrainState:
   """The state before the first step; on the mesh, if one is set."""
   shapes = jax.eval_shape(optimizer.init, params)
-  init = jax.jit(
-    optimizer.init, out_shardings=sharding.shardings_on_mesh(shapes)
-  )
+  placed = sharding.shardings_on_mesh(shapes)
+  init = jax.jit(optimizer.init, out_shardings=placed)
   return TrainState(jnp.int32(0), params, init(params))
 
 
@@ -89,65 +99,102 @@ def abstract_state(
   )
 
 
-def make_update(
+def train_step(
+  state: TrainState,
+  rollout: rollout_lib.Rollout,
+  k: chex.Numeric,
+  key: chex.PRNGKey,
+  frozen: models.Params,
+  reference: models.Params | None,
+  *,
   model: nn.Module,
-  config: ml_collections.ConfigDict,
   optimizer: optax.GradientTransformation,
-) -> Update:
-  """Compiles the update of a config.
+  transform: Transform,
+  options: UpdateOptions,
+) -> tuple[TrainState, Metrics]:
+  """Weighs the rewards of a rollout and updates the policy.
+
+  Args:
+    state: before the step.
+    rollout: n graded completions of each of B problems.
+    k: the k of pass@k: one int for all problems, or [B], one for each. May be
+      traced: all values of k share one compilation.
+    key: orders the minibatches.
+    frozen: parameters that are not trained, {} without LoRA.
+    reference: parameters of the KL term in place of the trained ones, or None
+      where `options.kl_coef` is 0.
+    model: the policy, without parameters.
+    optimizer: such as that of `make_optimizer`.
+    transform: rewards [n] -> weights [n], such as `pkpo_jax.sloo_minus_one`.
+    options: everything else that the updates depend on.
+
+  Returns:
+    The state after the step; and metrics, the mean over its updates.
+  """
+  B = len(rollout.rewards)
+  weights = jax.vmap(lambda g, ok, k: transform(g, k, where=ok))(
+    rollout.rewards, rollout.valid, jnp.broadcast_to(k, B)
+  )
+
+  def update(state, rows):
+    """Takes the gradient on some problems, and one step along it."""
+    batch = jax.tree.map(lambda x: jnp.take(x, rows, axis=0), rollout)
+    grads, metrics = gradients.gradient(
+      model, options, state.params, frozen, reference, batch, weights[rows]
+    )
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics["grad_norm"] = optax.tree.norm(grads)
+    state = dataclasses.replace(state, params=params, opt_state=opt_state)
+    return state, metrics
+
+  order = _minibatch_order(key, B, options.epochs, options.minibatches)
+  state, metrics = jax.lax.scan(update, state, order)
+  metrics = {name: jnp.mean(x) for name, x in metrics.items()}
+  metrics["k"] = jnp.mean(k)
+  metrics["groups_skipped"] = jnp.mean(jnp.all(weights == 0, axis=-1))
+  return dataclasses.replace(state, step=state.step + 1), metrics
+
+
+def compile_train_step(
+  model: nn.Module,
+  optimizer: optax.GradientTransformation,
+  transform: Transform,
+  options: UpdateOptions,
+  *,
+  num_prompts: int,
+) -> TrainStep:
+  """Jits `train_step` with what stays the same in a run.
 
   If a mesh is set, arguments and results are placed on it, see `shardings`, and
   the state is donated. Without one all is on one device, nothing donated.
 
   Args:
     model: the policy.
-    config: a training config, see configs/countdown.py.
-    optimizer: of `make_optimizer`.
+    optimizer: such as that of `make_optimizer`.
+    transform: rewards [n] -> weights [n].
+    options: see `UpdateOptions`.
+    num_prompts: B, how many problems a rollout has.
 
   Returns:
-    A jitted `update(state, rollout, key, frozen, reference) -> (state,
-    metrics)`. The key orders the minibatches; `frozen` are the parameters that
-    are not trained, {} without LoRA; `reference` those of the KL term that
-    stand for the trained ones, or None where `config.loss.kl_coef` is 0.
-    Compiles once for all k of the schedule.
+    `step(state, rollout, k, key, frozen, reference) -> (state, metrics)`.
+
+  Raises:
+    ValueError: a microbatch does not split over the devices of the mesh.
   """
-  transform = transforms.get_transform(config.transform)
-  k_schedule = config_lib.make_k_schedule(config)
-  gradient = functools.partial(gradients.gradient, model, config)
-
-  def minibatch(rollout, weights, frozen, reference, state, rows):
-    batch = jax.tree.map(lambda x: jnp.take(x, rows, axis=0), rollout)
-    grads, metrics = gradient(
-      state.params, frozen, reference, batch, weights[rows]
-    )
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    metrics["grad_norm"] = optax.tree.norm(grads)
-    return state.replace(params=params, opt_state=opt_state), metrics
-
-  def update(state, rollout, key, frozen, reference):
-    k = k_schedule(state.step)
-    weigh = jax.vmap(lambda g, valid: transform(g, k, where=valid))
-    weights = weigh(rollout.rewards, rollout.valid)
-    order = _minibatch_order(
-      key, len(weights), config.epochs, config.minibatches
-    )
-    state, metrics = jax.lax.scan(
-      functools.partial(minibatch, rollout, weights, frozen, reference),
-      state,
-      order,
-    )
-    metrics = {name: jnp.mean(x) for name, x in metrics.items()}
-    metrics["k"] = k
-    metrics["groups_skipped"] = jnp.mean(jnp.all(weights == 0, axis=-1))
-    return state.replace(step=state.step + 1), metrics
-
+  step = functools.partial(
+    train_step,
+    model=model,
+    optimizer=optimizer,
+    transform=transform,
+    options=options,
+  )
   mesh = jax.sharding.get_mesh()
   if mesh.empty:
-    return jax.jit(update)
-  placed = shardings(mesh, model, config, optimizer)
+    return jax.jit(step)
+  placed = shardings(mesh, model, optimizer, options, num_prompts)
   return jax.jit(
-    update,
+    step,
     in_shardings=placed,
     out_shardings=(placed[0], sharding.replicated(mesh)),
     donate_argnums=0,
@@ -157,41 +204,45 @@ def make_update(
 def shardings(
   mesh: Mesh,
   model: nn.Module,
-  config: ml_collections.ConfigDict,
   optimizer: optax.GradientTransformation,
+  options: UpdateOptions,
+  num_prompts: int,
 ) -> tuple[Any, ...]:
-  """Where the five arguments of the update lie.
+  """Where the six arguments of the train step lie on a mesh.
 
-  The state, the frozen and the reference parameters by their names, the
-  rollout on its problems, and the key on every device.
+  The state, the frozen and the reference parameters go by their names, the
+  rollout by its problems; k and the key are on every device.
 
   Raises:
-    ValueError: the samples don't split over the devices.
+    ValueError: a microbatch does not split over the devices.
   """
-  _check_rows(mesh, config)
+  _check_microbatch(mesh, options)
   frozen, trained = models.split(model, models.abstract_params(model))
-  state = abstract_state(model, optimizer)
-  reference = trained if config.loss.kl_coef else None
+  reference = trained if options.kl_coef else None
   by_name = functools.partial(sharding.param_shardings, mesh)
+  whole = sharding.replicated(mesh)
   return (
-    by_name(state),
-    sharding.rows_sharding(mesh, config.prompts_per_step),
-    sharding.replicated(mesh),
+    by_name(abstract_state(model, optimizer)),
+    sharding.rows_sharding(mesh, num_prompts),
+    whole,
+    whole,
     by_name(frozen),
     by_name(reference),
   )
 
 
-def _check_rows(mesh: Mesh, config: ml_collections.ConfigDict) -> None:
-  """Or devices would compute each other's completions again, silently."""
-  rows = config.microbatch.prompts * config.microbatch.samples
+def _check_microbatch(mesh: Mesh, options: UpdateOptions) -> None:
+  """Checks that a microbatch splits evenly over the devices.
+
+  Otherwise they would silently repeat each other's work.
+  """
+  prompts, samples = options.microbatch_prompts, options.microbatch_samples
   devices = mesh.shape["data"] * mesh.shape["fsdp"]
-  if rows % devices:
+  if prompts * samples % devices:
     raise ValueError(
-      f"{rows} samples at a time (config.microbatch.prompts="
-      f"{config.microbatch.prompts} x config.microbatch.samples="
-      f"{config.microbatch.samples}) do not split over the {devices} devices of"
-      " data x fsdp; choose others, or raise config.mesh.tensor."
+      f"A microbatch of {prompts} prompts x {samples} samples"
+      f" (config.microbatch) does not split over the {devices} devices of data"
+      " x fsdp; choose another, or raise config.mesh.tensor."
     )
 
 
@@ -205,18 +256,3 @@ def _minibatch_order(
   return permute(jax.random.split(key, epochs)).reshape(
     epochs * minibatches, B // minibatches
   )
-
-
-def check_finite(step: int, metrics: dict[str, float], rate: float) -> None:
-  """Stops a run before a broken state is saved.
-
-  Raises:
-    FloatingPointError: names the metrics of the update that are not finite.
-  """
-  broken = [name for name, x in metrics.items() if not np.isfinite(x)]
-  if broken:
-    raise FloatingPointError(
-      f"{', '.join(broken)} not finite at step {step}; the last checkpoint is"
-      f" intact. Lower config.learning_rate={rate}, or look for rewards that"
-      " are not finite."
-    )

@@ -1,61 +1,152 @@
-"""Config -> task, tokenizer, model: what every command starts from."""
+"""A config -> what a run is built from: problems, tokenizer, model.
+
+What needs no model comes first, without importing gemma: so that a missing file
+of data or of a vocabulary is answered in a second.
+"""
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import flax.linen as nn
 import ml_collections
 import numpy as np
 
 from pkpo_jax import multihost, tasks
-from pkpo_jax.lm import models, tokenizers
-from pkpo_jax.rl import rollout
+from pkpo_jax.lm import tokenizers
 from pkpo_jax.tasks import base
+from pkpo_jax.training import config as config_lib
+
+if TYPE_CHECKING:
+  import flax.linen as nn
+  import optax
+
+  from pkpo_jax.rl import rollout, train_step
 
 
 @dataclasses.dataclass(frozen=True)
-class Parts:
-  """A task with the tokenizer and the model for it.
+class Data:
+  """A task with its tokenizer.
 
   Attributes:
     task: problems and grades.
     tokenizer: for prompts and completions.
-    model: the policy, without parameters.
-    rollout_worker: samples and grades with these.
     problems: those of "train" and of "test" whose prompts fit.
+    dropped: how many of each split were left out because they are too long.
   """
 
   task: base.Task
   tokenizer: tokenizers.Tokenizer
-  model: nn.Module
-  rollout_worker: rollout.RolloutWorker
   problems: dict[str, list[base.Problem]]
+  dropped: dict[str, int]
 
 
-def build(config: ml_collections.ConfigDict) -> Parts:
-  """Builds what `config.task`, `config.tokenizer` and `config.model` describe.
+@dataclasses.dataclass(frozen=True)
+class Parts(Data):
+  """What a run is built from.
+
+  Attributes:
+    model: the policy, without parameters.
+    rollout_worker: samples from it and grades.
+  """
+
+  model: "nn.Module"
+  rollout_worker: "rollout.RolloutWorker"
+
+
+def load_data(config: ml_collections.ConfigDict) -> Data:
+  """Loads the problems and the tokenizer that a config describes.
 
   Raises:
-    ValueError: an option is out of range, the three don't go together, or a
-      prompt or an answer does not fit into the limits.
+    ValueError: an option of `config.task` or `config.tokenizer` is out of
+      range, the two don't go together, or a prompt or an answer does not fit
+      into the limits.
+    OSError: a file is missing.
   """
   options = dict(config.task)
   task = tasks.get_task(options.pop("name"), **options)
   tokenizer = _tokenizer(config, task)
-  model = _model(config, tokenizer)
-  problems = {
+  fitting = {
     split: _fitting(config, tokenizer, split, task.problems(split))
     for split in ("train", "test")
   }
-  rollout_worker = rollout.RolloutWorker(
+  problems = {split: kept for split, (kept, _) in fitting.items()}
+  dropped = {split: number for split, (_, number) in fitting.items()}
+  return Data(task, tokenizer, problems, dropped)
+
+
+def build(config: ml_collections.ConfigDict, data: Data | None = None) -> Parts:
+  """Builds the model and the rollout worker; and loads the data, unless given.
+
+  Raises:
+    ValueError: as `load_data`; or the model does not go with the tokenizer.
+  """
+  from pkpo_jax.rl import rollout
+
+  data = load_data(config) if data is None else data
+  model = build_model(config, data.tokenizer)
+  worker = rollout.RolloutWorker(
     model,
-    tokenizer,
-    task,
+    data.tokenizer,
+    data.task,
     max_prompt_tokens=config.max_prompt_tokens,
     max_new_tokens=config.max_new_tokens,
     temperature=config.temperature,
   )
-  return Parts(task, tokenizer, model, rollout_worker, problems)
+  fields = {f.name: getattr(data, f.name) for f in dataclasses.fields(Data)}
+  return Parts(**fields, model=model, rollout_worker=worker)
+
+
+def make_optimizer(
+  config: ml_collections.ConfigDict,
+) -> "optax.GradientTransformation":
+  """The optimiser of a config, see `train_step.make_optimizer`."""
+  from pkpo_jax.rl import train_step
+
+  return train_step.make_optimizer(
+    config.learning_rate,
+    warmup_steps=config.warmup_steps,
+    b1=config.b1,
+    b2=config.b2,
+    weight_decay=config.weight_decay,
+    max_grad_norm=config.max_grad_norm,
+  )
+
+
+def update_options(
+  config: ml_collections.ConfigDict,
+) -> "train_step.UpdateOptions":
+  """What the train step takes from a config: the one place where they meet."""
+  from pkpo_jax.rl import train_step
+
+  return train_step.UpdateOptions(
+    microbatch_prompts=config.microbatch.prompts,
+    microbatch_samples=config.microbatch.samples,
+    logits_chunk=config.logits_chunk,
+    temperature=config.temperature,
+    epochs=config.epochs,
+    minibatches=config.minibatches,
+    clip_low=config.loss.clip_low,
+    clip_high=config.loss.clip_high,
+    entropy_coef=config.loss.entropy_coef,
+    kl_coef=config.loss.kl_coef,
+  )
+
+
+def compile_train_step(
+  config: ml_collections.ConfigDict,
+  model: "nn.Module",
+  optimizer: "optax.GradientTransformation",
+) -> "train_step.TrainStep":
+  """The jitted train step of a config, on the mesh if one is set."""
+  from pkpo_jax.rl import train_step
+
+  return train_step.compile_train_step(
+    model,
+    optimizer,
+    config_lib.make_transform(config),
+    update_options(config),
+    num_prompts=config.prompts_per_step,
+  )
 
 
 def _tokenizer(
@@ -80,10 +171,12 @@ def _tokenizer(
   return tokenizers.WordTokenizer(task.words)
 
 
-def _model(
+def build_model(
   config: ml_collections.ConfigDict, tokenizer: tokenizers.Tokenizer
-) -> nn.Module:
+) -> "nn.Module":
   """The model, with an embedding for every id of the tokenizer."""
+  from pkpo_jax.lm import models
+
   if config.tokenizer.name == "words":
     if "num_embed" in config.model:
       raise ValueError(
@@ -106,8 +199,8 @@ def _fitting(
   tokenizer: tokenizers.Tokenizer,
   split: str,
   problems: Sequence[base.Problem],
-) -> list[base.Problem]:
-  """Those whose prompts fit; all of them, unless the config says "drop"."""
+) -> tuple[list[base.Problem], int]:
+  """The problems whose prompts fit, and how many were dropped."""
   limit = config.max_prompt_tokens
   lengths = np.array([len(tokenizer.encode(p.prompt)) for p in problems])
   long = int(np.sum(lengths > limit))
@@ -125,4 +218,5 @@ def _fitting(
     )
   if long and multihost.is_first():
     print(f"Dropped {long} of {len(problems)} {split} problems: too long.")
-  return [p for p, length in zip(problems, lengths) if length <= limit]
+  kept = [p for p, length in zip(problems, lengths) if length <= limit]
+  return kept, long

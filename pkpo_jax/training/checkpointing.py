@@ -4,7 +4,7 @@ A checkpoint holds the train state (parameters, optimiser, step), which training
 problems have been solved, and a checksum of each of these arrays. The sampling
 keys and the data cursor are functions of the config's seed and the step, so
 that neither can run ahead of what was trained; the config lies beside, see
-`configs.claim`.
+`workdir.claim`.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ import orbax.checkpoint as ocp
 
 from pkpo_jax import multihost
 from pkpo_jax.rl import train_step
+from pkpo_jax.training import workdir
 
 
 class Progress(NamedTuple):
@@ -68,8 +69,11 @@ class Checkpointer:
         those that saved.
 
     Raises:
-      ValueError: its files are damaged, or of another model.
+      ValueError: its files are damaged, or of another model, or of a format
+        that can't be continued, see `workdir.check_format`.
     """
+    custom = self._manager.metadata(self.latest).custom_metadata or {}
+    workdir.check_format(custom.get("format", 0), self._folder)
     tree = jax.tree.map(_on_a_device, like._asdict())
     tree["checksums"] = np.zeros(len(jax.tree.leaves(tree)), np.uint32)
     with self._reading():
@@ -93,7 +97,11 @@ class Checkpointer:
     tree = progress._asdict()
     tree["checksums"] = multihost.fetch(_checksums(tree))
     with self._writing():
-      self._manager.save(step, args=ocp.args.StandardSave(tree))
+      self._manager.save(
+        step,
+        args=ocp.args.StandardSave(tree),
+        custom_metadata={"format": workdir.FORMAT},
+      )
 
   def close(self) -> None:
     """Waits until all is on disk.

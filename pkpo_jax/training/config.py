@@ -1,4 +1,4 @@
-"""Checks a training config before minutes are spent on it.
+"""What a training config may say, checked before minutes are spent on it.
 
 Free of gemma, whose import takes seconds, so that a typo is answered at once.
 """
@@ -6,8 +6,6 @@ Free of gemma, whose import takes seconds, so that a typo is answered at once.
 import hashlib
 import inspect
 import json
-import pathlib
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,16 +13,16 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from pkpo_jax import multihost, schedules, transforms
+from pkpo_jax import schedules, transforms
 
 # All names of a config but those of `task`, `tokenizer` and `model`, which are
 # checked where these are made, and of `base`, which depend on its source.
 _NAMES = {
   "": (
     "seed num_steps prompts_per_step n temperature max_prompt_tokens"
-    " max_new_tokens transform k_opt k_boundaries k_schedule learning_rate"
-    " warmup_steps b1 b2 weight_decay max_grad_norm epochs minibatches"
-    " microbatch logits_chunk loss mesh task tokenizer"
+    " max_new_tokens transform k_opt k_boundaries k_schedule k_weights"
+    " learning_rate warmup_steps b1 b2 weight_decay max_grad_norm epochs"
+    " minibatches microbatch logits_chunk loss mesh task tokenizer"
     " long_prompts model base eval checkpoint"
   ),
   "microbatch": "prompts samples",
@@ -53,14 +51,18 @@ _NOT_NEGATIVE = (
   " base.wrong"
 )
 _NEUTRAL_CLIP = 0.2
-_PATIENCE = 60  # seconds until a shared folder shows what another wrote
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-  """Raises ValueError for a name, a value or a lack of effect that is wrong."""
+  """Checks names, ranges and effects of all values.
+
+  Raises:
+    ValueError: an unknown name, a value out of range, or an option that would
+      have no effect.
+  """
   for part, names in _NAMES.items():
     _check_names(part, config[part] if part else config, set(names.split()))
-  values = dict(_leaves(json.loads(to_json(config))))
+  values = dict(leaves(json.loads(to_json(config))))
   for name in f"{_POSITIVE} {_NOT_NEGATIVE}".split():
     value = values.get(f"config.{name}", 1)  # `base` has only its source's
     if value < 0 or (value == 0 and name in _POSITIVE.split()):
@@ -113,16 +115,21 @@ def _check_base(base: ml_collections.ConfigDict) -> None:
 
 
 def _check_k(config: ml_collections.ConfigDict) -> None:
-  """Every k of the schedule is in range for the transform and n."""
+  """Checks that every k of the schedule suits the transform and n."""
+  transform = make_transform(config)
   ks = np.asarray(make_k_schedule(config)(jnp.arange(config.num_steps)))
-  transform = transforms.get_transform(config.transform)
   for k in np.unique(ks):
-    transform(jnp.zeros(config.n), int(k))
-  ignores_k = inspect.signature(transform).parameters["k"].default is None
-  if ignores_k and tuple(config.k_opt) != (1,):
+    try:
+      transform(jnp.zeros(config.n), int(k))
+    except ValueError as error:
+      raise ValueError(
+        f"config.k_opt={tuple(config.k_opt)} with config.n={config.n} and"
+        f" config.transform={config.transform!r}: {error}"
+      ) from error
+  if _ignores_k(transform) and tuple(config.k_opt) != (1,):
     raise ValueError(
       f"config.k_opt={tuple(config.k_opt)} has no effect on"
-      f" transform={config.transform!r}; set it to 1."
+      f" config.transform={config.transform!r}; set it to 1."
     )
   if config.k_schedule == "piecewise" and any(
     step >= config.num_steps for step in config.k_boundaries
@@ -133,6 +140,37 @@ def _check_k(config: ml_collections.ConfigDict) -> None:
     )
 
 
+def _ignores_k(transform: transforms.Transform) -> bool:
+  k = inspect.signature(transform).parameters.get("k")
+  return k is not None and k.default is None
+
+
+def make_transform(config: ml_collections.ConfigDict) -> transforms.Transform:
+  """The transform of a config; a mixture over k has its weights built in.
+
+  Raises:
+    ValueError: an unknown name, or weights without effect.
+  """
+  k_weights = tuple(config.k_weights)
+  if (config.transform == "k_mixture") != bool(k_weights):
+    raise ValueError(
+      f"config.k_weights={k_weights} with config.transform="
+      f"{config.transform!r}: 'k_mixture' needs one weight for each k = 1, 2,"
+      " ..., and no other transform takes any."
+    )
+  if not k_weights:
+    try:
+      return transforms.get_transform(config.transform)
+    except ValueError as error:
+      raise ValueError(f"config.transform: {error}") from error
+
+  def mixture(rewards, k=None, *, where=None):
+    del k
+    return transforms.k_mixture(rewards, jnp.array(k_weights), where=where)
+
+  return mixture
+
+
 def make_k_schedule(config: ml_collections.ConfigDict) -> schedules.Schedule:
   """The k of every step from `k_opt`, `k_boundaries` and `k_schedule`."""
   ks, boundaries = tuple(config.k_opt), tuple(config.k_boundaries)
@@ -141,9 +179,9 @@ def make_k_schedule(config: ml_collections.ConfigDict) -> schedules.Schedule:
   if config.k_schedule == "linear" and len(ks) == 2 and len(boundaries) == 1:
     return schedules.linear_k(*ks, *boundaries)
   raise ValueError(
-    f"k_schedule={config.k_schedule!r} with k_opt={ks} and"
-    f" k_boundaries={boundaries}: must be 'piecewise' (one boundary fewer than"
-    " ks) or 'linear' (two ks and one boundary)."
+    f"config.k_schedule={config.k_schedule!r} with config.k_opt={ks} and"
+    f" config.k_boundaries={boundaries}: must be 'piecewise' (one boundary"
+    " fewer than ks) or 'linear' (two ks and one boundary)."
   )
 
 
@@ -163,72 +201,20 @@ def _check_microbatch(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_clip(config: ml_collections.ConfigDict) -> None:
-  """Clipping needs a second update from the same rollout to have an effect."""
+  """Checks that clipping acts: it needs a second update from a rollout."""
   low, high = config.loss.clip_low, config.loss.clip_high
   if not 0 < low <= 1 or not high > 0:
-    raise ValueError(f"clip_low={low} must be in (0, 1], clip_high={high} > 0.")
+    raise ValueError(
+      f"config.loss.clip_low={low} must be in (0, 1],"
+      f" config.loss.clip_high={high} above 0."
+    )
   single = config.epochs * config.minibatches == 1
   if single and (low, high) != (_NEUTRAL_CLIP, _NEUTRAL_CLIP):
     raise ValueError(
-      f"config.loss.clip_low={low}, clip_high={high} have no effect on a single"
-      " on-policy update; raise config.epochs or config.minibatches too."
+      f"config.loss.clip_low={low}, config.loss.clip_high={high} have no effect"
+      " on a single on-policy update; raise config.epochs or"
+      " config.minibatches too."
     )
-
-
-def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
-  """Writes `config.json` to the folder of a run that starts or continues.
-
-  With several processes, all of them call this.
-
-  Raises:
-    ValueError: `workdir` has checkpoints of another config, says what differs;
-      or the processes differ in their config, or don't share `workdir`.
-  """
-  if workdir.parts[:1] == ("gs:",):
-    raise ValueError(
-      f"{workdir} is no folder; mount the bucket and name the folder, see"
-      " docs/pods.md."
-    )
-  path, text = workdir / "config.json", to_json(config)
-  _check_same_everywhere(text)
-  if any(p.name.isdigit() for p in workdir.glob("checkpoints/*")):
-    saved = path.read_text() if path.exists() else "{}"
-    changes = difference(saved, text)
-    if changes:
-      raise ValueError(
-        f"{workdir} holds a run with another config; use a new workdir, or undo"
-        " these changes (saved -> asked for):\n  " + "\n  ".join(changes)
-      )
-  if multihost.is_first():
-    workdir.mkdir(parents=True, exist_ok=True)
-    written = path.with_suffix(".tmp")
-    written.write_text(text + "\n")
-    written.replace(path)
-  multihost.wait("claimed")
-  _check_shared(path, text)
-
-
-def _check_same_everywhere(text: str) -> None:
-  """Raises in all processes if the config of one is not that of the first."""
-  changes = difference(multihost.broadcast_text(text), text)
-  if multihost.max_over_hosts(bool(changes)):
-    raise ValueError(
-      "The processes of this run have different configs; start all with the"
-      " same command. First process -> this one:\n  "
-      + "\n  ".join(changes or ["no difference; see the other processes"])
-    )
-
-
-def _check_shared(path: pathlib.Path, text: str) -> None:
-  """Raises if this process does not see what the first one wrote."""
-  deadline = time.monotonic() + _PATIENCE
-  while not path.exists() or path.read_text() != text + "\n":
-    if time.monotonic() > deadline:
-      raise ValueError(
-        f"{path} is not as the first process wrote it: --workdir must be one"
-        " folder that all processes share."
-      )
-    time.sleep(1)
 
 
 def to_json(config: ml_collections.ConfigDict) -> str:
@@ -245,7 +231,7 @@ def fingerprint(text: str) -> str:
 
 def difference(old: str, new: str) -> list[str]:
   """What differs between two configs in JSON: "name: old -> new" lines."""
-  before, after = (dict(_leaves(json.loads(text))) for text in (old, new))
+  before, after = (dict(leaves(json.loads(text))) for text in (old, new))
   return [
     f"{name}: {before.get(name, 'absent')} -> {after.get(name, 'absent')}"
     for name in sorted({*before, *after})
@@ -253,9 +239,10 @@ def difference(old: str, new: str) -> list[str]:
   ]
 
 
-def _leaves(tree: dict, prefix: str = "config") -> Iterator[tuple[str, Any]]:
+def leaves(tree: dict, prefix: str = "config") -> Iterator[tuple[str, Any]]:
+  """(name, value) of every leaf of nested dicts; names joined by dots."""
   for name, value in tree.items():
     if isinstance(value, dict):
-      yield from _leaves(value, f"{prefix}.{name}")
+      yield from leaves(value, f"{prefix}.{name}")
     else:
       yield f"{prefix}.{name}", value

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import optax
 
 from pkpo_jax.lm import models, sharding
 from pkpo_jax.lm.formats import huggingface
@@ -47,15 +46,15 @@ class Resumed(NamedTuple):
 def restore_or_init(
   config: ml_collections.ConfigDict,
   parts: build_run.Parts,
-  optimizer: optax.GradientTransformation,
   checkpointer: checkpointing.Checkpointer,
   folder: pathlib.Path,
 ) -> Resumed:
-  """From the newest checkpoint, or else from the base policy.
+  """Restores the newest checkpoint, or else starts from the base policy.
 
   The base policy is loaded only where it is needed.
   """
   resumes = checkpointer.latest is not None
+  optimizer = build_run.make_optimizer(config)
   base = InitialParams({}, None)
   if not resumes or config.loss.kl_coef or "lora_rank" in config.model:
     base = initial_params(config, parts, folder)

@@ -4,40 +4,42 @@ import pathlib
 import signal
 import sys
 import time
-from collections.abc import Callable
 
 import chex
-import grain
 import jax
 import ml_collections
 import numpy as np
 
 from pkpo_jax import multihost
 from pkpo_jax.lm import models, sharding
-from pkpo_jax.rl import evaluation, train_step
+from pkpo_jax.rl import evaluation, rollout_metrics, train_step
 from pkpo_jax.training import (
   build_run,
   checkpointing,
   initial_policy,
   interrupts,
   metrics_writer,
+  problem_order,
 )
 from pkpo_jax.training import config as config_lib
+from pkpo_jax.training import workdir as workdir_lib
 
 
 def train(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
   base_dir: pathlib.Path,
+  data: build_run.Data | None = None,
 ) -> train_step.TrainState:
   """Runs a config to its end, from the newest checkpoint in `workdir` if any.
 
   With several processes, all of them call this.
 
   Args:
-    config: a training config, see configs/countdown.py.
-    workdir: of this run alone: checkpoints, metrics, TensorBoard files.
-    base_dir: of base policies that are trained on demonstrations.
+    config: a training config, see configs/default.py.
+    workdir: the folder of this run alone: checkpoints, metrics, TensorBoard.
+    base_dir: the folder of base policies that are trained on demonstrations.
+    data: what `build_run.load_data` makes of the config, if it was called.
 
   Returns:
     The final state.
@@ -49,9 +51,9 @@ def train(
       checkpoint.
   """
   config_lib.check(config)
-  config_lib.claim(workdir, config)
+  workdir_lib.claim(workdir, config)
   with jax.set_mesh(sharding.make_mesh(**config.mesh)):
-    run = _Run(config, workdir, base_dir)
+    run = Run(config, workdir, base_dir, build_run.build(config, data))
     with interrupts.Interrupts() as interrupted:
       stop = _loop(run, config, interrupted)
       run.close()
@@ -64,11 +66,15 @@ def train(
 
 
 def _loop(
-  run: "_Run",
+  run: "Run",
   config: ml_collections.ConfigDict,
   interrupted: interrupts.Interrupts,
 ) -> int:
-  """All steps; or until a signal to any process, which is returned, else 0."""
+  """Takes all steps, or those until a signal to any process.
+
+  Returns:
+    The number of the signal, else 0.
+  """
   for step in range(run.step, config.num_steps):
     if step % config.eval.every == 0:
       run.evaluate(step)
@@ -84,7 +90,7 @@ def _loop(
   return 0
 
 
-class _Run:
+class Run:
   """A run in progress: what to do at a step, and where it has got to."""
 
   def __init__(
@@ -92,24 +98,30 @@ class _Run:
     config: ml_collections.ConfigDict,
     workdir: pathlib.Path,
     base_dir: pathlib.Path,
+    parts: build_run.Parts,
   ):
-    """Builds the parts and restores the newest checkpoint, if there is one."""
-    self._config = config
-    self._parts = build_run.build(config)
-    self._order = _order(config, len(self._parts.problems["train"]))
-    optimizer = train_step.make_optimizer(config)
-    self._update = train_step.make_update(self._parts.model, config, optimizer)
+    """Starts the graders and restores the newest checkpoint, if any."""
+    self._config, self._parts = config, parts
+    parts.task.start()
+    self._order = problem_order.problem_order(
+      len(parts.problems["train"]),
+      prompts_per_step=config.prompts_per_step,
+      seed=config.seed,
+    )
+    self._k_schedule = config_lib.make_k_schedule(config)
+    self._train_step = build_run.compile_train_step(
+      config, parts.model, build_run.make_optimizer(config)
+    )
     self._rows = sharding.rows_sharding(
       jax.sharding.get_mesh(), config.prompts_per_step
     )
     self._checkpointer = checkpointing.Checkpointer(
       workdir / "checkpoints", keep=config.checkpoint.keep
     )
-    self.progress, self._frozen, self._reference = (
-      initial_policy.restore_or_init(
-        config, self._parts, optimizer, self._checkpointer, base_dir
-      )
+    resumed = initial_policy.restore_or_init(
+      config, parts, self._checkpointer, base_dir
     )
+    self.progress, self._frozen, self._reference = resumed
     self._writer = metrics_writer.open_writer(
       workdir, start=self.step, num_steps=config.num_steps
     )
@@ -127,40 +139,40 @@ class _Run:
     return int(self.progress.state.step)
 
   def train(self, step: int) -> None:
-    """One step: sample, grade, update, and log all of it."""
+    """Takes one step: sample, grade, weigh, update; and logs all of it."""
     start = time.perf_counter()
     state, solved = self.progress
     rows = self._order(step)
-    sample_key, update_key = jax.random.split(_key(self._config, step))
+    sample_key, update_key = jax.random.split(_key(self._config.seed, step))
     problems = [self._parts.problems["train"][i] for i in rows]
     rollout, seconds = self._parts.rollout_worker(
       self.params, problems, sample_key, n=self._config.n
     )
     sampled = time.perf_counter()
-    state, update_metrics = self._update(
+    state, update_metrics = self._train_step(
       state,
       multihost.place(rollout, self._rows),
+      np.asarray(self._k_schedule(step)),
       update_key,
       self._frozen,
       self._reference,
     )
-    # While the devices work.
-    rollout_metrics = evaluation.rollout_metrics(rollout)
+    measured = rollout_metrics.rollout_metrics(rollout)
     update_metrics = jax.device_get(update_metrics)
     end = time.perf_counter()
     # A broken policy may leave nothing to update: then its entropy shows it.
-    finite = update_metrics | {"entropy": rollout_metrics["entropy"]}
-    train_step.check_finite(step, finite, self._config.learning_rate)
+    finite = update_metrics | {"entropy": measured["entropy"]}
+    check_finite(step, finite, self._config.learning_rate)
     solved = solved.copy()
     # A problem can be in a batch twice: at the border of two epochs.
-    np.logical_or.at(solved, rows, evaluation.solved(rollout))
+    np.logical_or.at(solved, rows, rollout_metrics.solved(rollout))
     self.progress = checkpointing.Progress(state, solved)
     seconds |= {"update": end - sampled, "step": end - start}
     tokens = np.sum(rollout.completions.mask)
     self._writer.write(
       step,
       "train",
-      rollout_metrics
+      measured
       | update_metrics
       | {
         "solve_rate": solved.mean(),
@@ -170,7 +182,7 @@ class _Run:
     )
 
   def evaluate(self, step: int) -> None:
-    """pass@k on the held-out problems, with keys of their own."""
+    """Logs pass@k on the held-out problems, sampled with keys of their own."""
     options = self._config.eval
     start = time.perf_counter()
     rewards, valid = evaluation.evaluate(
@@ -182,32 +194,38 @@ class _Run:
       batch_size=self._config.prompts_per_step,
     )
     ks = evaluation.powers_of_two(options.n)
-    curve = evaluation.pass_at_k_curve(rewards, valid, ks)
+    curve = rollout_metrics.pass_at_k_curve(rewards, valid, ks)
     seconds = {"seconds_eval": time.perf_counter() - start}
-    self._writer.write(step, "eval", evaluation.named(curve) | seconds)
+    self._writer.write(step, "eval", rollout_metrics.named(curve) | seconds)
 
   def save(self) -> None:
     """Starts to save the progress, in the background."""
     self._checkpointer.save(self.progress)
 
   def close(self) -> None:
-    """Saves, and waits until everything is on disk."""
+    """Saves, waits until everything is on disk, and ends the graders."""
     self.save()
     self._checkpointer.close()
     self._writer.close()
+    self._parts.task.close()
 
 
-def _key(config: ml_collections.ConfigDict, step: int) -> chex.PRNGKey:
-  """Of a step; evaluations have another root, see `evaluation.key`."""
-  root = jax.random.fold_in(jax.random.key(config.seed), 0)
+def _key(seed: int, step: int) -> chex.PRNGKey:
+  """The key of a step; evaluations have another root, see `evaluation.key`."""
+  root = jax.random.fold_in(jax.random.key(seed), 0)
   return jax.random.fold_in(root, step)
 
 
-def _order(
-  config: ml_collections.ConfigDict, num_problems: int
-) -> Callable[[int], list[int]]:
-  """step -> the rows of its problems; every epoch is shuffled anew."""
-  B = config.prompts_per_step
-  rows = grain.MapDataset.range(num_problems).seed(config.seed)
-  rows = rows.shuffle().repeat()
-  return lambda step: [int(rows[i]) for i in range(step * B, (step + 1) * B)]
+def check_finite(step: int, metrics: dict[str, float], rate: float) -> None:
+  """Stops a run before a broken state is saved.
+
+  Raises:
+    FloatingPointError: names the metrics of the update that are not finite.
+  """
+  broken = [name for name, x in metrics.items() if not np.isfinite(x)]
+  if broken:
+    raise FloatingPointError(
+      f"{', '.join(broken)} not finite at step {step}; the last checkpoint is"
+      f" intact. Lower config.learning_rate={rate}, or look for rewards that"
+      " are not finite."
+    )

@@ -62,6 +62,15 @@ def train_or_load(
   return ocp.StandardCheckpointer().restore(path, sharding.with_shardings(like))
 
 
+def is_trained(
+  config: ml_collections.ConfigDict,
+  parts: build_run.Parts,
+  folder: pathlib.Path,
+) -> bool:
+  """Whether `folder` holds the base policy of a config already."""
+  return _path(folder, _describe(config, parts)).exists()
+
+
 def _path(folder: pathlib.Path, described: str) -> pathlib.Path:
   return folder.absolute() / config_lib.fingerprint(described)
 

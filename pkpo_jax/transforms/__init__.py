@@ -24,6 +24,7 @@ from collections.abc import Callable
 
 import chex
 
+from pkpo_jax import _imports as imports
 from pkpo_jax.transforms.baselines import (
   dr_grpo,
   grpo,
@@ -68,12 +69,19 @@ _TRANSFORMS: dict[str, Transform] = {
 
 
 def get_transform(name: str) -> Transform:
-  """The transform of that name, e.g. "sloo_minus_one".
+  """The transform of that name: "sloo_minus_one", or your own "module:name".
+
+  A function of your own takes `(rewards, k, *, where)` as those here do.
 
   Raises:
-    ValueError: unknown name; the message lists the known ones.
+    ValueError: unknown name; the message lists the known ones. Or there is no
+      such module, or nothing callable of that name in it.
   """
+  if ":" in name:
+    return imports.load(name, "transform")
   if name not in _TRANSFORMS:
     known = ", ".join(sorted(_TRANSFORMS))
-    raise ValueError(f"Unknown transform {name!r}; known: {known}.")
+    raise ValueError(
+      f"Unknown transform {name!r}; known: {known}, or 'module:name'."
+    )
   return _TRANSFORMS[name]

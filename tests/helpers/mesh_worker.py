@@ -11,7 +11,7 @@ import sys
 import jax
 import numpy as np
 import optax
-from helpers import tiny_config
+from helpers import steps, tiny_config
 
 from pkpo_jax.lm import models, sampler, sharding
 from pkpo_jax.rl import rollout as rollout_lib
@@ -52,7 +52,7 @@ def run(out: pathlib.Path, data: int, fsdp: int, tensor: int) -> None:
     completions = jax.device_get(completions)
     # With such an epsilon, entries near 0 don't amplify rounding.
     optimizer = optax.adam(1e-3, eps=1e-3)
-    update = train_step.make_update(model, config, optimizer)
+    update = steps.compiled(model, config, optimizer)
     state = train_step.init_state(params, optimizer)
     for graded in (rewards, some):
       rollout = rollout_lib.Rollout(

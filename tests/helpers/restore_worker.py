@@ -28,7 +28,7 @@ def make_mesh(layout: str):
 
 
 def restore(workdir: pathlib.Path, config, parts) -> dict[str, np.ndarray]:
-  optimizer = train_step.make_optimizer(config)
+  optimizer = build_run.make_optimizer(config)
   like = checkpointing.Progress(
     sharding.with_shardings(train_step.abstract_state(parts.model, optimizer)),
     np.zeros(len(parts.problems["train"]), bool),

@@ -162,7 +162,7 @@ def exact_weights(rewards, valid, k):
 @pytest.fixture(scope="module")
 def gradient_update():
   """update(rollout, step) -> gradient, metrics; compiled for all tests."""
-  update = train_step.make_update(plain.tiny()[0], make_config(), recorder())
+  update = steps.compiled(plain.tiny()[0], make_config(), recorder())
   state = train_step.init_state(plain.tiny()[1], recorder())
 
   def run(some, step):
@@ -170,7 +170,7 @@ def gradient_update():
     after, metrics = update(at_step, some, KEY, {}, None)
     assert int(after.step) == step + 1
     jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
-    assert update._cache_size() == 1
+    assert update.num_compiled() == 1
     return after.opt_state, metrics
 
   return run
@@ -239,7 +239,7 @@ ENTROPY, KL = 5.0, 3.0
 def penalised(make_rollout):
   """reference -> gradient, metrics; with an entropy bonus and a KL penalty."""
   config = make_config(**{"loss.entropy_coef": ENTROPY, "loss.kl_coef": KL})
-  update = train_step.make_update(plain.tiny()[0], config, recorder())
+  update = steps.compiled(plain.tiny()[0], config, recorder())
   state = train_step.init_state(plain.tiny()[1], recorder())
 
   def run(reference):
@@ -304,12 +304,12 @@ def test_epochs_and_minibatches_are_single_updates_in_a_row(make_rollout):
   optimizer = optax.sgd(0.3, momentum=0.9)
   some = make_rollout(REWARDS["binary"])
   state = train_step.init_state(params, optimizer)
-  update = train_step.make_update(model, config, optimizer)
+  update = steps.compiled(model, config, optimizer)
   ours, our_metrics = update(state, some, KEY, {}, None)
   assert int(ours.step) == 1
 
   config = make_config(epochs=1, minibatches=1, **clip, **constant_k)
-  single = train_step.make_update(model, config, optimizer)
+  single = steps.compiled(model, config, optimizer)
   metrics = collections.defaultdict(list)
   for rows in np.array(train_step._minibatch_order(KEY, B, 2, 2)):
     state, one = single(state, take_rows(some, rows), KEY, {}, None)
@@ -351,7 +351,7 @@ def test_a_bandit_is_learned_with_one_compilation():
   )
   model, params = plain.tiny()
   optimizer = train_step.make_optimizer(config)
-  update = train_step.make_update(model, config, optimizer)
+  update = steps.compiled(model, config, optimizer)
   state = train_step.init_state(params, optimizer)
   prompt, length = np.array([[2, 5]]), np.array([2])
   right, ks = [], []
@@ -375,7 +375,7 @@ def test_a_bandit_is_learned_with_one_compilation():
     state, metrics = update(state, some, KEY, {}, None)
     right.append(rewards.mean())
     ks.append(int(metrics["k"]))
-  assert update._cache_size() == 1
+  assert update.num_compiled() == 1
   assert ks == [4] * 10 + [2] * 10 + [1] * 20
   assert np.mean(right[:3]) < 0.3
   assert np.mean(right[-5:]) > 0.8
@@ -490,7 +490,7 @@ def test_microbatches_add_up_to_the_whole(
   def run(**changes):
     config = make_config(**options)
     config.microbatch.update(**changes)
-    update = train_step.make_update(model, config, optimizer)
+    update = steps.compiled(model, config, optimizer)
     state = train_step.init_state(params, optimizer)
     return update(state, some, KEY, {}, reference)
 
@@ -520,7 +520,7 @@ def test_what_has_no_gradient_is_left_out(make_rollout, terms, fraction):
   config.microbatch.update(prompts=2, samples=1)
   model, params = plain.tiny()
   optimizer = recorder()
-  update = train_step.make_update(model, config, optimizer)
+  update = steps.compiled(model, config, optimizer)
   state = train_step.init_state(params, optimizer)
   _, metrics = update(state, make_rollout(REWARDS["binary"]), KEY, {}, None)
   assert metrics["fraction_updated"] == pytest.approx(fraction)
@@ -534,7 +534,7 @@ def test_adapters_alone_are_trained(make_rollout):
     model, models.merge(plain.random_params(plain.tiny()[0]), params)
   )
   optimizer = optax.sgd(0.1)
-  update = train_step.make_update(model, make_config(), optimizer)
+  update = steps.compiled(model, make_config(), optimizer)
   state = train_step.init_state(trained, optimizer)
   after, _ = update(state, make_rollout(REWARDS["binary"]), KEY, frozen, None)
   assert jax.tree.structure(after.params) == jax.tree.structure(trained)

@@ -26,7 +26,7 @@ def make_progress(step, seed=0, rows=300):
     "norm": {"scale": jnp.asarray(rng.standard_normal(4), jnp.bfloat16)},
     "embedder": jnp.asarray(rng.standard_normal((rows, 100)), jnp.float32),
   }
-  optimizer = train_step.make_optimizer(countdown.get_config())
+  optimizer = build_run.make_optimizer(countdown.get_config())
   state = train_step.init_state(params, optimizer)
   for _ in range(2):
     gradient = jax.tree.map(lambda x: x**2, state.params)

@@ -36,7 +36,7 @@ def record(monkeypatch):
     valid = np.ones_like(rewards, bool)
     return rollout.Rollout(None, None, completions, rewards, valid), {}
 
-  def make_update(*_):
+  def compile_train_step(*_):
     return lambda state, *_: (state.replace(step=state.step + 1), {"loss": 0.0})
 
   monkeypatch.setattr(rollout.RolloutWorker, "__call__", roll)
@@ -44,9 +44,9 @@ def record(monkeypatch):
   def base_policy(config, parts, folder):
     return plain.random_params(parts.model)
 
-  monkeypatch.setattr(train_step, "make_update", make_update)
+  monkeypatch.setattr(build_run, "compile_train_step", compile_train_step)
   monkeypatch.setattr(initial_policy, "base_params", base_policy)
-  monkeypatch.setattr(loop._Run, "evaluate", lambda *_: None)
+  monkeypatch.setattr(loop.Run, "evaluate", lambda *_: None)
   return drawn
 
 
@@ -76,16 +76,16 @@ def test_every_epoch_has_every_problem_once_in_another_order():
 def test_keys_differ_by_step_and_seed_and_from_those_of_evaluations():
   configs = [make_config(), make_config()]
   configs[1].seed = 1
-  keys = [loop._key(c, step) for c in configs for step in range(4)]
+  keys = [loop._key(c.seed, step) for c in configs for step in range(4)]
   keys += [evaluation.key(seed) for seed in range(4)]
   data = np.stack([jax.random.key_data(k) for k in keys])
   assert len(np.unique(data, axis=0)) == 12
 
 
 def test_what_is_not_finite_is_named():
-  train_step.check_finite(3, {"loss": np.float32(1)}, 0.1)
+  loop.check_finite(3, {"loss": np.float32(1)}, 0.1)
   with pytest.raises(FloatingPointError, match=r"loss, grad_norm .* step 3"):
-    train_step.check_finite(
+    loop.check_finite(
       3, {"loss": np.nan, "k": 1.0, "grad_norm": np.inf}, 0.1
     )
 
@@ -114,13 +114,13 @@ def compilations(monkeypatch):
     if name == "/jax/core/compile/backend_compile_duration":
       events.append(seconds)
 
-  train = loop._Run.train
+  train = loop.Run.train
 
   def counted(self, step):
     counts.append(len(events))
     train(self, step)
 
-  monkeypatch.setattr(loop._Run, "train", counted)
+  monkeypatch.setattr(loop.Run, "train", counted)
   jax.monitoring.register_event_duration_secs_listener(listen)
   yield counts
   jax.monitoring.unregister_event_duration_listener(listen)
