@@ -2,29 +2,48 @@
 
 import argparse
 import contextlib
+import difflib
+import inspect
 import logging
 import pathlib
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
+if TYPE_CHECKING:
+  import ml_collections
+
+_MISTAKES = (AttributeError, KeyError, TypeError, ValueError)
 _SETTING = re.compile(r"  config\.([\w.]+) = (.+?)(?:  # (.*))?")
 
 
 class _Parser(argparse.ArgumentParser):
-  """Adds the values of a config to --help, if there is an option --config."""
+  """Lists the values of a config in --help, and is brief on mistakes."""
 
   def format_help(self) -> str:
     """The usual help, and below it what a config can say."""
     text = super().format_help()
     if "--config" not in self._option_string_actions:
       return text
-    return f"{text}\nvalues of a config (--config.NAME=VALUE):\n{_settings()}\n"
+    lines = [
+      f"  {f'{name} = {value}':<36}  {comment}".rstrip()
+      for name, value, comment in _settings()
+    ]
+    title = "values of a config (--config.NAME=VALUE):"
+    return "\n".join([text, title, *lines, ""])
+
+  def error(self, message: str) -> NoReturn:
+    """Ends the program with code 2 and two lines."""
+    self.exit(2, f"Error: {message}\nHelp:  {self.prog} --help\n")
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
   """A parser whose --help is the docstring of the command."""
+  module = sys.modules["__main__"].__spec__
+  name = module.name.removesuffix(".__main__") if module else sys.argv[0]
   return _Parser(
+    prog=f"python -m {name}" if module else name,
     description=doc,
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
@@ -69,21 +88,39 @@ def parse(
   return args
 
 
-def _load_config(parser, path: str, overrides: Sequence[str]):
+def _load_config(
+  parser: argparse.ArgumentParser, path: str, overrides: Sequence[str]
+) -> "ml_collections.ConfigDict":
   """The config of a file with some values changed."""
+  if not pathlib.Path(path.partition(":")[0]).is_file():
+    parser.error(f"--config={path}: there is no such file.")
+  try:
+    return _read_config(path, overrides)
+  except _MISTAKES as error:
+    for override in overrides:
+      try:
+        _read_config(path, [override])
+      except _MISTAKES as its_error:
+        parser.error(_about(override, its_error))
+    parser.error(f"--config={path}: {_last(error)}")
+
+
+def _read_config(
+  path: str, overrides: Sequence[str]
+) -> "ml_collections.ConfigDict":
   from absl import flags
   from ml_collections import config_flags
 
   values = flags.FlagValues()
   holder = config_flags.DEFINE_config_file("config", flag_values=values)
-  command = [parser.prog, f"--config={path}", *overrides]
+  command = ["train", f"--config={path}", *overrides]
   # The flag of a config looks for its overrides in sys.argv.
   before, sys.argv = sys.argv, command
   try:
     values(command)
     return holder.value
-  except (flags.Error, AttributeError, TypeError, ValueError, OSError) as error:
-    parser.error(f"--config: {_one_line(error)}")
+  except flags.Error as error:
+    raise ValueError(error) from error
   finally:
     sys.argv = before
 
@@ -100,23 +137,31 @@ def mistakes(parser: argparse.ArgumentParser) -> Iterator[None]:
   except (ValueError, OSError, ImportError, RuntimeError) as error:
     if type(error).__module__ not in ("builtins", "json.decoder"):
       raise
-    parser.exit(2, f"{parser.format_usage()}{parser.prog}: error: {error}\n")
+    parser.error(str(error))
 
 
-def _one_line(error: Exception) -> str:
-  return " ".join(str(error).split())
+def _about(override: str, error: Exception) -> str:
+  """What is wrong with `--config.NAME=VALUE`."""
+  name = override.lstrip("-").partition("=")[0]
+  if not isinstance(error, AttributeError | KeyError):
+    return f"{override.lstrip('-')}: {_last(error)}"
+  known = [f"config.{known}" for known, *_ in _settings()]
+  close = difflib.get_close_matches(name, known, n=1)
+  meant = f" did you mean {close[0]}?" if close else ""
+  return f"{name}: there is no such value;{meant or ' --help lists all.'}"
 
 
-def _settings() -> str:
-  """The settings of configs/default.py, a line each, with their comments."""
-  import inspect
+def _last(error: Exception) -> str:
+  """The message without the traceback that absl puts into it."""
+  message = re.split(r"\w+Error: ", str(error).strip())[-1]
+  return " ".join(message.split())
 
+
+def _settings() -> list[tuple[str, str, str]]:
+  """(name, value, comment) of each setting in configs/default.py."""
   from configs import default
 
-  lines = []
-  for line in inspect.getsource(default.get_config).splitlines():
-    found = _SETTING.fullmatch(line)
-    if found and "ConfigDict" not in found[2]:
-      name, value, comment = found.groups()
-      lines.append(f"  {name} = {value}".ljust(38) + f"  {comment or ''}")
-  return "\n".join(line.rstrip() for line in lines)
+  source = inspect.getsource(default.get_config)
+  found = filter(None, map(_SETTING.fullmatch, source.splitlines()))
+  settings = [(x[1], x[2], x[3] or "") for x in found]
+  return [x for x in settings if "ConfigDict" not in x[1]]

@@ -58,9 +58,10 @@ def _prepare(args: argparse.Namespace) -> "build_run.Data":
   from pkpo_jax.training import build_run, config, workdir
 
   config.check(args.config)
+  data = build_run.load_data(args.config)
   if not args.dry_run:
     workdir.claim(args.workdir, args.config)
-  return build_run.load_data(args.config)
+  return data
 
 
 def _dry_run(args: argparse.Namespace, data: "build_run.Data") -> None:

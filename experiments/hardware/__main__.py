@@ -1,4 +1,4 @@
-"""Compiles the programs of a config for a TPU slice, without any TPU.
+"""Will a config fit a slice, and how fast can it be? It takes no TPU to tell.
 
 Example:
   python -m experiments.hardware --config=configs/gemma2_2b_math.py \
@@ -7,60 +7,68 @@ Example:
 The real TPU compiler lowers the very sampler and update that training runs, and
 so proves that they fit. Prints, for each of them and for one chip: memory by
 kind; floating-point operations; collectives by kind; and the time that one run
-takes at least, were all of the chip's peak figures reached. --arrays lists
-every array that stays on the chips, with its place on the mesh.
+takes at least, were all of the chip's peak figures reached. It takes minutes.
 """
 
+import argparse
 import json
-import logging
 import pathlib
 
-from absl import app, flags
-from ml_collections import config_flags
-
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", "configs/gemma2_2b_math.py", "A training config."
-)
-_TOPOLOGY = flags.DEFINE_string(
-  "topology", "v5e:8x16", "Kind and arrangement of the chips: v5p:4x4x4, ..."
-)
-_ARRAYS = flags.DEFINE_bool(
-  "arrays", False, "List the arrays that stay on the chips, compile nothing."
-)
-_JSON = flags.DEFINE_string("json", None, "Also write the figures to a file.")
+from experiments import command_line
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Compiles and prints."""
-  if len(argv) > 1:
-    raise app.UsageError(f"Unknown arguments: {argv[1:]}")
-  logging.getLogger("jax").setLevel(logging.WARNING)
+  parser = command_line.parser(__doc__)
+  command_line.add_config(parser, "configs/gemma2_2b_math.py")
+  parser.add_argument(
+    "--topology",
+    default="v5e:8x16",
+    help="kind and arrangement of the chips (default: v5e:8x16)",
+  )
+  parser.add_argument(
+    "--arrays",
+    action="store_true",
+    help="list the arrays that stay on the chips, compile nothing",
+  )
+  parser.add_argument(
+    "--json", type=pathlib.Path, help="also write the figures to this file"
+  )
+  args = command_line.parse(parser)
+  with command_line.mistakes(parser):
+    mesh = _mesh(args)
+  sizes = " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
+  print(f"{args.topology}: {mesh.size} chips as {sizes}")
+  if args.arrays:
+    _print_arrays(args.config, mesh)
+  else:
+    _compile(args)
+
+
+def _mesh(args: argparse.Namespace):
+  """The mesh of the config on the chips of the topology."""
+  from experiments.hardware import chips, report
+  from pkpo_jax.training import config
+
+  report.use_topologies()
+  chips.chip_of(args.topology)
+  config.check(args.config)
+  return report.mesh_of(args.config, args.topology)
+
+
+def _compile(args: argparse.Namespace) -> None:
   from experiments.hardware import chips, report
 
-  config, topology = _CONFIG.value, _TOPOLOGY.value
+  chip = chips.chip_of(args.topology)
   try:
-    report.use_topologies()
-    chip = chips.chip_of(topology)
-    from pkpo_jax.training import config as config_lib
-
-    config_lib.check(config)
-    mesh = report.mesh_of(config, topology)
-  except (ImportError, ValueError) as error:
-    raise app.UsageError(str(error)) from error
-  sizes = " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
-  print(f"{topology}: {mesh.size} chips as {sizes}")
-  if _ARRAYS.value:
-    _print_arrays(config, mesh)
-    return
-  try:
-    compiled = report.compile_all(config, topology)
+    compiled = report.compile_all(args.config, args.topology)
   except report.DoesNotFitError as error:
     raise SystemExit(str(error)) from error
   for program in compiled:
     _print_program(program, chip)
-  if _JSON.value:
+  if args.json:
     text = json.dumps([program.to_json() for program in compiled], indent=1)
-    pathlib.Path(_JSON.value).write_text(text + "\n")
+    args.json.write_text(text + "\n")
   floor = sum(max(program.floor.values()) for program in compiled)
   print(f"\nA step takes {floor:.2f} s at least, at the peak figures of")
   print(
@@ -106,4 +114,4 @@ def _print_arrays(config, mesh) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

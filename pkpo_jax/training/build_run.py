@@ -62,8 +62,7 @@ def load_data(config: ml_collections.ConfigDict) -> Data:
       into the limits.
     OSError: a file is missing.
   """
-  options = dict(config.task)
-  task = tasks.get_task(options.pop("name"), **options)
+  task = _task(config)
   tokenizer = _tokenizer(config, task)
   fitting = {
     split: _fitting(config, tokenizer, split, task.problems(split))
@@ -147,6 +146,15 @@ def compile_train_step(
     update_options(config),
     num_prompts=config.prompts_per_step,
   )
+
+
+def _task(config: ml_collections.ConfigDict) -> base.Task:
+  options = dict(config.task)
+  name = options.pop("name", None)
+  try:
+    return tasks.get_task(name, **options)
+  except (TypeError, ValueError) as error:
+    raise ValueError(f"config.task (name={name!r}): {error}") from error
 
 
 def _tokenizer(

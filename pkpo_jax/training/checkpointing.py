@@ -48,6 +48,7 @@ class Checkpointer:
       self._folder.mkdir(parents=True, exist_ok=True)
     self._manager = ocp.CheckpointManager(
       self._folder,
+      item_handlers=ocp.StandardCheckpointHandler(),
       options=ocp.CheckpointManagerOptions(
         max_to_keep=keep,
         # Where that fails, other threads would wait minutes for the folder.

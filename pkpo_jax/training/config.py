@@ -174,14 +174,17 @@ def make_transform(config: ml_collections.ConfigDict) -> transforms.Transform:
 def make_k_schedule(config: ml_collections.ConfigDict) -> schedules.Schedule:
   """The k of every step from `k_opt`, `k_boundaries` and `k_schedule`."""
   ks, boundaries = tuple(config.k_opt), tuple(config.k_boundaries)
-  if config.k_schedule == "piecewise":
-    return schedules.piecewise_k(ks, boundaries)
-  if config.k_schedule == "linear" and len(ks) == 2 and len(boundaries) == 1:
-    return schedules.linear_k(*ks, *boundaries)
+  problem = "must be 'piecewise' or 'linear' (two ks and one boundary)."
+  try:
+    if config.k_schedule == "piecewise":
+      return schedules.piecewise_k(ks, boundaries)
+    if config.k_schedule == "linear" and len(ks) == 2 and len(boundaries) == 1:
+      return schedules.linear_k(*ks, *boundaries)
+  except ValueError as error:
+    problem = str(error)
   raise ValueError(
-    f"config.k_schedule={config.k_schedule!r} with config.k_opt={ks} and"
-    f" config.k_boundaries={boundaries}: must be 'piecewise' (one boundary"
-    " fewer than ks) or 'linear' (two ks and one boundary)."
+    f"config.k_opt={ks}, config.k_boundaries={boundaries},"
+    f" config.k_schedule={config.k_schedule!r}: {problem}"
   )
 
 

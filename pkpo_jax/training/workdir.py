@@ -46,10 +46,7 @@ def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
       )
   written = json.dumps({"format": FORMAT} | json.loads(text), indent=2) + "\n"
   if multihost.is_first():
-    workdir.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".tmp")
-    new.write_text(written)
-    new.replace(path)
+    _write(path, written)
   multihost.wait("claimed")
   _check_shared(path, written)
 
@@ -86,6 +83,20 @@ def check_format(found: int, where: pathlib.Path) -> None:
       " and the same config would train otherwise since; continue with that"
       " version, or take a new --workdir. Changed:\n  " + "\n  ".join(changes)
     )
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+  """Writes the file at once or not at all, and makes its folder."""
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".tmp")
+    new.write_text(text)
+    new.replace(path)
+  except OSError as error:
+    raise OSError(
+      f"--workdir={path.parent} cannot be written: {error.strerror}; choose"
+      " another folder."
+    ) from error
 
 
 def _saved_json(path: pathlib.Path) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from configs import countdown
 from pkpo_jax.rl import train_step
-from pkpo_jax.training import checkpointing
+from pkpo_jax.training import build_run, checkpointing
 
 
 def make_progress(step, seed=0, rows=300):

@@ -2,9 +2,12 @@
 
 import json
 
+import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import pytest
 
+import pkpo_jax
 from configs import countdown
 from pkpo_jax.training import config as config_lib
 
@@ -30,6 +33,8 @@ def make_config(**changes):
     {"minibatches": 4, "loss.clip_high": 0.28},
     {"epochs": 2, "loss.clip_low": 1.0},
     {"loss.kl_coef": 0.1, "loss.entropy_coef": 0.01},
+    {"transform": "k_mixture", "k_opt": (1,), "k_weights": (0.5, 0, 0.5)},
+    {"transform": "pkpo_jax.transforms:scloo", "k_opt": (15,)},
   ],
 )
 def test_these_are_fine(changes):
@@ -62,7 +67,7 @@ def test_counts_and_rates_must_be_above_zero(name, value):
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"k_opt": (17,)}, r"sloo_minus_one.*17.*1\.\.16"),
+    ({"k_opt": (17,)}, r"config\.k_opt=\(17,\).*17.*1\.\.16"),
     ({"k_opt": (0,)}, "k must be an integer >= 1"),
     ({"transform": "sloo", "k_opt": (16,)}, r"sloo.*16.*1\.\.15"),
     ({"transform": "scloo", "k_opt": (16,)}, r"scloo.*16.*1\.\.15"),
@@ -73,7 +78,15 @@ def test_counts_and_rates_must_be_above_zero(name, value):
     ),
     ({"n": 1, "k_opt": (1,)}, "sloo_minus_one.*n=1"),
     ({"n": 1, "k_opt": (1,), "transform": "rloo"}, "n >= 2"),
-    ({"transform": "pkpo"}, "known: dr_grpo"),
+    ({"transform": "pkpo"}, "config.transform: Unknown .* known: dr_grpo"),
+    ({"transform": "no_module:f", "k_opt": (1,)}, "'no_module:f' cannot be"),
+    ({"transform": "k_mixture", "k_opt": (1,)}, "needs one weight for each k"),
+    ({"k_weights": (0.5, 0.5)}, "no other transform takes any"),
+    (
+      {"transform": "k_mixture", "k_weights": (1.0,) * 17, "k_opt": (1,)},
+      r"K in 1\.\.16",
+    ),
+    ({"transform": "k_mixture", "k_weights": (1.0, 1.0)}, "no effect"),
     ({"transform": "rloo"}, r"k_opt=\(8,\) has no effect.*rloo"),
     ({"transform": "grpo"}, "no effect"),
     ({"transform": "dr_grpo", "k_opt": (2,)}, "no effect"),
@@ -89,7 +102,7 @@ def test_counts_and_rates_must_be_above_zero(name, value):
     ({"k_opt": (8, 4, 1), "k_boundaries": (9, 9)}, "increase"),
     ({"k_opt": (8, 1), "k_boundaries": (0,)}, "increase"),
     ({"k_schedule": "linear"}, "two ks and one boundary"),
-    ({"k_schedule": "cosine"}, "'piecewise'.*or 'linear'"),
+    ({"k_schedule": "cosine"}, "'piecewise' or 'linear'"),
     ({"minibatches": 5}, "minibatches=5 must divide.*prompts_per_step=32"),
     ({"minibatches": 64}, "must divide"),
     ({"minibatches": 8}, "microbatch.prompts=8 must divide .*minibatches=8"),
@@ -150,39 +163,6 @@ def test_difference_names_what_changed():
   )
 
 
-def make_checkpoint(workdir):
-  (workdir / "checkpoints" / "25").mkdir(parents=True)
-
-
-def test_a_new_folder_gets_the_config(tmp_path):
-  workdir = tmp_path / "runs" / "new"
-  config_lib.claim(workdir, make_config())
-  assert (workdir / "config.json").read_text() == (
-    config_lib.to_json(make_config()) + "\n"
-  )
-
-
-def test_the_folder_of_the_same_config_is_accepted(tmp_path):
-  config_lib.claim(tmp_path, make_config())
-  make_checkpoint(tmp_path)
-  config_lib.claim(tmp_path, make_config())
-
-
-def test_the_folder_of_another_config_is_refused(tmp_path):
-  config_lib.claim(tmp_path, make_config())
-  make_checkpoint(tmp_path)
-  before = (tmp_path / "config.json").read_text()
-  with pytest.raises(ValueError, match=r"config\.k_opt: \[8\] -> \[4\]"):
-    config_lib.claim(tmp_path, make_config(k_opt=(4,)))
-  assert (tmp_path / "config.json").read_text() == before
-
-
-def test_a_run_that_saved_nothing_can_be_replaced(tmp_path):
-  config_lib.claim(tmp_path, make_config())
-  config_lib.claim(tmp_path, make_config(k_opt=(4,)))
-  assert json.loads((tmp_path / "config.json").read_text())["k_opt"] == [4]
-
-
 @pytest.mark.parametrize("part", ["", "loss", "base", "eval", "checkpoint"])
 def test_unknown_and_missing_names_are_errors(part):
   config = make_config()
@@ -215,3 +195,51 @@ def test_unknown_and_missing_names_are_errors(part):
 def test_out_of_range_names_the_value(name, value):
   with pytest.raises(ValueError, match=rf"config\.{name}={value}"):
     config_lib.check(make_config(**{name: value}))
+
+
+def test_a_mixture_has_its_weights_built_in():
+  config = make_config(transform="k_mixture", k_opt=(1,), k_weights=(0.0, 1.0))
+  rewards = jnp.array([0.0, 1.0, 0.5, 0.25])
+  where = jnp.array([True, True, True, False])
+  ours = config_lib.make_transform(config)(rewards, 1, where=where)
+  expected = pkpo_jax.sloo_minus_one(rewards, 2, where=where)
+  np.testing.assert_allclose(ours, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("options", "expected"),
+  [
+    ({"k_opt": (3,)}, [3, 3, 3, 3, 3]),
+    ({"k_opt": (8, 1), "k_boundaries": (2,)}, [8, 8, 1, 1, 1]),
+    (
+      {"k_opt": (5, 1), "k_boundaries": (2,), "k_schedule": "linear"},
+      [5, 3, 1, 1, 1],
+    ),
+  ],
+)
+def test_schedules_of_k(options, expected):
+  config = ml_collections.ConfigDict(
+    {"k_boundaries": (), "k_schedule": "piecewise"} | options
+  )
+  schedule = config_lib.make_k_schedule(config)
+  assert [int(schedule(step)) for step in range(5)] == expected
+
+
+@pytest.mark.parametrize(
+  ("ks", "boundaries", "name"),
+  [
+    ((8,), (), "linear"),
+    ((8, 1), (), "linear"),
+    ((8, 4, 1), (5,), "linear"),
+    ((8, 1), (5, 9), "linear"),
+    ((8, 1), (), "piecewise"),
+    ((8,), (5,), "piecewise"),
+    ((8, 1), (5,), "step"),
+  ],
+)
+def test_schedules_that_make_no_sense_are_errors(ks, boundaries, name):
+  config = ml_collections.ConfigDict(
+    {"k_opt": ks, "k_boundaries": boundaries, "k_schedule": name}
+  )
+  with pytest.raises(ValueError, match="boundar"):
+    config_lib.make_k_schedule(config)

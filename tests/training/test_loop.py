@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from helpers import plain, tiny_config
 
-from pkpo_jax.rl import evaluation, rollout, train_step
-from pkpo_jax.training import initial_policy, loop, metrics_writer
+from pkpo_jax.rl import evaluation, rollout
+from pkpo_jax.training import build_run, initial_policy, loop, metrics_writer
 
 N, B = 3, 4  # fewer problems than a step takes: some come twice
 
@@ -61,18 +61,6 @@ def test_a_problem_drawn_twice_is_solved_if_either_is(record, tmp_path):
   np.testing.assert_allclose(rates, np.divide(solved, N))
 
 
-def test_every_epoch_has_every_problem_once_in_another_order():
-  config = make_config()
-  order = loop._order(config, 12)
-  rows = np.concatenate([order(step) for step in range(6)])
-  epochs = rows.reshape(2, 12)
-  np.testing.assert_array_equal(np.sort(epochs), [range(12)] * 2)
-  assert np.any(epochs[0] != epochs[1])
-  config.seed = 1
-  other = np.concatenate([loop._order(config, 12)(i) for i in range(3)])
-  assert np.any(other != epochs[0])
-
-
 def test_keys_differ_by_step_and_seed_and_from_those_of_evaluations():
   configs = [make_config(), make_config()]
   configs[1].seed = 1
@@ -85,9 +73,7 @@ def test_keys_differ_by_step_and_seed_and_from_those_of_evaluations():
 def test_what_is_not_finite_is_named():
   loop.check_finite(3, {"loss": np.float32(1)}, 0.1)
   with pytest.raises(FloatingPointError, match=r"loss, grad_norm .* step 3"):
-    loop.check_finite(
-      3, {"loss": np.nan, "k": 1.0, "grad_norm": np.inf}, 0.1
-    )
+    loop.check_finite(3, {"loss": np.nan, "k": 1.0, "grad_norm": np.inf}, 0.1)
 
 
 @pytest.mark.slow

@@ -1,0 +1,236 @@
+"""rl.gradients: the gradient is the estimator's, however it is cut."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import exact, plain, steps
+from helpers.rollouts import (
+  ENTROPY,
+  KEY,
+  KL,
+  REWARDS,
+  VALID,
+  B,
+  assert_close,
+  combine,
+  exact_weights,
+  make_config,
+  n,
+  plain_values,
+  recorder,
+)
+
+from pkpo_jax.lm import models
+from pkpo_jax.rl import train_step
+
+
+@pytest.fixture(scope="module")
+def gradient_update():
+  """update(rollout, step) -> gradient, metrics; compiled for all tests."""
+  update = steps.compiled(plain.tiny()[0], make_config(), recorder())
+  state = train_step.init_state(plain.tiny()[1], recorder())
+
+  def run(some, step):
+    at_step = state.replace(step=jnp.int32(step))
+    after, metrics = update(at_step, some, KEY, {}, None)
+    assert int(after.step) == step + 1
+    jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
+    assert update.num_compiled() == 1
+    return after.opt_state, metrics
+
+  return run
+
+
+@pytest.mark.parametrize("k", [4, 3, 2, 1])
+@pytest.mark.parametrize("valid", VALID)
+@pytest.mark.parametrize("rewards", REWARDS)
+def test_the_gradient_is_the_estimator_of_the_gradients_of_the_samples(
+  make_rollout, sample_gradients, gradient_update, rewards, valid, k
+):
+  """One pass over a batch in two passes of the model, against B n passes."""
+  rewards, valid = REWARDS[rewards], VALID[valid]
+  weights = exact_weights(rewards, valid, k)
+  ours, metrics = gradient_update(make_rollout(rewards, valid), step=4 - k)
+  assert metrics["k"] == k
+  expected = combine(sample_gradients[0], weights)
+  expected = jax.tree.map(lambda x: -x / B, expected)
+  largest = max(1, np.abs(exact.floats(weights)).max())
+  scaled = jax.tree.map(lambda x: x * largest, sample_gradients[0])
+  assert_close(ours, expected, scaled)
+  some = any(any(row) for row in weights)
+  assert any(np.any(x != 0) for x in jax.tree.leaves(ours)) == some
+  assert metrics["groups_skipped"] == np.mean([not any(r) for r in weights])
+
+
+@pytest.mark.parametrize("reward", [0.0, 1.0])
+def test_groups_without_a_weight_give_no_gradient(
+  make_rollout, gradient_update, reward
+):
+  """All wrong at k = 2; all right at k = 1 and 2, where no one adds to it."""
+  for step in (2, 3):
+    equal = np.full((B, n), reward)
+    gradient, metrics = gradient_update(make_rollout(equal), step=step)
+    for leaf in jax.tree.leaves(gradient):
+      assert np.all(np.asarray(leaf) == 0)
+    assert metrics["loss"] == metrics["grad_norm"] == 0
+    assert metrics["groups_skipped"] == 1
+
+
+def test_metrics_of_an_on_policy_update(
+  make_rollout, sample_gradients, gradient_update
+):
+  """The loss is minus the mean over problems of sums of weights by token."""
+  some = make_rollout(REWARDS["continuous"])
+  gradient, metrics = gradient_update(some, step=2)
+  weights = exact_weights(REWARDS["continuous"], VALID["all"], 2)
+  tokens = some.completions.mask.sum(axis=-1)
+  expected = -np.sum(np.array(exact.floats(weights)) * tokens) / B
+  assert metrics["loss"] == pytest.approx(expected, rel=1e-5)
+  assert metrics["clip_fraction"] == 0
+  leaves = [np.float64(x).ravel() for x in jax.tree.leaves(gradient)]
+  norm = np.linalg.norm(np.concatenate(leaves))
+  assert metrics["grad_norm"] == pytest.approx(norm, rel=1e-5)
+
+
+def policy_gradient(sample_gradients, step):
+  weights = exact_weights(REWARDS["binary"], VALID["all"], 4 - step)
+  return combine(sample_gradients[0], [[-w / B for w in r] for r in weights])
+
+
+@pytest.fixture(scope="module")
+def penalised(make_rollout):
+  """reference -> gradient, metrics; with an entropy bonus and a KL penalty."""
+  config = make_config(**{"loss.entropy_coef": ENTROPY, "loss.kl_coef": KL})
+  update = steps.compiled(plain.tiny()[0], config, recorder())
+  state = train_step.init_state(plain.tiny()[1], recorder())
+
+  def run(reference):
+    some = make_rollout(REWARDS["binary"])
+    after, metrics = update(state, some, KEY, {}, reference)
+    return after.opt_state, metrics
+
+  return run
+
+
+@pytest.fixture(scope="module")
+def with_entropy(completions, sample_gradients):
+  """The policy's gradient less that of the mean entropy of all tokens."""
+  weights = exact_weights(REWARDS["binary"], VALID["all"], 4)
+  policy = combine(sample_gradients[0], weights)
+  bonus = np.full((B, n), ENTROPY / completions.mask.sum()).tolist()
+  bonus = combine(sample_gradients[1], bonus)
+  return jax.tree.map(lambda x, y: -x / B - y, policy, bonus)
+
+
+def test_the_entropy_bonus_and_no_kl_at_the_reference(
+  penalised, with_entropy, sample_gradients
+):
+  gradient, metrics = penalised(plain.tiny()[1])
+  assert metrics["kl_to_reference"] == 0
+  assert_close(gradient, with_entropy, sample_gradients)
+
+
+def test_the_kl_penalty_away_from_the_reference(
+  penalised, with_entropy, completions
+):
+  reference = plain.random_params(plain.tiny()[0], seed=1)
+  fixed, _ = plain_values(reference, completions)
+
+  @jax.jit
+  @jax.value_and_grad
+  def kl_loss(params):
+    d = plain_values(params, completions)[0] - fixed
+    return jnp.sum(d**2 / 2) / completions.mask.sum()
+
+  _, kl_gradient = kl_loss(plain.tiny()[1])
+  d = fixed - plain_values(plain.tiny()[1], completions)[0]
+  value = jnp.sum(jnp.exp(d) - 1 - d) / completions.mask.sum()
+  gradient, metrics = penalised(reference)
+  assert value > 0.1
+  assert metrics["kl_to_reference"] == pytest.approx(float(value), rel=1e-4)
+  expected = jax.tree.map(lambda x, y: x + KL * y, with_entropy, kl_gradient)
+  assert_close(gradient, expected, kl_gradient)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("rewards", "terms", "prompts", "samples"),
+  [
+    ("continuous", True, 2, 2),
+    ("binary", False, 4, 1),
+    ("binary", False, 1, 4),
+  ],
+)
+def test_microbatches_add_up_to_the_whole(
+  make_rollout, rewards, terms, prompts, samples
+):
+  """With every term of the loss or none, and clipping in the second epoch."""
+  options = {"epochs": 2, "k_opt": (2,), "k_boundaries": ()}
+  if terms:
+    options |= {"loss.entropy_coef": ENTROPY, "loss.kl_coef": KL}
+  model, params = plain.tiny()
+  reference = plain.random_params(model, seed=1) if terms else None
+  some = make_rollout(REWARDS[rewards], VALID["some"])
+  optimizer = optax.sgd(0.01)
+
+  def run(**changes):
+    config = make_config(**options)
+    config.microbatch.update(**changes)
+    update = steps.compiled(model, config, optimizer)
+    state = train_step.init_state(params, optimizer)
+    return update(state, some, KEY, {}, reference)
+
+  whole, metrics = run(prompts=B, samples=n)
+  parts, part_metrics = run(prompts=prompts, samples=samples)
+  moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), whole.params, params)
+  scale = max(jax.tree.leaves(moved))
+  assert scale > 1e-3
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5 * scale + 1e-6),
+    parts.params,
+    whole.params,
+  )
+  assert set(part_metrics) == set(metrics)
+  for name, value in metrics.items():
+    if name != "fraction_updated":
+      assert part_metrics[name] == pytest.approx(float(value), rel=1e-4), name
+
+
+@pytest.mark.parametrize(
+  ("terms", "fraction"),
+  [({}, 8 / 16), ({"loss.entropy_coef": ENTROPY}, 1.0)],
+)
+def test_what_has_no_gradient_is_left_out(make_rollout, terms, fraction):
+  """3, 2, 1 and 0 are right: 3 pairs of the first two, 1 of the others."""
+  config = make_config(k_opt=(1,), k_boundaries=(), transform="s", **terms)
+  config.microbatch.update(prompts=2, samples=1)
+  model, params = plain.tiny()
+  optimizer = recorder()
+  update = steps.compiled(model, config, optimizer)
+  state = train_step.init_state(params, optimizer)
+  _, metrics = update(state, make_rollout(REWARDS["binary"]), KEY, {}, None)
+  assert metrics["fraction_updated"] == pytest.approx(fraction)
+
+
+def test_adapters_alone_are_trained(make_rollout):
+  """The first gradient of LoRA: of B, which is zero, alone."""
+  model = plain.tiny_model(lora_rank=2)
+  params = models.init_params(model, jax.random.key(0))
+  frozen, trained = models.split(
+    model, models.merge(plain.random_params(plain.tiny()[0]), params)
+  )
+  optimizer = optax.sgd(0.1)
+  update = steps.compiled(model, make_config(), optimizer)
+  state = train_step.init_state(trained, optimizer)
+  after, _ = update(state, make_rollout(REWARDS["binary"]), KEY, frozen, None)
+  assert jax.tree.structure(after.params) == jax.tree.structure(trained)
+  changed = {
+    path[-1].key: bool(np.any(x != y))
+    for (path, x), y in zip(
+      jax.tree_util.tree_leaves_with_path(after.params),
+      jax.tree.leaves(trained),
+    )
+  }
+  assert changed == {"a": False, "b": True}

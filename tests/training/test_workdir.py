@@ -1,0 +1,134 @@
+"""training.workdir: a folder belongs to one config, whatever its format."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from configs import countdown
+from pkpo_jax import multihost
+from pkpo_jax.training import config as config_lib
+from pkpo_jax.training import loop, metrics_writer, workdir
+
+# A run of format 0, before formats had numbers: stopped after 3 of 6 steps,
+# with the metrics of all 6. Two minibatches a step, k = 3 and then 1.
+FIXTURE = pathlib.Path(__file__).parent / "fixtures" / "format0"
+TIMES = ("seconds", "tokens_per_second")
+
+
+def make_config(**changes):
+  config = countdown.get_config()
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+def make_checkpoint(folder):
+  (folder / "checkpoints" / "25").mkdir(parents=True)
+
+
+def test_a_new_folder_gets_the_config(tmp_path):
+  folder = tmp_path / "runs" / "new"
+  workdir.claim(folder, make_config())
+  saved = json.loads((folder / "config.json").read_text())
+  assert saved.pop("format") == workdir.FORMAT
+  assert saved == json.loads(config_lib.to_json(make_config()))
+  read = workdir.read_config(folder)
+  assert config_lib.to_json(read) == config_lib.to_json(make_config())
+
+
+def test_the_folder_of_the_same_config_is_accepted(tmp_path):
+  workdir.claim(tmp_path, make_config())
+  make_checkpoint(tmp_path)
+  workdir.claim(tmp_path, make_config())
+
+
+def test_the_folder_of_another_config_is_refused(tmp_path):
+  workdir.claim(tmp_path, make_config())
+  make_checkpoint(tmp_path)
+  before = (tmp_path / "config.json").read_text()
+  with pytest.raises(ValueError, match=r"config\.k_opt: \[8\] -> \[4\]"):
+    workdir.claim(tmp_path, make_config(k_opt=(4,)))
+  assert (tmp_path / "config.json").read_text() == before
+
+
+def test_a_run_that_saved_nothing_can_be_replaced(tmp_path):
+  workdir.claim(tmp_path, make_config())
+  workdir.claim(tmp_path, make_config(k_opt=(4,)))
+  assert json.loads((tmp_path / "config.json").read_text())["k_opt"] == [4]
+
+
+def test_a_folder_that_is_not_shared_is_an_error(monkeypatch, tmp_path):
+  monkeypatch.setattr(multihost, "is_first", lambda: False)
+  monkeypatch.setattr(workdir, "_PATIENCE", 0)
+  with pytest.raises(ValueError, match="all processes share"):
+    workdir.claim(tmp_path, make_config())
+
+
+def test_a_bucket_is_not_taken_for_a_folder():
+  with pytest.raises(ValueError, match="mount the bucket"):
+    workdir.claim(pathlib.Path("gs://bucket/run"), make_config())
+
+
+def test_a_folder_of_no_run_has_no_config(tmp_path):
+  with pytest.raises(ValueError, match=r"config\.json is missing"):
+    workdir.read_config(tmp_path)
+
+
+@pytest.fixture
+def run(tmp_path):
+  shutil.copytree(FIXTURE, tmp_path / "run")
+  return tmp_path / "run"
+
+
+def records(folder):
+  return [
+    {name: x for name, x in record.items() if not name.startswith(TIMES)}
+    for record in metrics_writer.read(folder / "metrics.jsonl")
+  ]
+
+
+@pytest.mark.slow
+def test_a_run_of_format_0_continues(run):
+  """The same samples; and the same numbers, up to another processor's."""
+  config = workdir.read_config(run)
+  assert tuple(config.k_weights) == ()
+  state = loop.train(config, run, run / "no base policy is needed")
+  assert int(state.step) == 6
+  ours, expected = records(run), records(FIXTURE)
+  assert [r["step"] for r in ours] == [r["step"] for r in expected]
+  for mine, theirs in zip(ours, expected):
+    assert set(mine) == set(theirs)
+    for name, value in theirs.items():
+      if isinstance(value, str):
+        assert mine[name] == value
+      else:
+        np.testing.assert_allclose(
+          mine[name], value, rtol=1e-4, atol=1e-6, err_msg=name
+        )
+  assert '"format": 1' in (run / "config.json").read_text()
+
+
+def test_changed_mathematics_is_refused_with_the_reason(run, monkeypatch):
+  config = workdir.read_config(run)
+  reason = "the entropy bonus is in nats of a completion"
+  monkeypatch.setattr(workdir, "MATHEMATICS_CHANGED", {1: reason})
+  with pytest.raises(ValueError, match=rf"format 0\).*\n  {reason}"):
+    workdir.claim(run, config)
+  monkeypatch.setattr(workdir, "MATHEMATICS_CHANGED", {0: "an older change"})
+  workdir.claim(run, config)
+
+
+def test_a_newer_format_is_refused(run):
+  path = run / "config.json"
+  path.write_text(path.read_text().replace("{", '{"format": 99,', 1))
+  with pytest.raises(ValueError, match=r"newer version .* \(format 99"):
+    workdir.read_config(run)
+
+
+def test_a_value_other_than_the_default_of_a_lacking_key_is_a_change(run):
+  config = workdir.read_config(run)
+  config.k_weights = (0.5, 0.5)
+  with pytest.raises(ValueError, match=r"k_weights: \[\] -> \[0.5, 0.5\]"):
+    workdir.claim(run, config)
