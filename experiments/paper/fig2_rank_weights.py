@@ -27,7 +27,7 @@ def rank_weights(n: int, k: int) -> np.ndarray:
 
 
 def draw(out: str | pathlib.Path) -> None:
-  """Writes fig2.png and fig2.csv to the folder `out`."""
+  """Writes fig2_rank_weights.png and .csv to the folder `out`."""
   ranks = np.arange(1, N + 1)
   curves = {k: rank_weights(N, k) for k in KS}
   figure, axes = plotting.subplots()
@@ -42,7 +42,7 @@ def draw(out: str | pathlib.Path) -> None:
     for k, weights in curves.items()
     for rank, weight in zip(ranks, weights)
   )
-  plotting.save(figure, rows, out, "fig2")
+  plotting.save(figure, rows, out, "fig2_rank_weights")
 
 
 if __name__ == "__main__":
