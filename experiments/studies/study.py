@@ -42,7 +42,7 @@ class Study:
   (last step) or "test NAME" (last evaluation on held-out problems).
 
   Attributes:
-    name: of its folder of results.
+    name: as --study takes it: this file's, or the full name of another module.
     config: its file, an argument of `get_config` after a colon.
     arms: name -> changed values of the config, {"k_opt": (1,),
       "loss.entropy_coef": 0.01}. Paired differences are taken from the first.
@@ -126,9 +126,7 @@ class Study:
       ValueError: names the value of an arm that the config cannot take.
     """
     path, _, option = self.config.partition(":")
-    module = importlib.import_module(
-      path.removesuffix(".py").replace("/", ".")
-    )
+    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
     config = module.get_config(*filter(None, [option]))
     changes = {**self.arms[run.arm], self.tuned: run.rate, "seed": run.seed}
     with config.unlocked():  # A model or task takes more than is listed.
