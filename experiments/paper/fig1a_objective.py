@@ -2,6 +2,9 @@
 
 The larger k, the closer to the cliff at theta = 1 is the best policy: with
 many draws it pays to risk some that fall over it.
+
+Example:
+  python -m experiments.paper.fig1a_objective --out=figures
 """
 
 import pathlib

@@ -2,6 +2,9 @@
 
 The larger k, the closer to the cliff at theta = 1 it vanishes, and the later
 and the harder it pushes back from beyond it.
+
+Example:
+  python -m experiments.paper.fig1b_gradient --out=figures
 """
 
 import pathlib

@@ -2,6 +2,9 @@
 
 The estimate is the sum over ranks i of C(i-1, k-1) / C(n, k) times the i-th
 smallest reward (eq 12-14): the mean at k = 1, the maximum at k = n.
+
+Example:
+  python -m experiments.paper.fig2_rank_weights --out=figures
 """
 
 import pathlib

@@ -36,7 +36,7 @@ def draw(
   }
   if not boundaries:
     raise ValueError(
-      f"Figure 3 needs an arm whose k changes (k_boundaries); in study {study!r}"
+      f"Figure 3 needs an arm whose k changes (k_boundaries); in {study!r}"
       f" those drawn, {', '.join(data.by_arm)}, keep theirs."
     )
   titles = from_studies.pass_at_k_titles(data)

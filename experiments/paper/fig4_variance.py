@@ -4,6 +4,9 @@ Three transforms use all k-subsets of the n samples. Their three "partitioned"
 relatives split the samples into n/k disjoint groups of k and average over
 these. The policy stands at the cliff, theta = 1. A point is the variance of
 many estimates; all six methods see the same samples.
+
+Example:
+  python -m experiments.paper.fig4_variance --sizes 8 32
 """
 
 import argparse

@@ -3,6 +3,9 @@
 The mean effective reward (the weight of a sample) against its raw reward, in
 groups of n = 32. The weights of `s` are offset, the more the larger k is; the
 baselined ones are nearly centred, and leave the signal to the best samples.
+
+Example:
+  python -m experiments.paper.fig5_effective_rewards --num_groups=1000
 """
 
 import functools

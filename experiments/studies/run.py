@@ -154,8 +154,9 @@ def plan(study: Study, folders: Folders) -> str:
   found = results.load(study, folders.results)
   best = results.best_rates(study, found.done)
   total = len(study.arms) * (len(study.rates) + len(study.seeds) - 1)
+  needed = {*study.runs_to_tune, *study.runs_to_report(best)}
   lines = [
-    f"{study.name} ({study.config}): {len(found.done)} of {total} runs are done"
+    f"{study.name} ({study.config}): {len(needed & set(found.done))} of {total} runs done"
   ]
   rows = [["arm", study.tuned, *(f"seed {seed}" for seed in study.seeds)]]
   for arm in study.arms:
@@ -250,7 +251,7 @@ def main() -> None:
     print(plan(study, folders))
     if not flags.dry_run:
       trained = run_study(study, folders)
-      print(f"{trained} runs finished; draw: python -m experiments.paper")
+      print(f"{trained} runs finished; results: {flags.results / study.name}")
   except (ValueError, FloatingPointError) as error:
     parser.error(str(error))
 
