@@ -172,7 +172,9 @@ def text(data: Data, folder: pathlib.Path) -> str:
     rates = [f"{study.tuned} {rate:g}" for rate in study.rates]
     parts += [
       f"Chosen on seed {study.seeds[0]}, by the largest of a row:",
-      markdown(["arm", *rates], tuning(data, folder), bold=False),
+      markdown(
+        ["arm", *rates], tuning(data, folder), percent=False, bold=False
+      ),
     ]
   return "\n\n".join(parts) + "\n"
 

@@ -140,6 +140,15 @@ def current_commit() -> str:
     return "unknown"
 
 
+class _State(NamedTuple):
+  """How far a study is: its finished runs, and arm -> best rate if known."""
+
+  study: Study
+  folders: Folders
+  done: "Mapping[Run, results_lib.Result]"
+  best: Mapping[str, float]
+
+
 def plan(study: Study, folders: Folders) -> str:
   """The matrix of a study as text: what is done, what is left, and its hours.
 
@@ -151,40 +160,37 @@ def plan(study: Study, folders: Folders) -> str:
 
   for run in study.runs_to_tune:
     config_lib.check(study.make_config(run))
-  found = results.load(study, folders.results)
-  best = results.best_rates(study, found.done)
+  done, other = results.load(study, folders.results)
+  state = _State(study, folders, done, results.best_rates(study, done))
+  needed = {*study.runs_to_tune, *study.runs_to_report(state.best)}
+  count = len(needed.intersection(done))
   total = len(study.arms) * (len(study.rates) + len(study.seeds) - 1)
-  needed = {*study.runs_to_tune, *study.runs_to_report(best)}
   lines = [
-    f"{study.name} ({study.config}): {len(needed & set(found.done))} of {total} runs done"
+    f"{study.name} ({study.config}): {count} of {total} runs are done",
+    *_matrix(state),
   ]
+  if len(state.best) < len(study.arms):
+    lines.append(f"?: if this rate is the arm's best on seed {study.seeds[0]}")
+  lines += [f"Not counted: {path} ({why})" for path, why in other.items()]
+  return "\n".join([*lines, _hours(state)])
+
+
+def _matrix(state: _State) -> list[str]:
+  """A line for each arm and rate, a column for each seed."""
+  study = state.study
   rows = [["arm", study.tuned, *(f"seed {seed}" for seed in study.seeds)]]
   for arm in study.arms:
     for rate in study.rates:
-      cells = [
-        _cell(study, folders, Run(arm, rate, seed), found.done, best)
-        for seed in study.seeds
-      ]
+      cells = [_cell(state, Run(arm, rate, seed)) for seed in study.seeds]
       rows.append([arm, f"{rate:g}", *cells])
   widths = [max(map(len, column)) for column in zip(*rows)]
-  lines += [
+  return [
     "  ".join(x.ljust(w) for x, w in zip(row, widths)).rstrip() for row in rows
   ]
-  if len(best) < len(study.arms):
-    lines.append(
-      f"?: if the rate is the best of its arm on seed {study.seeds[0]}"
-    )
-  lines += [f"Not counted: {p} ({why})" for p, why in found.other.items()]
-  return "\n".join([*lines, _hours(study, folders, found.done, best)])
 
 
-def _cell(
-  study: Study,
-  folders: Folders,
-  run: Run,
-  done: Mapping[Run, Any],
-  best: Mapping[str, float],
-) -> str:
+def _cell(state: _State, run: Run) -> str:
+  study, folders, done, best = state
   if run in done:
     return "done"
   if run.seed != study.seeds[0] and best.get(run.arm) != run.rate:
@@ -193,19 +199,14 @@ def _cell(
   return f"step {step}" if step else "to do"
 
 
-def _hours(
-  study: Study,
-  folders: Folders,
-  done: "Mapping[Run, results_lib.Result]",
-  best: Mapping[str, float],
-) -> str:
+def _hours(state: _State) -> str:
   """Hours done and left, from the seconds of finished runs if there are any."""
+  study, folders, done, best = state
   spent = sum(result.seconds for result in done.values())
   seconds = spent / len(done) if done else study.seconds
   source = "measured" if done else "as the study says"
-  runs = {*study.runs_to_tune, *study.runs_to_report(best)}
   left = float((len(study.arms) - len(best)) * (len(study.seeds) - 1))
-  for run in runs - set(done):
+  for run in {*study.runs_to_tune, *study.runs_to_report(best)} - set(done):
     num_steps = study.make_config(run).num_steps
     left += 1 - _last_step(workdir(study, folders, run)) / num_steps
   return (

@@ -166,6 +166,12 @@ def load(name: str) -> Study:
     )
   module = name if "." in name else f"experiments.studies.{name}"
   try:
-    return importlib.import_module(module).STUDY
+    study = importlib.import_module(module).STUDY
   except (ModuleNotFoundError, AttributeError) as error:
     raise ValueError(f"--study={name}: {error}.") from error
+  if study.name != name:
+    raise ValueError(
+      f"--study={name}: that study is named {study.name!r}; let its name be"
+      f" {name!r}."
+    )
+  return study
