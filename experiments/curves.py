@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from experiments import plotting
-from pkpo_jax.training import metrics_writer
 
 Records = list[dict[str, Any]]
 
@@ -30,6 +29,8 @@ def draw_run(workdir: pathlib.Path) -> pathlib.Path:
   Raises:
     ValueError: there are no metrics of a finished evaluation in `workdir`.
   """
+  from pkpo_jax.training import metrics_writer
+
   records = metrics_writer.read(workdir / "metrics.jsonl")
   evals = [r for r in records if r["stage"] == "eval"]
   train = [r for r in records if r["stage"] == "train"]
@@ -38,7 +39,7 @@ def draw_run(workdir: pathlib.Path) -> pathlib.Path:
       f"{workdir}/metrics.jsonl holds {len(evals)} evaluations and"
       f" {len(train)} steps; run experiments.train to its end first."
     )
-  figure, axes = plotting.subplots(3, width=11.0)
+  figure, axes = plotting.subplots(3, width=9.0)
   curves = {"base policy": evals[0], f"step {evals[-1]['step']}": evals[-1]}
   _draw_pass_at_k(axes[0], curves)
   _draw_learning(axes[1], train)
@@ -52,7 +53,9 @@ def draw_run(workdir: pathlib.Path) -> pathlib.Path:
   return workdir / "curves.png"
 
 
-def pass_at_k(record: dict[str, Any]) -> tuple[list[int], list, list]:
+def pass_at_k(
+  record: dict[str, Any],
+) -> tuple[list[int], list[float], list[float]]:
   """The ks of a record, with the means and standard errors at them."""
   ks = [int(x[5:]) for x in record if x.startswith("pass@") and "_" not in x]
   means = [record[f"pass@{k}"] for k in ks]
@@ -76,13 +79,10 @@ def _draw_learning(axes, train: Records) -> None:
   steps, window = [r["step"] for r in train], max(1, len(train) // 15)
   ks, *_ = pass_at_k(train[0])
   for k in (k for k in ks if k in (1, 4, 16)):
-    mean = rolling([r[f"pass@{k}"] for r in train], window)
-    error = rolling([r[f"pass@{k}_stderr"] for r in train], window)
+    mean = plotting.rolling([r[f"pass@{k}"] for r in train], window)
+    error = plotting.rolling([r[f"pass@{k}_stderr"] for r in train], window)
     error = error / np.sqrt(np.minimum(np.arange(len(mean)) + 1, window))
-    style = plotting.k_style(k)
-    axes.plot(steps, mean, **style)
-    band = style["color"]
-    axes.fill_between(steps, mean - error, mean + error, color=band, alpha=0.2)
+    plotting.band(axes, steps, mean, error, **plotting.k_style(k))
   axes.set_xlabel("step")
   axes.set_ylabel(f"training pass@$k$, mean of {window} steps")
   axes.set_ylim(0, 1)
@@ -102,26 +102,21 @@ def _draw_exploration(axes, train: Records) -> None:
   axes.legend()
 
 
-def rolling(values: list[float], window: int) -> np.ndarray:
-  """The mean of the last `window` values at each place; fewer at the start.
-
-  Values that are NaN are left out.
-  """
-  end = np.arange(1, len(values) + 1)
-  start = np.maximum(end - window, 0)
-  total = np.insert(np.nancumsum(values), 0, 0)
-  count = np.insert(np.cumsum(~np.isnan(values)), 0, 0)
-  with np.errstate(invalid="ignore"):
-    return (total[end] - total[start]) / (count[end] - count[start])
-
-
 def main() -> None:
   """The command."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("--workdir", type=pathlib.Path, default="runs/countdown")
-  print(f"Wrote {draw_run(parser.parse_args().workdir)}")
+  parser.add_argument(
+    "--workdir",
+    type=pathlib.Path,
+    default="runs/countdown",
+    help="a training run's (default: runs/countdown)",
+  )
+  try:
+    print(f"Wrote {draw_run(parser.parse_args().workdir)}")
+  except ValueError as error:
+    parser.error(str(error))
 
 
 if __name__ == "__main__":

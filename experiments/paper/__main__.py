@@ -1,21 +1,61 @@
-"""All figures of the toy experiments: 1a, 1b, 2, 4 and 5."""
+"""Draws all figures and tables of the paper that there are data for.
+
+Example:
+  python -m experiments.paper --out=figures
+
+The toy figures need no data. Those of studies are drawn for every study in
+experiments/studies, and what lacks results is listed at the end, with the
+command that makes them.
+"""
+
+import importlib
+import pathlib
 
 from experiments import plotting
-from experiments.paper import (
-  fig1a_objective,
-  fig1b_gradient,
-  fig2_rank_weights,
-  fig4_variance,
-  fig5_effective_rewards,
+from experiments.paper import from_studies
+from experiments.studies import study as study_lib
+
+TOY = (
+  "fig1a_objective",
+  "fig1b_gradient",
+  "fig2_rank_weights",
+  "fig4_variance",
+  "fig5_effective_rewards",
 )
 
+
+def draw_all(out: str, results: pathlib.Path) -> list[str]:
+  """Draws what can be drawn.
+
+  Returns:
+    For everything else a line that says why, and what to do.
+  """
+  for name in TOY:
+    importlib.import_module(f"experiments.paper.{name}").draw(out)
+  left = []
+  for study in study_lib.known():
+    for name in study_lib.load(study).figures:
+      module = importlib.import_module(f"experiments.paper.{name}")
+      try:
+        module.draw(out, study=study, results=results)
+      except ValueError as error:
+        left.append(f"{name} of {study}: {error}")
+  return left
+
+
+def main() -> None:
+  """The command."""
+  parser = plotting.parser(__doc__)
+  parser.add_argument(
+    "--results",
+    type=pathlib.Path,
+    default=from_studies.DEFAULT_RESULTS,
+    help=f"of studies (default: {from_studies.DEFAULT_RESULTS})",
+  )
+  left = draw_all(**vars(parser.parse_args()))
+  if left:
+    print("Not drawn:", *left, sep="\n  ")
+
+
 if __name__ == "__main__":
-  out = plotting.parser(__doc__).parse_args().out
-  for figure in (
-    fig1a_objective,
-    fig1b_gradient,
-    fig2_rank_weights,
-    fig4_variance,
-    fig5_effective_rewards,
-  ):
-    figure.draw(out)
+  main()

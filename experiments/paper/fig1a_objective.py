@@ -2,6 +2,9 @@
 
 The larger k, the closer to the cliff at theta = 1 is the best policy: with
 many draws it pays to risk some that fall over it.
+
+Example:
+  python -m experiments.paper.fig1a_objective --out=figures
 """
 
 import pathlib
@@ -13,7 +16,7 @@ from experiments.paper import toy_problem
 
 
 def draw(out: str | pathlib.Path) -> None:
-  """Writes fig1a.png and fig1a.csv to the folder `out`."""
+  """Writes fig1a_objective.png and .csv to the folder `out`."""
   theta = np.linspace(-0.2, 1.4, 801)
   curves = {k: toy_problem.max_at_k(theta, k) for k in toy_problem.KS}
   best = np.array([toy_problem.best_theta(k) for k in toy_problem.KS])
@@ -33,7 +36,7 @@ def draw(out: str | pathlib.Path) -> None:
     for k, curve in curves.items()
     for t, value in zip(theta, curve)
   )
-  plotting.save(figure, rows, out, "fig1a")
+  plotting.save(figure, rows, out, "fig1a_objective")
 
 
 if __name__ == "__main__":

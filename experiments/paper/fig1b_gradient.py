@@ -2,6 +2,9 @@
 
 The larger k, the closer to the cliff at theta = 1 it vanishes, and the later
 and the harder it pushes back from beyond it.
+
+Example:
+  python -m experiments.paper.fig1b_gradient --out=figures
 """
 
 import pathlib
@@ -13,7 +16,7 @@ from experiments.paper import toy_problem
 
 
 def draw(out: str | pathlib.Path) -> None:
-  """Writes fig1b.png and fig1b.csv to the folder `out`."""
+  """Writes fig1b_gradient.png and .csv to the folder `out`."""
   theta = np.linspace(-0.2, 1.4, 801)
   curves = {
     k: toy_problem.max_at_k_gradient(theta, k) for k in toy_problem.KS[1:]
@@ -30,7 +33,7 @@ def draw(out: str | pathlib.Path) -> None:
     for k, curve in curves.items()
     for t, value in zip(theta, curve)
   )
-  plotting.save(figure, rows, out, "fig1b")
+  plotting.save(figure, rows, out, "fig1b_gradient")
 
 
 if __name__ == "__main__":

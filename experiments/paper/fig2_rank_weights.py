@@ -2,6 +2,9 @@
 
 The estimate is the sum over ranks i of C(i-1, k-1) / C(n, k) times the i-th
 smallest reward (eq 12-14): the mean at k = 1, the maximum at k = n.
+
+Example:
+  python -m experiments.paper.fig2_rank_weights --out=figures
 """
 
 import pathlib
@@ -27,7 +30,7 @@ def rank_weights(n: int, k: int) -> np.ndarray:
 
 
 def draw(out: str | pathlib.Path) -> None:
-  """Writes fig2.png and fig2.csv to the folder `out`."""
+  """Writes fig2_rank_weights.png and .csv to the folder `out`."""
   ranks = np.arange(1, N + 1)
   curves = {k: rank_weights(N, k) for k in KS}
   figure, axes = plotting.subplots()
@@ -42,7 +45,7 @@ def draw(out: str | pathlib.Path) -> None:
     for k, weights in curves.items()
     for rank, weight in zip(ranks, weights)
   )
-  plotting.save(figure, rows, out, "fig2")
+  plotting.save(figure, rows, out, "fig2_rank_weights")
 
 
 if __name__ == "__main__":

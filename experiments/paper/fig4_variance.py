@@ -4,6 +4,9 @@ Three transforms use all k-subsets of the n samples. Their three "partitioned"
 relatives split the samples into n/k disjoint groups of k and average over
 these. The policy stands at the cliff, theta = 1. A point is the variance of
 many estimates; all six methods see the same samples.
+
+Example:
+  python -m experiments.paper.fig4_variance --sizes 8 32
 """
 
 import argparse
@@ -113,7 +116,7 @@ def draw(
   num_estimates: int = 10_000,
   seed: int = 0,
 ) -> None:
-  """Writes fig4.png and fig4.csv to the folder `out`."""
+  """Writes fig4_variance.png and .csv to the folder `out`."""
   rows = measure(sizes, num_estimates, seed)
   figure, axes = plotting.subplots(height=4.0)
   for method in METHODS:
@@ -128,7 +131,7 @@ def draw(
   axes.set_xlabel("number of samples $n$")
   axes.set_ylabel("variance of the gradient estimate")
   figure.legend(loc="outside upper center", ncols=2)
-  plotting.save(figure, rows, out, "fig4")
+  plotting.save(figure, rows, out, "fig4_variance")
 
 
 def _style(name: str) -> dict:
@@ -166,7 +169,7 @@ def main() -> None:
     help=f"numbers of samples (default: {' '.join(map(str, SIZES))})",
   )
   parser.add_argument(
-    "--num-estimates",
+    "--num_estimates",
     type=int,
     default=10_000,
     help="gradient estimates for each point (default, as the paper: 10000)",

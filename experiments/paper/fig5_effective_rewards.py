@@ -3,6 +3,9 @@
 The mean effective reward (the weight of a sample) against its raw reward, in
 groups of n = 32. The weights of `s` are offset, the more the larger k is; the
 baselined ones are nearly centred, and leave the signal to the best samples.
+
+Example:
+  python -m experiments.paper.fig5_effective_rewards --num_groups=1000
 """
 
 import functools
@@ -56,7 +59,7 @@ def measure(num_groups: int, seed: int) -> list[dict[str, float | str]]:
 def draw(
   out: str | pathlib.Path, *, num_groups: int = 10_000, seed: int = 0
 ) -> None:
-  """Writes fig5.png and fig5.csv to the folder `out`."""
+  """Writes fig5_effective_rewards.png and .csv to the folder `out`."""
   rows = measure(num_groups, seed)
   figure, panels = plotting.subplots(3, width=8.0, height=3.2)
   panels[2].sharey(panels[1])
@@ -73,14 +76,14 @@ def draw(
     axes.set_xlabel("raw reward $g_i$")
   panels[0].set_ylabel("effective reward $w_i$")
   panels[2].legend()
-  plotting.save(figure, rows, out, "fig5")
+  plotting.save(figure, rows, out, "fig5_effective_rewards")
 
 
 def main() -> None:
   """The command."""
   parser = plotting.parser(__doc__)
   parser.add_argument(
-    "--num-groups",
+    "--num_groups",
     type=int,
     default=10_000,
     help=f"groups of n = {N} rewards to average over (default: 10000)",

@@ -1,1 +1,0 @@
-"""Does k = 8 explore more than k = 1? A study on Countdown."""

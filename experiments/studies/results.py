@@ -1,0 +1,287 @@
+"""Results of a study: one JSON file a run, and what is reported of them.
+
+A file holds the metrics that figures draw, by step, with the config of the run,
+the config's fingerprint, the commit and the seconds that the steps took. What
+was made with another config than the study has now is not counted.
+"""
+
+import json
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.studies.study import Run, Study
+from pkpo_jax.training import config as config_lib
+
+DEFAULT_FOLDER = pathlib.Path("experiments/studies/results")
+_KEPT = (
+  "completion_length entropy fraction_updated grad_norm groups_all_right"
+  " groups_all_wrong groups_skipped invalid k solve_rate step"
+)
+_DIGITS = 4  # significant ones; sampling errors are far above
+
+
+class MissingResultsError(ValueError):
+  """What cannot be drawn yet, with the command that makes it."""
+
+
+class Result(NamedTuple):
+  """A finished run.
+
+  Attributes:
+    run: which one.
+    commit: of the code that finished it.
+    seconds: of all its steps and evaluations.
+    train: metric -> [steps].
+    test: metric -> [evaluations] on the held-out problems; the first is of the
+      base policy.
+  """
+
+  run: Run
+  commit: str
+  seconds: float
+  train: dict[str, np.ndarray]
+  test: dict[str, np.ndarray]
+
+
+class Found(NamedTuple):
+  """What a folder holds of a study.
+
+  Attributes:
+    done: results of runs as the study has them now.
+    other: file -> why its result is not counted.
+  """
+
+  done: dict[Run, Result]
+  other: dict[pathlib.Path, str]
+
+
+def write(
+  study: Study,
+  folder: pathlib.Path,
+  run: Run,
+  records: Sequence[Mapping[str, Any]],
+  commit: str,
+) -> pathlib.Path:
+  """Writes the result of a run from its metrics.
+
+  Args:
+    study: what the run is of.
+    folder: of the results of all studies.
+    run: which one.
+    records: of its metrics.jsonl.
+    commit: of the code that made it.
+
+  Returns:
+    The path of the file.
+  """
+  text = config_lib.to_json(study.make_config(run))
+  stages = {
+    name: [record for record in records if record["stage"] == stage]
+    for name, stage in (("train", "train"), ("test", "eval"))
+  }
+  seconds = sum(r["seconds_step"] for r in stages["train"])
+  seconds += sum(r["seconds_eval"] for r in stages["test"])
+  result = {
+    "study": study.name,
+    **run._asdict(),
+    "commit": commit,
+    "fingerprint": config_lib.fingerprint(text),
+    "seconds": round(seconds, 1),
+    "config": json.loads(text),
+    **{name: _columns(stage) for name, stage in stages.items()},
+  }
+  path = path_of(study, folder, run)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  written = path.with_suffix(".tmp")
+  written.write_text(_one_line_a_metric(result))
+  written.replace(path)
+  return path
+
+
+def path_of(study: Study, folder: pathlib.Path, run: Run) -> pathlib.Path:
+  """Where the result of a run is kept."""
+  return folder / study.name / f"{run.name}.json"
+
+
+def _columns(records: Sequence[Mapping[str, Any]]) -> dict[str, list]:
+  """Metric -> values by step; NaN, which JSON lacks, becomes null."""
+  names = [
+    name
+    for name in records[0]
+    if name in _KEPT.split() or name.startswith("pass@")
+  ]
+  return {name: [_rounded(r[name]) for r in records] for name in names}
+
+
+def _rounded(x: float) -> float | int | None:
+  if isinstance(x, int):
+    return x
+  return float(f"{x:.{_DIGITS}g}") if math.isfinite(x) else None
+
+
+def _one_line_a_metric(result: Mapping[str, Any]) -> str:
+  """JSON that `git diff` shows metric by metric."""
+  lines = []
+  for name, value in result.items():
+    if name in ("config", "train", "test"):
+      inside = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in value.items())
+      text = "{\n" + ",\n".join(inside) + "\n }"
+    else:
+      text = json.dumps(value)
+    lines.append(f" {json.dumps(name)}: {text}")
+  return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def load(study: Study, folder: pathlib.Path) -> Found:
+  """All results of a study in `folder`."""
+  runs = {
+    path_of(study, folder, run): run
+    for run in (
+      Run(arm, rate, seed)
+      for arm in study.arms
+      for rate in study.rates
+      for seed in study.seeds
+    )
+  }
+  found = Found({}, {})
+  for path in sorted((folder / study.name).glob("*.json")):
+    if path not in runs:
+      found.other[path] = "no run of this study"
+      continue
+    saved = json.loads(path.read_text())
+    text = config_lib.to_json(study.make_config(runs[path]))
+    if saved["fingerprint"] == config_lib.fingerprint(text):
+      found.done[runs[path]] = _result(runs[path], saved)
+    else:
+      changes = config_lib.difference(json.dumps(saved["config"]), text)
+      found.other[path] = "another config: " + "; ".join(changes)
+  return found
+
+
+def _result(run: Run, saved: Mapping[str, Any]) -> Result:
+  train, test = (
+    {name: np.array(x, float) for name, x in saved[stage].items()}
+    for stage in ("train", "test")
+  )
+  return Result(run, saved["commit"], saved["seconds"], train, test)
+
+
+def summarise(study: Study, result: Result, metric: str) -> float:
+  """One number of a run: "train NAME", "final NAME" or "test NAME".
+
+  Raises:
+    ValueError: the run has no such metric.
+  """
+  kind, _, name = metric.partition(" ")
+  columns = result.test if kind == "test" else result.train
+  if kind not in ("train", "final", "test") or name not in columns:
+    raise ValueError(
+      f"{result.run.name} has no metric {metric!r}; known are train, final and"
+      f" test before one of: {', '.join(columns)}."
+    )
+  if kind == "train":
+    return float(np.mean(columns[name][-study.last :]))
+  return float(columns[name][-1])
+
+
+def best_rates(study: Study, done: Mapping[Run, Result]) -> dict[str, float]:
+  """Arm -> the rate that is best for its objective on the first seed.
+
+  Arms that have not been trained at all rates are left out.
+  """
+  best = {}
+  for arm in study.arms:
+    runs = [run for run in study.runs_to_tune if run.arm == arm]
+    if len(runs) == 1:
+      best[arm] = runs[0].rate
+    elif all(run in done for run in runs):
+      metric = study.objective(arm)
+      values = [summarise(study, done[run], metric) for run in runs]
+      best[arm] = runs[int(np.nanargmax(values))].rate
+  return best
+
+
+def reported(
+  study: Study, folder: pathlib.Path, arms: Sequence[str] = ()
+) -> dict[str, list[Result]]:
+  """Arm -> results of all reported seeds at its best rate.
+
+  Args:
+    study: of which.
+    folder: of the results of all studies.
+    arms: which; all if there are none.
+
+  Raises:
+    MissingResultsError: one of them is not there; says how to make it.
+    ValueError: an arm is not of the study.
+  """
+  if unknown := [arm for arm in arms if arm not in study.arms]:
+    raise ValueError(
+      f"--arms={' '.join(unknown)}: not in study {study.name!r}, which has"
+      f" {', '.join(study.arms)}."
+    )
+  found = load(study, folder)
+  best = best_rates(study, found.done)
+  missing, chosen = [], {}
+  for arm in arms or study.arms:
+    if arm not in best:
+      missing += [
+        run.name
+        for run in study.runs_to_tune
+        if run.arm == arm and run not in found.done
+      ]
+      continue
+    runs = study.runs_to_report({arm: best[arm]})
+    missing += [run.name for run in runs if run not in found.done]
+    chosen[arm] = [found.done[run] for run in runs if run in found.done]
+  if missing:
+    raise MissingResultsError(_what_is_missing(study, folder, missing, found))
+  return chosen
+
+
+def _what_is_missing(
+  study: Study, folder: pathlib.Path, missing: Sequence[str], found: Found
+) -> str:
+  names = ", ".join(missing[:3])
+  if len(missing) > 3:
+    names += f" and {len(missing) - 3} more"
+  stale = sum("another config" in reason for reason in found.other.values())
+  note = f" ({stale} of another config are not counted)" if stale else ""
+  return (
+    f"{folder / study.name} lacks {names}{note}; make them with:"
+    f" {command(study, folder)}"
+  )
+
+
+def command(study: Study, folder: pathlib.Path) -> str:
+  """What makes the missing results of a study."""
+  text = f"python -m experiments.studies.run --study={study.name}"
+  if folder != DEFAULT_FOLDER:
+    text += f" --results={folder}"
+  return text
+
+
+def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Mean and standard error over the first axis, the seeds.
+
+  The error of a single seed is NaN.
+  """
+  values = np.asarray(values, float)
+  if len(values) == 1:
+    return values[0], np.full_like(values[0], np.nan)
+  return values.mean(0), values.std(0, ddof=1) / np.sqrt(len(values))
+
+
+def paired_difference(
+  values: Sequence[float], baseline: Sequence[float]
+) -> tuple[float, float]:
+  """Mean and standard error of differences seed by seed.
+
+  Seeds share the order of the problems, so that part of the noise cancels.
+  """
+  mean, error = mean_and_error(np.subtract(values, baseline))
+  return float(mean), float(error)

@@ -1,0 +1,113 @@
+"""The tables of a study, against numbers added by hand."""
+
+import csv
+import dataclasses
+
+import pytest
+from helpers import made_up_results
+
+from experiments.paper import from_studies, tables
+from experiments.paper.tables import Cell
+from experiments.studies import countdown
+
+STUDY = dataclasses.replace(countdown.STUDY, last=2)
+NAN = float("nan")
+
+# Held-out pass@k of the reported seeds, 1 and 2; of k8 times 1 + k / 10.
+FINAL = {"k1": (0.20, 0.24), "k8": (0.10, 0.20), "annealed": (0.24, 0.28)}
+
+
+def value(run, name, step):
+  """Training is best at rate 2e-4; held-out numbers do not depend on it."""
+  if not name.startswith("test"):
+    return 0.5 if run.rate == 2e-4 else 0.25
+  k = int(name.split("@")[1])
+  if step == 0:
+    return 0.05
+  final = FINAL[run.arm][run.seed - 1] if run.seed else 0.9
+  return final * (1 + 0.1 * k) if run.arm == "k8" else final
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  path = tmp_path_factory.mktemp("results")
+  runs = made_up_results.all_runs(STUDY)
+  made_up_results.write(STUDY, path, runs, value)
+  return path
+
+
+@pytest.fixture
+def data(folder):
+  return from_studies.load("countdown", folder)._replace(study=STUDY)
+
+
+def test_held_out_by_hand(data):
+  """k1: .20 and .24, mean .22, error .04 / 2; seed 0 tuned and is not in it."""
+  table = tables.held_out(data)
+  assert list(table) == ["base policy", "k1", "k8", "annealed"]
+  assert table["base policy"][0].mean == 0.05
+  assert table["k1"][0] == pytest.approx(Cell(0.22, 0.02))
+  # k = 16: (.10 and .20) * 2.6, mean .39, error .13.
+  assert table["k8"][4] == pytest.approx(Cell(0.39, 0.13))
+
+
+def test_differences_are_paired_by_seed(data):
+  """Annealed: .04 more in both seeds: no error. k8 at k = 1: -.09 and -.02."""
+  table = tables.differences(data)
+  assert list(table) == ["k8 - k1", "annealed - k1"]
+  assert table["annealed - k1"][0] == pytest.approx(Cell(0.04, 0), abs=1e-12)
+  assert table["k8 - k1"][0] == pytest.approx(Cell(-0.055, 0.035))
+
+
+def test_training_is_the_mean_of_the_last_steps(data):
+  assert tables.training(data)["k1"][0] == pytest.approx(Cell(0.5, 0))
+
+
+def test_tuning_shows_the_seed_that_chose(data, folder):
+  rows = tables.tuning(data, folder)
+  assert list(rows) == [
+    "k1: train pass@1",
+    "k8: train pass@8",
+    "annealed: train pass@1",
+  ]
+  assert [c.mean for c in rows["k8: train pass@8"]] == [0.25, 0.5, 0.25]
+
+
+def test_the_best_of_a_column_is_bold():
+  table = {
+    "base policy": [Cell(0.1, NAN), Cell(0.7, NAN)],
+    "a": [Cell(0.20001, 0.01), Cell(0.5, 0.02)],
+    "b": [Cell(0.20002, 0.03), Cell(-0.5, 0.123456)],
+  }
+  assert tables.markdown(["arm", "pass@1", "pass@2"], table) == (
+    "| arm | pass@1 | pass@2 |\n"
+    "|---|---|---|\n"
+    "| base policy | 10.00 | **70.00** |\n"
+    "| a | **20.00 ± 1.00** | 50.00 ± 2.00 |\n"
+    "| b | **20.00 ± 3.00** | -50.00 ± 12.35 |"
+  )
+
+
+def test_without_bold_and_percent():
+  table = {"a": [Cell(0.6667, 0.05)], "b": [Cell(0.1, NAN)]}
+  text = tables.markdown(["arm", "entropy"], table, percent=False, bold=False)
+  assert text.splitlines()[2:] == ["| a | 0.667 ± 0.050 |", "| b | 0.100 |"]
+
+
+def test_all_tables_are_written(folder, tmp_path, capsys):
+  tables.draw(tmp_path, study="countdown", results=folder)
+  text = (tmp_path / "tables_countdown.md").read_text()
+  assert capsys.readouterr().out.strip() == text.strip()
+  assert text.startswith("# Study countdown: seeds 1, 2, commit abc1234\n")
+  assert "| k1 | 22.00 ± 2.00 |" in text
+  assert "| annealed - k1 | 4.00 ± 0.00 |" in text
+  assert "| annealed | **26.00 ± 2.00** |" in text
+  with (tmp_path / "tables_countdown.csv").open(newline="") as file:
+    rows = list(csv.DictReader(file))
+  assert len(rows) == 4 * len(STUDY.k_eval)
+
+
+def test_a_single_arm_has_no_differences(folder, tmp_path):
+  tables.draw(tmp_path, study="countdown", results=folder, arms=["k8"])
+  text = (tmp_path / "tables_countdown.md").read_text()
+  assert "paired" not in text and "| k8 |" in text

@@ -1,0 +1,176 @@
+"""The runner: its plan, and that it trains what is left and nothing else."""
+
+import dataclasses
+import json
+import sys
+
+import pytest
+from helpers import made_up_results, tiny_study
+
+from experiments.studies import results
+from experiments.studies import run as runner
+from experiments.studies import study as study_lib
+from experiments.studies.study import Run
+
+STUDY = dataclasses.replace(
+  tiny_study.STUDY, rates=(1e-4, 2e-4), seeds=(0, 1), seconds=36
+)
+
+
+@pytest.fixture
+def folders(tmp_path):
+  return runner.Folders(tmp_path / "results", tmp_path / "runs", tmp_path)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+  """In place of training: notes the run, and writes metrics to its end.
+
+  pass@1 is the rate, so that the larger one is the best.
+  """
+  names = []
+
+  def train(run, config, folder, folders):
+    names.append(run.name)
+    write_metrics(folder, config.num_steps, run.rate)
+
+  monkeypatch.setattr(runner, "_train", train)
+  return names
+
+
+def write_metrics(folder, num_steps, value=0.5):
+  records = [
+    {"step": i, "stage": "train", "pass@1": value, "seconds_step": 1}
+    for i in range(num_steps)
+  ]
+  records.append(
+    {"step": num_steps, "stage": "eval", "pass@1": value, "seconds_eval": 1}
+  )
+  folder.mkdir(parents=True)
+  lines = "".join(json.dumps(record) + "\n" for record in records)
+  (folder / "metrics.jsonl").write_text(lines)
+
+
+def test_rates_are_tuned_first_then_the_best_ones_are_repeated(
+  folders, trained
+):
+  assert runner.run_study(STUDY, folders) == 6
+  assert trained == [
+    "k1_0.0001_seed0",
+    "annealed_0.0001_seed0",
+    "k1_0.0002_seed0",
+    "annealed_0.0002_seed0",
+    "k1_0.0002_seed1",
+    "annealed_0.0002_seed1",
+  ]
+  assert runner.run_study(STUDY, folders) == 0
+  assert len(trained) == 6
+  assert list(results.reported(STUDY, folders.results)) == ["k1", "annealed"]
+
+
+def test_a_study_that_was_stopped_goes_on(folders, trained, monkeypatch):
+  train = runner._train
+
+  def stop_in_the_third(run, config, folder, folders):
+    if len(trained) == 2:
+      raise SystemExit(130)  # as the loop does, after a checkpoint
+    train(run, config, folder, folders)
+
+  monkeypatch.setattr(runner, "_train", stop_in_the_third)
+  with pytest.raises(SystemExit):
+    runner.run_study(STUDY, folders)
+  assert len(results.load(STUDY, folders.results).done) == 2
+  monkeypatch.setattr(runner, "_train", train)
+  assert runner.run_study(STUDY, folders) == 4
+  assert len(trained) == len(set(trained)) == 6
+
+
+def test_a_finished_run_without_its_result_is_not_trained(folders, trained):
+  folder = runner.workdir(STUDY, folders, Run("k1", 1e-4, 0))
+  write_metrics(folder, 20, value=0.9)
+  runner.run_study(STUDY, folders)
+  assert "k1_0.0001_seed0" not in trained
+  assert results.load(STUDY, folders.results).done[Run("k1", 1e-4, 1)]
+
+
+def test_a_changed_arm_is_run_again_in_another_folder(folders, trained):
+  runner.run_study(STUDY, folders)
+  changed = dataclasses.replace(
+    STUDY, arms={**STUDY.arms, "k1": {**STUDY.arms["k1"], "n": 8}}
+  )
+  del trained[:]
+  assert "Not counted" in runner.plan(changed, folders)
+  assert runner.run_study(changed, folders) == len(trained) == 3
+  assert all(name.startswith("k1") for name in trained)
+  assert "Not counted" not in runner.plan(changed, folders)
+
+
+def test_the_plan_of_a_new_study(folders):
+  assert runner.plan(STUDY, folders).splitlines() == [
+    "tests.helpers.tiny_study (tests/helpers/tiny_config.py): 0 of 6 runs are"
+    " done",
+    "arm       learning_rate  seed 0  seed 1",
+    "k1        0.0001         to do   ?",
+    "k1        0.0002         to do   ?",
+    "annealed  0.0001         to do   ?",
+    "annealed  0.0002         to do   ?",
+    "?: if this rate is the arm's best on seed 0",
+    "Hours: 0.00 done, 0.06 left (36 s a run, as the study says)",
+  ]
+  assert not list(folders.base.iterdir())
+
+
+def test_the_plan_of_a_study_under_way(folders):
+  """300 s a run: one is to do, one at 5 of 20 steps; annealed is unknown."""
+
+  def value(run, name, step):
+    return run.rate
+
+  runs = [run for run in STUDY.runs_to_tune if run.rate == 2e-4]
+  runs.append(Run("k1", 1e-4, 0))
+  made_up_results.write(STUDY, folders.results, runs, value)
+  write_metrics(runner.workdir(STUDY, folders, Run("k1", 2e-4, 1)), 5)
+  assert runner.plan(STUDY, folders).splitlines()[1:] == [
+    "arm       learning_rate  seed 0  seed 1",
+    "k1        0.0001         done    -",
+    "k1        0.0002         done    step 5",
+    "annealed  0.0001         to do   ?",
+    "annealed  0.0002         done    ?",
+    "?: if this rate is the arm's best on seed 0",
+    "Hours: 0.25 done, 0.23 left (300 s a run, measured)",
+  ]
+
+
+def test_a_wrong_arm_is_refused_before_anything_runs(folders):
+  study = dataclasses.replace(STUDY, arms={"k1": {"k_optt": (1,)}})
+  with pytest.raises(ValueError, match=r"config\.k_optt: unknown"):
+    runner.plan(study, folders)
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ([], "--study"),
+    (["--study=countup"], "known: countdown"),
+    (["--study=countdown", "--seeds=3"], "--seeds=3"),
+  ],
+)
+def test_mistakes_end_in_two_lines(options, message, monkeypatch, capsys):
+  monkeypatch.setattr(sys, "argv", ["run.py", *options])
+  with pytest.raises(SystemExit) as error:
+    runner.main()
+  assert error.value.code == 2
+  lines = capsys.readouterr().err.splitlines()
+  assert len(lines) == 2 and message in lines[1]
+
+
+def test_a_dry_run_of_a_known_study(tmp_path, monkeypatch, capsys):
+  options = ["--study=countdown", "--dry_run", f"--results={tmp_path}"]
+  monkeypatch.setattr(
+    sys, "argv", ["run.py", *options, f"--runs={tmp_path / 'runs'}"]
+  )
+  runner.main()
+  study = study_lib.load("countdown")
+  total = len(study.arms) * (len(study.rates) + len(study.seeds) - 1)
+  assert f"0 of {total} runs are done" in capsys.readouterr().out
+  assert not list(tmp_path.iterdir())

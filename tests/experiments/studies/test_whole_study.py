@@ -1,0 +1,135 @@
+"""A small study as a user runs it: trained, stopped, continued and drawn."""
+
+import csv
+import importlib
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import pytest
+from helpers import tiny_study
+
+from experiments.studies import results
+
+pytestmark = pytest.mark.slow
+
+ROOT = pathlib.Path(__file__).parents[3]
+STUDY = tiny_study.STUDY
+ENVIRONMENT = {
+  "JAX_COMPILATION_CACHE_DIR": tempfile.mkdtemp(),
+  "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+  **os.environ,
+}
+
+
+def command(folder, *options):
+  return [
+    sys.executable,
+    "-m",
+    "experiments.studies.run",
+    f"--study={STUDY.name}",
+    f"--results={folder / 'results'}",
+    f"--runs={folder / 'runs'}",
+    f"--base_dir={folder / 'base'}",
+    *options,
+  ]
+
+
+def run(folder, *options):
+  result = subprocess.run(
+    command(folder, *options),
+    cwd=ROOT,
+    env=ENVIRONMENT,
+    capture_output=True,
+    text=True,
+    timeout=400,
+    check=False,
+  )
+  assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
+  return result.stdout
+
+
+def stop_in_a_run(folder):
+  """Sends SIGTERM to the command when its first run has done 3 steps."""
+  process = subprocess.Popen(
+    command(folder),
+    cwd=ROOT,
+    env=ENVIRONMENT,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  )
+  deadline = time.monotonic() + 300
+  while process.poll() is None and time.monotonic() < deadline:
+    metrics = list(folder.glob("runs/*/*/metrics.jsonl"))
+    if metrics and metrics[0].read_text().count('"train"') >= 3:
+      process.send_signal(signal.SIGTERM)
+      break
+    time.sleep(0.002)
+  return process.wait(timeout=120)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+  """The folders of the study, trained by its command."""
+  folder = tmp_path_factory.mktemp("study")
+  run(folder)
+  return folder
+
+
+def test_all_runs_have_results(study):
+  done, other = results.load(STUDY, study / "results")
+  assert len(done) == 4 and not other
+  for result in done.values():
+    np.testing.assert_array_equal(result.train["step"], range(20))
+    np.testing.assert_array_equal(result.test["step"], [0, 10, 20])
+    assert np.isfinite(result.test["pass@4"]).all()
+    assert result.seconds > 0 and result.commit
+  annealed = next(r for run, r in done.items() if run.arm == "annealed")
+  np.testing.assert_array_equal(annealed.train["k"], [2] * 10 + [1] * 10)
+
+
+def test_a_second_call_runs_nothing(study):
+  before = {path: path.stat() for path in study.rglob("*") if path.is_file()}
+  assert "4 of 4 runs are done" in run(study, "--dry_run")
+  assert "0 runs finished" in run(study)
+  after = {path: path.stat() for path in study.rglob("*") if path.is_file()}
+  assert [s.st_mtime_ns for s in before.values()] == [
+    after[path].st_mtime_ns for path in before
+  ]
+  assert before.keys() == after.keys()
+
+
+def test_a_stopped_study_ends_with_the_same_numbers(study, tmp_path):
+  shutil.copytree(study / "base", tmp_path / "base")
+  assert stop_in_a_run(tmp_path) == 143
+  assert "step" in run(tmp_path, "--dry_run").splitlines()[2]
+  run(tmp_path)
+  expected, _ = results.load(STUDY, study / "results")
+  found, _ = results.load(STUDY, tmp_path / "results")
+  assert found.keys() == expected.keys()
+  for key, result in expected.items():
+    for stage in ("train", "test"):
+      for name, values in getattr(result, stage).items():
+        np.testing.assert_array_equal(
+          getattr(found[key], stage)[name], values, err_msg=f"{key} {name}"
+        )
+
+
+@pytest.mark.parametrize("name", STUDY.figures)
+def test_its_figures_are_drawn(name, study, tmp_path):
+  module = importlib.import_module(f"experiments.paper.{name}")
+  module.draw(tmp_path, study=STUDY.name, results=study / "results")
+  ending = "md" if name == "tables" else "png"
+  assert (tmp_path / f"{name}_{STUDY.name}.{ending}").stat().st_size > 500
+  path = tmp_path / f"{name}_{STUDY.name}.csv"
+  with path.open(newline="") as file:
+    rows = list(csv.DictReader(file))
+  assert {"k1", "annealed"} <= {row["arm"] for row in rows}
+  trained = [row for row in rows if row["arm"] != "base policy"]
+  assert all(np.isfinite(float(row["error"])) for row in trained)

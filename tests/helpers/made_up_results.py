@@ -1,0 +1,46 @@
+"""Results of studies that nobody ran, with numbers that one can add by hand."""
+
+import pathlib
+from collections.abc import Callable, Iterable
+
+from experiments.studies import results
+from experiments.studies.study import Run, Study
+
+STEPS = 4
+KS = (1, 2, 4, 8, 16)
+
+
+def write(
+  study: Study,
+  folder: pathlib.Path,
+  runs: Iterable[Run],
+  value: Callable[[Run, str, int], float],
+) -> None:
+  """Writes a result for each run; its metrics are `value(run, name, step)`.
+
+  Names are "pass@K" and others in training, "test pass@K" for held-out ones.
+  """
+  for run in runs:
+    train = [f"pass@{k}" for k in KS]
+    train += ["entropy", "solve_rate", "groups_all_wrong"]
+    records = [
+      {"step": step, "stage": "train", "seconds_step": 30.0}
+      | {name: value(run, name, step) for name in train}
+      for step in range(STEPS)
+    ]
+    records += [
+      {"step": step, "stage": "eval", "seconds_eval": 90.0}
+      | {f"pass@{k}": value(run, f"test pass@{k}", step) for k in KS}
+      for step in (0, STEPS)
+    ]
+    results.write(study, folder, run, records, commit="abc1234")
+
+
+def all_runs(study: Study) -> list[Run]:
+  """Every arm at every rate with every seed."""
+  return [
+    Run(arm, rate, seed)
+    for arm in study.arms
+    for rate in study.rates
+    for seed in study.seeds
+  ]
