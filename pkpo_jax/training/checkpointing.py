@@ -8,6 +8,7 @@ that neither can run ahead of what was trained; the config lies beside, see
 """
 
 import contextlib
+import json
 import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -48,7 +49,6 @@ class Checkpointer:
       self._folder.mkdir(parents=True, exist_ok=True)
     self._manager = ocp.CheckpointManager(
       self._folder,
-      item_handlers=ocp.StandardCheckpointHandler(),
       options=ocp.CheckpointManagerOptions(
         max_to_keep=keep,
         # Where that fails, other threads would wait minutes for the folder.
@@ -73,8 +73,9 @@ class Checkpointer:
       ValueError: its files are damaged, or of another model, or of a format
         that can't be continued, see `workdir.check_format`.
     """
-    custom = self._manager.metadata(self.latest).custom_metadata or {}
-    workdir.check_format(custom.get("format", 0), self._folder)
+    with self._reading():
+      found = self._format(self.latest)
+    workdir.check_format(found, self._folder)
     tree = jax.tree.map(_on_a_device, like._asdict())
     tree["checksums"] = np.zeros(len(jax.tree.leaves(tree)), np.uint32)
     with self._reading():
@@ -85,6 +86,11 @@ class Checkpointer:
       if not np.array_equal(saved, multihost.fetch(_checksums(restored))):
         raise ValueError("The checksums of the arrays are not those saved.")
     return Progress(**restored)
+
+  def _format(self, step: int | None) -> int:
+    """The format of a checkpoint; 0 before formats had numbers."""
+    path = self._folder / str(step) / "_CHECKPOINT_METADATA"
+    return json.loads(path.read_text())["custom_metadata"].get("format", 0)
 
   def save(self, progress: Progress) -> None:
     """Saves in the background, unless this step is saved already.

@@ -99,7 +99,9 @@ def _step(i, config, parts, step, state, frozen, reference):
   rollout, seconds = parts.rollout_worker(
     models.merge(frozen, state.params), problems, jax.random.key(i), n=n
   )
-  rewards = np.random.default_rng(i).permuted(np.tile([0, 1], (B, n))[:, :n], 1)
+  rewards = np.random.default_rng(i).permuted(
+    np.tile([0, 1], (B, n))[:, :n], axis=1
+  )
   rollout = dataclasses.replace(
     rollout, rewards=np.float32(rewards), valid=np.full((B, n), True)
   )
