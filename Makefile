@@ -1,6 +1,6 @@
 # make train    sets up, pretrains, trains with PKPO, evaluates, draws: runs/
 # make test     sets up and passes all tests
-# make figures  draws the toy figures of the paper: figures/
+# make figures  draws all figures of the paper there are data for: figures/
 # make lint     format, lint and types
 # make lock     resolves requirements.lock anew
 
@@ -20,7 +20,7 @@ test: .venv/installed $(VOCABULARY) .libtpu/installed
 	$(PYTHON) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 figures: .venv/installed
-	$(PYTHON) -m experiments.paper --out figures
+	$(PYTHON) -m experiments.paper --out=figures
 
 lint: .venv/installed
 	$(PYTHON) -m ruff check .
