@@ -21,7 +21,7 @@ _WORKER = pathlib.Path(__file__).with_name("tunix_worker.py")
 
 
 def _tunix_python() -> pathlib.Path:
-  """Of an environment with tunix, which is built at the first call."""
+  """The Python of an environment with tunix, built at the first call."""
   python = _FOLDER / "bin/python"
   done = _FOLDER / "installed"
   if not done.exists():

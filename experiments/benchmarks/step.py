@@ -102,7 +102,9 @@ def _ratio(seconds: dict[str, list[float]], name: str) -> float:
   return statistics.median(seconds[THEIRS]) / statistics.median(seconds[name])
 
 
-def _of_peak(flops, turns, peak) -> dict[str, float]:
+def _of_peak(
+  flops: dict[str, float], turns: list[dict[str, float]], peak: float
+) -> dict[str, float]:
   """The share of the peak rate that sampling and the dense update reach."""
   sample = statistics.median(x["sample"] for x in turns)
   update = statistics.median(x["seconds"] - x["sample"] for x in turns)

@@ -119,7 +119,7 @@ def take_turns(
   """Seconds a call, `repetitions` of each contender, one after the other."""
 
   def seconds(name: str) -> float:
-    """Of a call."""
+    """The seconds of a call."""
     runs = calls[name]
     return (
       timing.timed(

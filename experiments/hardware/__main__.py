@@ -13,8 +13,15 @@ takes at least, were all of the chip's peak figures reached. It takes minutes.
 import argparse
 import json
 import pathlib
+from typing import TYPE_CHECKING
 
 from experiments import command_line
+
+if TYPE_CHECKING:
+  import jax
+  import ml_collections
+
+  from experiments.hardware import chips, report
 
 
 def main() -> None:
@@ -45,7 +52,7 @@ def main() -> None:
     _compile(args)
 
 
-def _mesh(args: argparse.Namespace):
+def _mesh(args: argparse.Namespace) -> "jax.sharding.Mesh":
   """The mesh of the config on the chips of the topology."""
   from experiments.hardware import chips, report
   from pkpo_jax.training import config
@@ -78,7 +85,7 @@ def _compile(args: argparse.Namespace) -> None:
   )
 
 
-def _print_program(program, chip) -> None:
+def _print_program(program: "report.Program", chip: "chips.Chip") -> None:
   gib = 2**30
   print(f"\n{program.name} (compiled in {program.seconds:.0f} s)")
   kinds = ", ".join(
@@ -99,7 +106,9 @@ def _print_program(program, chip) -> None:
   print(f"  at least    {floors}")
 
 
-def _print_arrays(config, mesh) -> None:
+def _print_arrays(
+  config: "ml_collections.ConfigDict", mesh: "jax.sharding.Mesh"
+) -> None:
   from experiments.hardware import programs
 
   for kind, rows in programs.arrays(config, mesh).items():

@@ -75,7 +75,7 @@ def _dot(eqn) -> float:
 
 
 def _jaxprs(value: Any) -> list[Any]:
-  """Those in a parameter of an equation."""
+  """The jaxprs inside a parameter of an equation."""
   if isinstance(value, (tuple, list)):
     return [jaxpr for x in value for jaxpr in _jaxprs(x)]
   closed = isinstance(value, core.ClosedJaxpr)

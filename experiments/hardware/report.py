@@ -156,7 +156,9 @@ def _memory(compiled: Any, beside: float) -> dict[str, float]:
   return memory | {"total": sum(memory.values())}
 
 
-def _beside(name, config, mesh) -> float:
+def _beside(
+  name: str, config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh
+) -> float:
   """Bytes that stay on a chip while the program runs, without being its own."""
   if name == "update":
     return 0.0
@@ -171,8 +173,13 @@ def _beside(name, config, mesh) -> float:
   )
 
 
-def _operations(traced, compiled, mesh, decoding) -> tuple[float, float]:
-  """On a chip, and how often the same is done on several.
+def _operations(
+  traced: jax.stages.Traced,
+  compiled: jax.stages.Compiled,
+  mesh: jax.sharding.Mesh,
+  decoding: bool,
+) -> tuple[float, float]:
+  """Operations on a chip, and how often the same is done on several.
 
   XLA counts what a chip does, but every loop once, also those that it makes of
   a product to gather its factors meanwhile: it may count less than the chip's
@@ -189,7 +196,9 @@ def _operations(traced, compiled, mesh, decoding) -> tuple[float, float]:
   return (repeated + done_once) / mesh.size, replication
 
 
-def _read_by_a_token(config, mesh, slots: int) -> float:
+def _read_by_a_token(
+  config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, slots: int
+) -> float:
   """Bytes that one step of decoding reads on a chip: parameters and cache."""
   model = programs.model_of(config)
   itemsize = jnp.dtype(model.dtype).itemsize

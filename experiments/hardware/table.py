@@ -127,7 +127,9 @@ def _rows(
   return lines
 
 
-def _weak_row(done, name, topology, changes) -> list[str]:
+def _weak_row(
+  done: dict[str, Any], name: str, topology: str, changes: dict[str, Any]
+) -> list[str]:
   measured = done.get(_key(name, topology, changes))
   if measured is None or "error" in measured:
     return [f"| {topology} | {_num_chips(topology)} | not compiled yet | | | |"]

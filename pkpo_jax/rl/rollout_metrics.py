@@ -56,7 +56,11 @@ def by_problem(
 
 
 @jax.jit
-def _estimates(rewards, valid, ks):
+def _estimates(
+  rewards: chex.Array, valid: chex.Array, ks: chex.Array
+) -> chex.Array:
+  """[N, len(ks)] estimates of max@k from rewards and valid [N, n]."""
+
   def at(g, where, k):
     return estimators.max_at_k(g, k, where=where)
 

@@ -90,7 +90,15 @@ def _initial_params(
   return initial_policy.initial_params(config, parts, base_dir), note
 
 
-def _step(i, config, parts, step, state, frozen, reference):
+def _step(
+  i: int,
+  config: ml_collections.ConfigDict,
+  parts: build_run.Parts,
+  step: train_step.TrainStep,
+  state: train_step.TrainState,
+  frozen: models.Params,
+  reference: models.Params | None,
+) -> tuple[train_step.TrainState, train_step.Metrics, dict[str, float]]:
   """Takes step i; returns the state, its metrics, and seconds by phase."""
   B, n = config.prompts_per_step, config.n
   train = parts.problems["train"]

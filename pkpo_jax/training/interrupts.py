@@ -1,6 +1,7 @@
 """SIGTERM and Ctrl-C as a request to save first."""
 
 import signal
+from typing import Any
 
 
 class Interrupts:
@@ -31,6 +32,6 @@ class Interrupts:
     for number, handler in self._before.items():
       signal.signal(number, handler)
 
-  def _note(self, number, _) -> None:
+  def _note(self, number: int, _: Any) -> None:
     self.number = number
-    signal.signal(number, self._before[number])
+    signal.signal(number, self._before[signal.Signals(number)])
