@@ -3,8 +3,6 @@ r"""What tasks have in common whose answers end in \boxed{...}."""
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from pkpo_jax.tasks import base
 from pkpo_jax.tasks.grading.workers import pool
 
@@ -13,7 +11,7 @@ INSTRUCTION = (
 )
 
 
-class FinalAnswerTask:
+class AnswerTask(base.BaseTask):
   """Problems with one final answer each; worker processes grade them.
 
   `Problem.data` is the reference answer. The workers start with the first
@@ -37,31 +35,31 @@ class FinalAnswerTask:
       timeout: seconds for grading one answer; then it is wrong.
       num_workers: how many answers are graded at a time.
     """
-    self._splits, self._few_shot = splits, few_shot
+    super().__init__(splits)
+    self._few_shot = few_shot
     self._pool = pool.Pool(
       "pkpo_jax.tasks.grading.latex.equality:grade",
       timeout=timeout,
       num_workers=num_workers,
     )
 
-  def problems(self, split: str) -> Sequence[base.Problem]:
-    """All problems of "train" or "test", in the order of the data."""
-    if split not in self._splits:
-      raise ValueError(f"Unknown split {split!r}; known: train, test.")
-    return self._splits[split]
-
   def grade(self, problem: base.Problem, completion: str) -> base.Grade:
     """1 for the right final answer, however it is written."""
     return self._pool.grade([(problem.data, self._own(completion))])[0]
 
-  def grade_batch(
+  def grades(
     self,
     problems: Sequence[base.Problem],
     completions: Sequence[Sequence[str]],
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """n answers to each of B problems -> rewards, valid; [B, n] each."""
-    own = [[self._own(completion) for completion in row] for row in completions]
-    return pool.grade_batch(self._pool, problems, own)
+  ) -> list[list[base.Grade]]:
+    """Grades n answers to each of B problems, several at a time; [B][n]."""
+    items = [
+      (problem.data, self._own(completion))
+      for problem, row in zip(problems, completions, strict=True)
+      for completion in row
+    ]
+    grades = iter(self._pool.grade(items))
+    return [[next(grades) for _ in row] for row in completions]
 
   def start(self) -> None:
     """Starts the workers without waiting for them."""

@@ -17,7 +17,7 @@ import importlib
 import itertools
 import random
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -92,8 +92,11 @@ class Symmetry:
     return tuple(row.translate(table) for row in grid)
 
 
-class Arc:
-  """The easy public subset of ARC-AGI-1, split by task."""
+class Arc(base.BaseTask):
+  """The easy public subset of ARC-AGI-1, split by task.
+
+  Problems are in the order of their ids; copies follow their source.
+  """
 
   def __init__(
     self,
@@ -148,14 +151,8 @@ class Arc:
         splits[split] += _problems(
           f"arc/{name}/{i}", puzzle, copies, seed, instruction
         )
-    self._splits = splits
+    super().__init__(splits)
     self._exact = reward == "exact"
-
-  def problems(self, split: str) -> Sequence[base.Problem]:
-    """All problems of "train" or "test", by id; copies follow their source."""
-    if split not in self._splits:
-      raise ValueError(f"Unknown split {split!r}; known: train, test.")
-    return self._splits[split]
 
   def grade(self, problem: base.Problem, completion: str) -> base.Grade:
     """Grades the last grid of the answer, see `last_grid`."""
@@ -171,14 +168,6 @@ class Arc:
     cells = [a == b for a, b in zip("".join(answer), "".join(right))]
     fraction = 0.0 if self._exact else sum(cells) / len(cells)
     return base.Grade(fraction, True, "wrong cells")
-
-  def grade_batch(
-    self,
-    problems: Sequence[base.Problem],
-    completions: Sequence[Sequence[str]],
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """n answers to each of B problems -> rewards, valid; [B, n] each."""
-    return base.grade_one_by_one(self, problems, completions)
 
 
 def load() -> dict[str, list[Puzzle]]:

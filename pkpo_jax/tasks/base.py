@@ -1,7 +1,7 @@
 """What a task is: problems, and grades for answers to them. No model here."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -48,10 +48,21 @@ class Task(Protocol):
   def grade(self, problem: Problem, completion: str) -> Grade:
     """Grades one answer, given as text."""
 
+  def grades(
+    self, problems: Sequence[Problem], completions: Sequence[Sequence[str]]
+  ) -> list[list[Grade]]:
+    """Grades n answers to each of B problems; [B][n]."""
+
   def grade_batch(
     self, problems: Sequence[Problem], completions: Sequence[Sequence[str]]
   ) -> tuple[np.ndarray, np.ndarray]:
-    """n answers to each of B problems -> rewards, valid; [B, n] each."""
+    """Rewards, float32, and valid, bool, of `grades`; [B, n] each."""
+
+  def start(self) -> None:
+    """Makes ready to grade, without waiting for it."""
+
+  def close(self) -> None:
+    """Ends what grading started."""
 
 
 @runtime_checkable
@@ -72,16 +83,54 @@ class WordTask(Task, Protocol):
     """Endless (prompt, answer) pairs; a fraction `wrong` do not match."""
 
 
-def grade_one_by_one(
-  task: Task,
-  problems: Sequence[Problem],
-  completions: Sequence[Sequence[str]],
-) -> tuple[np.ndarray, np.ndarray]:
-  """`grade_batch` in this process, for graders that take microseconds."""
-  grades = [
-    [task.grade(problem, completion) for completion in row]
-    for problem, row in zip(problems, completions, strict=True)
-  ]
-  rewards = np.array([[g.reward for g in row] for row in grades], np.float32)
-  valid = np.array([[g.valid for g in row] for row in grades], bool)
-  return rewards, valid
+class BaseTask:
+  """The part of a `Task` that most tasks share: all but `grade`."""
+
+  def __init__(self, splits: Mapping[str, Sequence[Problem]]):
+    """Takes the problems of each split, by its name."""
+    self._splits = dict(splits)
+
+  def problems(self, split: str) -> Sequence[Problem]:
+    """All problems of a split, in a fixed order.
+
+    Raises:
+      ValueError: there is no such split.
+    """
+    if split not in self._splits:
+      known = ", ".join(self._splits)
+      raise ValueError(f"Unknown split {split!r}; known: {known}.")
+    return self._splits[split]
+
+  def grade(self, problem: Problem, completion: str) -> Grade:
+    """Grades one answer, given as text; a subclass says how."""
+    raise NotImplementedError(f"{type(self).__name__} has no method grade.")
+
+  def grades(
+    self, problems: Sequence[Problem], completions: Sequence[Sequence[str]]
+  ) -> list[list[Grade]]:
+    """Grades n answers to each of B problems, one by one; [B][n].
+
+    A subclass whose grader is slow overrides this to grade several at a time.
+
+    Raises:
+      ValueError: there are not as many rows of answers as problems.
+    """
+    return [
+      [self.grade(problem, completion) for completion in row]
+      for problem, row in zip(problems, completions, strict=True)
+    ]
+
+  def grade_batch(
+    self, problems: Sequence[Problem], completions: Sequence[Sequence[str]]
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Rewards, float32, and valid, bool, of `grades`; [B, n] each."""
+    rows = self.grades(problems, completions)
+    rewards = np.array([[g.reward for g in row] for row in rows], np.float32)
+    valid = np.array([[g.valid for g in row] for row in rows], bool)
+    return rewards, valid
+
+  def start(self) -> None:
+    """Has nothing to make ready, unless a subclass has."""
+
+  def close(self) -> None:
+    """Has nothing to end, unless a subclass has."""

@@ -1,14 +1,11 @@
 """Tasks whose answers are Python functions, graded by unit tests."""
 
-import collections
 import os
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from concurrent import futures
 from typing import Protocol
-
-import numpy as np
 
 from pkpo_jax.tasks import base
 from pkpo_jax.tasks.grading.sandbox import sandbox
@@ -37,12 +34,8 @@ class Tests(Protocol):
     """Which tests pass if the calls gave these results."""
 
 
-class CodeTask:
-  """Problems with unit tests, and a sandbox to run answers in.
-
-  Attributes:
-    reasons: how often each `Grade.reason` was given, by `grade_batch` too.
-  """
+class CodeTask(base.BaseTask):
+  """Problems with unit tests, and a sandbox to run answers in."""
 
   def __init__(
     self,
@@ -64,18 +57,10 @@ class CodeTask:
       raise ValueError(f"Unknown reward {reward!r}; known: fraction, binary.")
     if num_workers is not None and num_workers < 1:
       raise ValueError(f"num_workers={num_workers} must be at least 1.")
-    self.reasons: collections.Counter[str] = collections.Counter()
-    self._splits = dict(splits)
+    super().__init__(splits)
     self._sandbox = code_sandbox
     self._binary = reward == "binary"
     self._num_workers = num_workers or os.cpu_count() or 1
-
-  def problems(self, split: str) -> Sequence[base.Problem]:
-    """All problems of a split, in a fixed order."""
-    if split not in self._splits:
-      known = ", ".join(self._splits)
-      raise ValueError(f"Unknown split {split!r}; known: {known}.")
-    return self._splits[split]
 
   def grade(self, problem: base.Problem, completion: str) -> base.Grade:
     """The fraction of the tests passed; 1 or 0 if the reward is binary.
@@ -83,16 +68,14 @@ class CodeTask:
     An answer is wrong if it is slow, crashes or is no code at all. The grade
     is invalid only where the sandbox itself did not start.
     """
-    grade = self._grade(problem.data, completion)
-    self.reasons[grade.reason] += 1
-    return grade
+    return self._grade(problem.data, completion)
 
-  def grade_batch(
+  def grades(
     self,
     problems: Sequence[base.Problem],
     completions: Sequence[Sequence[str]],
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """n answers to each of B problems -> rewards, valid; [B, n] each.
+  ) -> list[list[base.Grade]]:
+    """Grades n answers to each of B problems; [B][n].
 
     Sandboxes run side by side, and equal answers to a problem only once.
     """
@@ -104,14 +87,10 @@ class CodeTask:
     with futures.ThreadPoolExecutor(self._num_workers) as threads:
       found = threads.map(lambda a: self._grade(*a), answers.values())
       grades = dict(zip(answers, found, strict=True))
-    rows = [
+    return [
       [grades[problem.id, text] for text in row]
       for problem, row in zip(problems, completions, strict=True)
     ]
-    self.reasons.update(grade.reason for row in rows for grade in row)
-    rewards = np.array([[g.reward for g in row] for row in rows], np.float32)
-    valid = np.array([[g.valid for g in row] for row in rows], bool)
-    return rewards, valid
 
   def _grade(self, tests: Tests, completion: str) -> base.Grade:
     sources = tests.program(completion)

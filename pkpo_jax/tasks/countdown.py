@@ -10,8 +10,6 @@ import operator
 import random
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from pkpo_jax.tasks import base
 
 _OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
@@ -21,8 +19,8 @@ _LARGEST_TARGET = 100
 RIGHT = base.Grade(1.0, True, "right")
 
 
-class Countdown:
-  """Countdown problems, fixed by their seed.
+class Countdown(base.BaseTask):
+  """Countdown problems, fixed by their seed; all of them have a solution.
 
   Attributes:
     words: all words of prompts and answers, for a tokenizer.
@@ -59,13 +57,7 @@ class Countdown:
     self.max_answer_words = 2 * max(numbers) - 1
     self._numbers = tuple(numbers)
     drawn = _draw_problems(self._numbers, num_train + num_test, seed)
-    self._splits = {"train": drawn[:num_train], "test": drawn[num_train:]}
-
-  def problems(self, split: str) -> Sequence[base.Problem]:
-    """All problems of "train" or "test"; all of them have a solution."""
-    if split not in self._splits:
-      raise ValueError(f"Unknown split {split!r}; known: train, test.")
-    return self._splits[split]
+    super().__init__({"train": drawn[:num_train], "test": drawn[num_train:]})
 
   def grade(self, problem: base.Problem, completion: str) -> base.Grade:
     """1 for a postfix expression of all the numbers that hits the target."""
@@ -80,14 +72,6 @@ class Countdown:
       return base.Grade(0.0, True, "wrong value")
     return RIGHT
 
-  def grade_batch(
-    self,
-    problems: Sequence[base.Problem],
-    completions: Sequence[Sequence[str]],
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """n answers to each of B problems -> rewards, valid; [B, n] each."""
-    return base.grade_one_by_one(self, problems, completions)
-
   def demonstrations(
     self, seed: int, *, wrong: float
   ) -> Iterator[tuple[str, str]]:
@@ -100,7 +84,7 @@ class Countdown:
         policy diverse and far from solving the task.
     """
     rng = random.Random(seed)
-    held_out = {_identity(*p.data) for p in self._splits["test"]}
+    held_out = {_identity(*p.data) for p in self.problems("test")}
     while True:
       numbers, answer, target = _draw(rng, rng.choice(self._numbers))
       if rng.random() < wrong:

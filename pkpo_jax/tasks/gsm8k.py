@@ -20,7 +20,7 @@ _ANNOTATION = re.compile(r"<<.*?>>")
 _INTEGER = re.compile(r"-?\d+")
 
 
-class GSM8K(answer_task.FinalAnswerTask):
+class GSM8K(answer_task.AnswerTask):
   """GSM8K, from a folder with its two files."""
 
   def __init__(

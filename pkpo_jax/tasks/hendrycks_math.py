@@ -28,7 +28,7 @@ Record = Mapping[str, Any]
 Where = tuple[str, Record]
 
 
-class Math(answer_task.FinalAnswerTask):
+class Math(answer_task.AnswerTask):
   """MATH, from a folder."""
 
   def __init__(

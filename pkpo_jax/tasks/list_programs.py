@@ -47,8 +47,8 @@ class Behaviour:
   programs: list[tuple[str, ...]]
 
 
-class ListPrograms:
-  """List programs, fixed by their seed.
+class ListPrograms(base.BaseTask):
+  """List programs, fixed by their seed; a tier is a shortest length.
 
   Attributes:
     words: all words of prompts and answers, for a tokenizer.
@@ -103,16 +103,12 @@ class ListPrograms:
     self._shorter = _shorter(lengths)
     train, test = split(distinct(lengths), held_out, rng)
     self._train = train
-    self._splits = {
-      "train": self._problems(train, num_train, rng),
-      "test": self._problems(test, num_test, rng),
-    }
-
-  def problems(self, split: str) -> Sequence[base.Problem]:
-    """All problems of "train" or "test"; a tier is a shortest length."""
-    if split not in self._splits:
-      raise ValueError(f"Unknown split {split!r}; known: train, test.")
-    return self._splits[split]
+    super().__init__(
+      {
+        "train": self._problems(train, num_train, rng),
+        "test": self._problems(test, num_test, rng),
+      }
+    )
 
   def grade(self, problem: base.Problem, completion: str) -> base.Grade:
     """The fraction of the hidden lists that the program gets right."""
@@ -127,14 +123,6 @@ class ListPrograms:
       return RIGHT
     reason = "partly right" if fraction else "wrong"
     return base.Grade(float(fraction), True, reason)
-
-  def grade_batch(
-    self,
-    problems: Sequence[base.Problem],
-    completions: Sequence[Sequence[str]],
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """n answers to each of B problems -> rewards, valid; [B, n] each."""
-    return base.grade_one_by_one(self, problems, completions)
 
   def demonstrations(
     self, seed: int, *, wrong: float

@@ -20,7 +20,7 @@ PROBLEMS = [
 
 
 @dataclasses.dataclass
-class CountTask:
+class CountTask(base.BaseTask):
   """Worth one for each "a", not to be graded with a "b"."""
 
   seen: list = dataclasses.field(default_factory=list)
@@ -29,9 +29,6 @@ class CountTask:
     self.seen.append((problem.id, completion))
     valid = "b" not in completion.split()
     return base.Grade(completion.split().count("a"), valid, "counted")
-
-  def grade_batch(self, problems, completions):
-    return base.grade_one_by_one(self, problems, completions)
 
 
 def keys(count=3):

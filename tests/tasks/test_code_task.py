@@ -114,10 +114,9 @@ def test_a_broken_sandbox_is_invalid_not_wrong(monkeypatch, command):
   monkeypatch.setattr(sandbox, "_START_SECONDS", 1.0)
   task = grader()
   task._sandbox._commands = (command, [])
-  rewards, valid = task.grade_batch(PROBLEMS, [[HONEST, "x"]] * 2)
-  assert not rewards.any()
-  assert valid.tolist() == [[False, True]] * 2  # "x" is no code
-  assert task.reasons == {"sandbox did not start": 2, "no code": 2}
+  failed = base.Grade(0.0, False, "sandbox did not start")
+  no_code = base.Grade(0.0, True, "no code")
+  assert task.grades(PROBLEMS, [[HONEST, "x"]] * 2) == [[failed, no_code]] * 2
 
 
 def test_equal_answers_run_once(monkeypatch):
@@ -127,10 +126,9 @@ def test_equal_answers_run_once(monkeypatch):
   monkeypatch.setattr(
     task._sandbox, "run", lambda *args: runs.append(args) or run(*args)
   )
-  rewards, _ = task.grade_batch(PROBLEMS, [[HONEST] * 5] * 2)
-  assert rewards.tolist() == [[1.0] * 5] * 2
+  right = base.Grade(1.0, True, "right")
+  assert task.grades(PROBLEMS, [[HONEST] * 5] * 2) == [[right] * 5] * 2
   assert len(runs) == 2
-  assert task.reasons == {"right": 10}
 
 
 @pytest.mark.parametrize(

@@ -266,34 +266,6 @@ def test_unknown_splits_tasks_and_options_are_errors():
     tasks.get_task("countdown", num_dev=3)
 
 
-def test_grade_batch_is_grade_of_each():
-  task = tasks.get_task("countdown", num_train=1, num_test=1)
-  problems = [problem_of("3 5 7 = 22"), problem_of("9 4 = 5")]
-  answers = [["3 5 * 7 +", "9 4 -", ""], ["9 4 -", "3 5 * 7 +", "4 9 -"]]
-  rewards, valid = task.grade_batch(problems, answers)
-  np.testing.assert_array_equal(rewards, [[1, 0, 0], [1, 0, 0]])
-  assert rewards.dtype == np.float32
-  assert valid.dtype == bool and valid.all()
-  with pytest.raises(ValueError, match="argument"):
-    task.grade_batch(problems, answers[:1])
-
-
-class Oracle:
-  """Rewards are the answers; "?" cannot be graded."""
-
-  def grade(self, problem, completion):
-    valid = completion != "?"
-    return base.Grade(float(completion) if valid else np.nan, valid, "")
-
-
-def test_what_could_not_be_graded_is_marked_as_such():
-  rewards, valid = base.grade_one_by_one(
-    Oracle(), [None, None], [["0.5", "?"], ["-1", "2"]]
-  )
-  np.testing.assert_array_equal(rewards, [[0.5, np.nan], [-1, 2]])
-  np.testing.assert_array_equal(valid, [[True, False], [True, True]])
-
-
 def test_no_demonstration_is_of_a_held_out_problem():
   """Whatever the order of its numbers; without the check some would be."""
   task = countdown.Countdown(numbers=(2,), num_train=4, num_test=200)

@@ -23,8 +23,6 @@ import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from pkpo_jax.tasks import base
 from pkpo_jax.tasks.grading.workers import worker as worker_script
 
@@ -311,24 +309,6 @@ class _Worker:
   def _signal(self, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
       os.killpg(self._process.pid, number)
-
-
-def grade_batch(
-  pool: Pool,
-  problems: Sequence[base.Problem],
-  completions: Sequence[Sequence[str]],
-) -> tuple[np.ndarray, np.ndarray]:
-  """`Task.grade_batch` where the pool grades (problem.data, completion)."""
-  items = [
-    (problem.data, completion)
-    for problem, row in zip(problems, completions, strict=True)
-    for completion in row
-  ]
-  grades = iter(pool.grade(items))
-  rows = [[next(grades) for _ in row] for row in completions]
-  rewards = np.array([[g.reward for g in row] for row in rows], np.float32)
-  valid = np.array([[g.valid for g in row] for row in rows], bool)
-  return rewards, valid
 
 
 def _packages(grade: str) -> dict[str, list[str]]:

@@ -348,16 +348,3 @@ def test_workers_do_not_import_the_accelerator_stack(make, grade):
 def test_options_out_of_range_are_errors(make, grade, options, message):
   with pytest.raises((ValueError, ModuleNotFoundError), match=message):
     make(grade, **options)
-
-
-def test_batches_of_problems(make):
-  workers = make()
-  problems = [
-    base.Problem("0", "", "", "echo"),
-    base.Problem("1", "", "", "leave"),
-  ]
-  rewards, valid = pool.grade_batch(workers, problems, [["a", "b"], [0, 1]])
-  assert rewards.tolist() == [[1.0, 1.0], [0.0, 0.0]]
-  assert rewards.dtype == "float32" and valid.dtype == bool and valid.all()
-  with pytest.raises(ValueError, match="argument"):
-    pool.grade_batch(workers, problems, [["a"]])
