@@ -6,13 +6,12 @@ Example:
 experiments.train does the same at its end.
 """
 
-import argparse
 import pathlib
 from typing import Any
 
 import numpy as np
 
-from experiments import plotting
+from experiments import command_line, plotting
 
 Records = list[dict[str, Any]]
 
@@ -104,9 +103,7 @@ def _draw_exploration(axes, train: Records) -> None:
 
 def main() -> None:
   """The command."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = command_line.parser(__doc__)
   parser.add_argument(
     "--workdir",
     type=pathlib.Path,

@@ -10,32 +10,47 @@ problem, and so are smaller. Writes evaluation_SPLIT.json to --workdir.
 
 import json
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments import command_line
 
+if TYPE_CHECKING:
+  import ml_collections
 
-def evaluate(
-  workdir: pathlib.Path, base_dir: pathlib.Path, split: str, n: int
-) -> list[dict[str, Any]]:
-  """One row for each k: pass@k of both policies, the gain, and their errors.
+  from pkpo_jax.lm import models
+  from pkpo_jax.training import build_run
+
+
+class Policies(NamedTuple):
+  """A run's policy before and after training.
+
+  Attributes:
+    config: the run's.
+    parts: what it is built from.
+    base: all parameters of the base policy.
+    trained: all parameters of the newest checkpoint.
+  """
+
+  config: "ml_collections.ConfigDict"
+  parts: "build_run.Parts"
+  base: "models.Params"
+  trained: "models.Params"
+
+
+def load(workdir: pathlib.Path, base_dir: pathlib.Path) -> Policies:
+  """Loads both policies of a run.
 
   Args:
-    workdir: of a run of experiments.train.
+    workdir: the folder of a run of experiments.train.
     base_dir: where its base policy is.
-    split: "train" or "test".
-    n: completions per problem.
 
   Raises:
-    ValueError: `workdir` holds no checkpoint.
+    ValueError: `workdir` holds no run or no checkpoint.
   """
-  import functools
-
   import numpy as np
-  import tqdm
 
   from pkpo_jax.lm import models, sharding
-  from pkpo_jax.rl import evaluation, train_step
+  from pkpo_jax.rl import train_step
   from pkpo_jax.training import build_run, checkpointing, initial_policy
   from pkpo_jax.training import workdir as workdir_lib
 
@@ -46,8 +61,7 @@ def evaluate(
   if checkpointer.latest is None:
     raise ValueError(f"{workdir}/checkpoints holds no checkpoint.")
   parts = build_run.build(config)
-  problems = parts.problems[split]
-  start = initial_policy.initial_params(config, parts, base_dir)
+  initial = initial_policy.initial_params(config, parts, base_dir)
   state = train_step.abstract_state(
     parts.model, build_run.make_optimizer(config)
   )
@@ -57,23 +71,43 @@ def evaluate(
   )
   trained = checkpointer.restore(like).state.params
   checkpointer.close()
-  ks = evaluation.powers_of_two(n)
-  roll = functools.partial(
-    evaluation.evaluate,
-    parts.rollout_worker,
-    problems=problems,
-    key=evaluation.key(config.eval.seed),
-    n=n,
-    batch_size=min(config.prompts_per_step, len(problems)),
-    progress=tqdm.tqdm,
+  return Policies(
+    config,
+    parts,
+    models.merge(initial.frozen, initial.trained),
+    models.merge(initial.frozen, trained),
   )
-  before = roll(models.merge(start.frozen, start.trained))
-  after = roll(models.merge(start.frozen, trained))
-  return evaluation.compare(before, after, ks)
+
+
+def evaluate(policies: Policies, split: str, n: int) -> list[dict[str, Any]]:
+  """Samples n answers of both policies to each problem of a split.
+
+  Returns:
+    A row for each k: pass@k of both policies, the gain, and their errors, see
+    `rl.evaluation.compare`.
+  """
+  import tqdm
+
+  from pkpo_jax.rl import evaluation
+
+  problems = policies.parts.problems[split]
+  before, after = (
+    evaluation.evaluate(
+      policies.parts.rollout_worker,
+      params,
+      problems,
+      evaluation.key(policies.config.eval.seed),
+      n=n,
+      batch_size=min(policies.config.prompts_per_step, len(problems)),
+      progress=tqdm.tqdm,
+    )
+    for params in (policies.base, policies.trained)
+  )
+  return evaluation.compare(before, after, evaluation.powers_of_two(n))
 
 
 def main() -> None:
-  """Evaluates, prints a table and writes it as JSON."""
+  """Evaluates, writes a table as JSON and prints it."""
   parser = command_line.parser(__doc__)
   add = parser.add_argument
   add("--workdir", type=pathlib.Path, required=True, help="a training run's")
@@ -82,7 +116,9 @@ def main() -> None:
   add("--n", type=int, default=64, help="completions per problem (default: 64)")
   args = command_line.parse(parser)
   with command_line.mistakes(parser):
-    rows = evaluate(args.workdir, args.base_dir, args.split, args.n)
+    policies = load(args.workdir, args.base_dir)
+  rows = evaluate(policies, args.split, args.n)
+  policies.parts.task.close()
   path = args.workdir / f"evaluation_{args.split}.json"
   path.write_text(json.dumps(rows, indent=2) + "\n")
   print(f"{'k':>4}  {'base':>15}  {'trained':>15}  {'gain':>15}")

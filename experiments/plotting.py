@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments import command_line
+
 if TYPE_CHECKING:  # Takes more than a second, which --help need not wait for.
   from matplotlib.axes import Axes
   from matplotlib.figure import Figure
@@ -175,11 +177,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
   """The command line that all figures share: --help and --out."""
   logging.basicConfig(format="%(message)s")
   _LOGGER.setLevel(logging.INFO)
-  result = argparse.ArgumentParser(
-    description=description,
-    usage="%(prog)s [options]",
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  result = command_line.parser(description)
   result.add_argument(
     "--out", default="figures", help="folder to write to (default: figures)"
   )

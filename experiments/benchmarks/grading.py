@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
+from experiments import command_line
 from pkpo_jax.tasks.grading.workers import pool
 
 Item = tuple[str, str]
@@ -64,9 +65,7 @@ def answers_per_second(workers: pool.Pool, items: Sequence[Item]) -> float:
 
 def parser() -> argparse.ArgumentParser:
   """The command line."""
-  p = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  p = command_line.parser(__doc__)
   add = functools.partial(p.add_argument, type=int)
   add("--workers", default=2, help="worker processes (2)")
   add("--integers", default=20_000, help="how many integers (20000)")

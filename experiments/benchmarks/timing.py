@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 
+from experiments import command_line
+
 Name = TypeVar("Name")
 
 MIN_REPETITIONS = 7
@@ -82,9 +84,7 @@ def arguments(
   doc: str | None, out: str, argv: Sequence[str] | None
 ) -> argparse.Namespace:
   """The command line of a benchmark, parsed."""
-  p = argparse.ArgumentParser(
-    description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  p = command_line.parser(doc)
   p.add_argument(
     "--repetitions",
     type=int,

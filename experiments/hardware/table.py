@@ -8,7 +8,6 @@ that a second call goes on where the first was stopped; delete it to measure
 anew.
 """
 
-import argparse
 import importlib
 import json
 import pathlib
@@ -16,6 +15,7 @@ from typing import Any
 
 import ml_collections
 
+from experiments import command_line
 from experiments.hardware import chips, report
 
 # The fewer the chips, the more samples each has at a time.
@@ -193,16 +193,14 @@ _WEAK_HEADER = (
 
 def main() -> None:
   """The command."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = command_line.parser(__doc__)
   parser.add_argument(
     "--out", type=pathlib.Path, default="docs", help="folder of the page"
   )
   out = parser.parse_args().out
   report.use_topologies()
   (out / "hardware.md").write_text(markdown(measure(out / "hardware.json")))
-  print(f"Wrote {out / 'tpu.md'}")
+  print(f"Wrote {out / 'hardware.md'}")
 
 
 if __name__ == "__main__":

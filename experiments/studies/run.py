@@ -10,13 +10,13 @@ goes on, so that the same command continues after Ctrl-C or a kill. Results are
 small files, made to be committed; draw them with python -m experiments.paper.
 """
 
-import argparse
 import logging
 import pathlib
 import subprocess
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from experiments import command_line
 from experiments.studies import study as study_lib
 from experiments.studies.study import Run, Study
 
@@ -217,11 +217,7 @@ def _hours(state: _State) -> str:
 
 def main() -> None:
   """The command."""
-  parser = argparse.ArgumentParser(
-    description=__doc__,
-    usage="%(prog)s [options]",
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  parser = command_line.parser(__doc__)
   add = parser.add_argument
   add("--study", required=True, help=f"one of: {', '.join(study_lib.known())}")
   add(
