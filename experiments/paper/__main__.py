@@ -12,7 +12,6 @@ import importlib
 import pathlib
 
 from experiments import plotting
-from experiments.paper import from_studies
 from experiments.studies import study as study_lib
 
 TOY = (
@@ -49,8 +48,8 @@ def main() -> None:
   parser.add_argument(
     "--results",
     type=pathlib.Path,
-    default=from_studies.DEFAULT_RESULTS,
-    help=f"of studies (default: {from_studies.DEFAULT_RESULTS})",
+    default=study_lib.RESULTS,
+    help=f"of studies (default: {study_lib.RESULTS})",
   )
   left = draw_all(**vars(parser.parse_args()))
   if left:

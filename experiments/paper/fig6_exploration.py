@@ -25,7 +25,7 @@ def draw(
   out: str | pathlib.Path,
   *,
   study: str,
-  results: pathlib.Path = from_studies.DEFAULT_RESULTS,
+  results: pathlib.Path = from_studies.RESULTS,
   arms: Sequence[str] = (),
 ) -> None:
   """Draws solve rate, and entropy as a rolling mean, of the arms of a study.

@@ -20,7 +20,7 @@ def draw(
   out: str | pathlib.Path,
   *,
   study: str,
-  results: pathlib.Path = from_studies.DEFAULT_RESULTS,
+  results: pathlib.Path = from_studies.RESULTS,
   arms: Sequence[str] = (),
 ) -> None:
   """Draws pass@k over the last steps, of the arms of a study.

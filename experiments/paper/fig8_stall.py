@@ -20,7 +20,7 @@ def draw(
   out: str | pathlib.Path,
   *,
   study: str,
-  results: pathlib.Path = from_studies.DEFAULT_RESULTS,
+  results: pathlib.Path = from_studies.RESULTS,
   arms: Sequence[str] = (),
 ) -> None:
   """Draws pass@1, pass@k at the largest k, and groups without right answers.

@@ -12,8 +12,8 @@ import numpy as np
 
 from experiments import plotting
 from experiments.studies import study as study_lib
+from experiments.studies.study import RESULTS
 
-DEFAULT_RESULTS = pathlib.Path("experiments/studies/results")
 Rows = list[dict[str, Any]]
 
 
@@ -25,7 +25,7 @@ class Draw(Protocol):
     out: str | pathlib.Path,
     *,
     study: str,
-    results: pathlib.Path = DEFAULT_RESULTS,
+    results: pathlib.Path = RESULTS,
     arms: Sequence[str] = (),
   ) -> Any:
     """Writes to the folder `out`."""
@@ -147,8 +147,8 @@ def command(draw: Draw, description: str | None) -> None:
   parser.add_argument(
     "--results",
     type=pathlib.Path,
-    default=DEFAULT_RESULTS,
-    help=f"folder of results (default: {DEFAULT_RESULTS})",
+    default=RESULTS,
+    help=f"folder of results (default: {RESULTS})",
   )
   parser.add_argument(
     "--arms", nargs="+", default=(), help="which (default: all of the study)"

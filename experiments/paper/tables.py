@@ -183,7 +183,7 @@ def draw(
   out: str | pathlib.Path,
   *,
   study: str,
-  results: pathlib.Path = from_studies.DEFAULT_RESULTS,
+  results: pathlib.Path = from_studies.RESULTS,
   arms: Sequence[str] = (),
 ) -> None:
   """Writes the tables of a study, and prints them.

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.studies.study import Run, Study
+from experiments.studies.study import RESULTS, Run, Study
 from pkpo_jax.training import config as config_lib
 
-DEFAULT_FOLDER = pathlib.Path("experiments/studies/results")
 _KEPT = (
   "completion_length entropy fraction_updated grad_norm groups_all_right"
   " groups_all_wrong groups_skipped invalid k solve_rate step"
@@ -33,7 +32,7 @@ class Result(NamedTuple):
 
   Attributes:
     run: which one.
-    commit: of the code that finished it.
+    commit: of the code that finished it, after a stop if there was one.
     seconds: of all its steps and evaluations.
     train: metric -> [steps].
     test: metric -> [evaluations] on the held-out problems; the first is of the
@@ -260,7 +259,7 @@ def _what_is_missing(
 def command(study: Study, folder: pathlib.Path) -> str:
   """What makes the missing results of a study."""
   text = f"python -m experiments.studies.run --study={study.name}"
-  if folder != DEFAULT_FOLDER:
+  if folder != RESULTS:
     text += f" --results={folder}"
   return text
 

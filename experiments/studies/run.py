@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
   from experiments.studies import results as results_lib
 
+_ROOT = pathlib.Path(__file__).parents[2]
+
 
 class Folders(NamedTuple):
   """Where a study reads and writes.
@@ -127,17 +129,25 @@ def _last_step(folder: pathlib.Path) -> int:
 
 
 def current_commit() -> str:
-  """The commit of this code, "-dirty" if it has changed since."""
-  try:
+  """The commit of this code, "-dirty" if it has changed but for results."""
+
+  def git(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-      ["git", "describe", "--always", "--dirty", "--exclude=*"],
-      cwd=pathlib.Path(__file__).parent,
+      ["git", "-C", _ROOT, *arguments],
       capture_output=True,
       text=True,
-      check=True,
-    ).stdout.strip()
-  except (OSError, subprocess.CalledProcessError):
+      check=False,
+    )
+
+  try:
+    head = git("rev-parse", "--short", "HEAD")
+  except OSError:  # no git here
     return "unknown"
+  if head.returncode:
+    return "unknown"
+  code = (".", f":(exclude){study_lib.RESULTS}")
+  changed = git("diff", "--quiet", "HEAD", "--", *code).returncode
+  return head.stdout.strip() + ("-dirty" if changed else "")
 
 
 class _State(NamedTuple):
@@ -223,8 +233,8 @@ def main() -> None:
   add(
     "--results",
     type=pathlib.Path,
-    default="experiments/studies/results",
-    help="folder of a small file a run (default: experiments/studies/results)",
+    default=study_lib.RESULTS,
+    help=f"folder of a small file a run (default: {study_lib.RESULTS})",
   )
   add(
     "--runs",

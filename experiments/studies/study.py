@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
   import ml_collections
 
+RESULTS = pathlib.Path("experiments/studies/results")  # of all studies
 _NO_STUDIES = ("__init__", "study", "run", "results")
 
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import importlib
+import pathlib
 import sys
 
 import numpy as np
@@ -13,6 +14,7 @@ from experiments import plotting
 from experiments.paper import __main__ as paper
 from experiments.paper import fig3_annealing, from_studies
 from experiments.studies import countdown
+from experiments.studies import study as study_lib
 from experiments.studies.study import Run
 
 STUDY = countdown.STUDY
@@ -162,3 +164,25 @@ def test_arms_are_told_apart_by_colour_and_by_dashes():
 def test_rolling_means_by_hand():
   values = [1.0, 3.0, float("nan"), 7.0]
   np.testing.assert_allclose(plotting.rolling(values, 2), [1, 2, 3, 7])
+
+
+MODULES = sorted(
+  path.stem
+  for path in pathlib.Path(paper.__file__).parent.glob("*.py")
+  if path.stem.startswith(("fig", "tables"))
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_readme_and_the_help_show_the_command(name):
+  command = f"python -m experiments.paper.{name}"
+  readme = pathlib.Path(paper.__file__).with_name("README.md").read_text()
+  assert f"`{command}" in readme
+  module = importlib.import_module(f"experiments.paper.{name}")
+  assert f"Example:\n  {command} --" in module.__doc__
+
+
+def test_every_figure_is_drawn_by_the_one_command():
+  studies = map(study_lib.load, study_lib.known())
+  of_studies = {name for study in studies for name in study.figures}
+  assert {*paper.TOY, *of_studies} == set(MODULES)
