@@ -1,0 +1,76 @@
+"""training.initial_policy: what training starts from, and what is frozen."""
+
+import dataclasses
+import pathlib
+import types
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+from helpers import plain, tiny_config
+
+from pkpo_jax.lm import models
+from pkpo_jax.lm.formats import huggingface
+from pkpo_jax.training import build_run, checkpointing, initial_policy
+
+FOLDER = pathlib.Path(__file__).parents[1] / "lm/fixtures/gemma2_tiny"
+
+
+def of_a_checkpoint(**changes):
+  """A config with the fixture as its base, and parts with a model like it."""
+  model, params = huggingface.load_huggingface(FOLDER)
+  model = model.clone(config=dataclasses.replace(model.config, **changes))
+  config = tiny_config.get_config()
+  config.base = ml_collections.ConfigDict(
+    {"source": "huggingface", "path": str(FOLDER)}
+  )
+  return config, types.SimpleNamespace(model=model), params
+
+
+def test_the_base_policy_is_that_of_the_checkpoint(tmp_path):
+  config, parts, expected = of_a_checkpoint()
+  params = initial_policy.base_params(config, parts, tmp_path)
+  jax.tree.map(np.testing.assert_array_equal, params, expected)
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_another_model_is_an_error(tmp_path):
+  config, parts, _ = of_a_checkpoint(query_pre_attn_norm=None)
+  with pytest.raises(ValueError, match="query_pre_attn_norm: None in the conf"):
+    initial_policy.base_params(config, parts, tmp_path)
+
+
+def test_adapters_are_new_and_all_else_is_frozen(tmp_path):
+  config = tiny_config.get_config()
+  with config.unlocked():
+    config.model.lora_rank = 2
+  config.base = ml_collections.ConfigDict({"source": "random", "seed": 3})
+  parts = build_run.build(config)
+  params = initial_policy.initial_params(config, parts, tmp_path)
+  base = models.init_params(
+    models.without_adapters(parts.model), jax.random.key(3)
+  )
+  jax.tree.map(np.testing.assert_array_equal, params.frozen, base)
+  names = jax.tree_util.tree_leaves_with_path(params.trained)
+  assert names and all("lora" in str(path) for path, _ in names)
+
+
+def test_a_reference_is_a_copy_of_the_base_policy(tmp_path, monkeypatch):
+  """Only where a KL term needs it: the update overwrites the original."""
+  config = tiny_config.get_config()
+  parts = build_run.build(config)
+  base = plain.random_params(parts.model)
+  monkeypatch.setattr(initial_policy, "base_params", lambda *_: base)
+  checkpointer = checkpointing.Checkpointer(tmp_path / "checkpoints", keep=1)
+  new = initial_policy.restore_or_init(config, parts, checkpointer, tmp_path)
+  assert new.reference is None and int(new.progress.state.step) == 0
+  assert not new.progress.solved.any()
+  config.loss.kl_coef = 0.1
+  new = initial_policy.restore_or_init(config, parts, checkpointer, tmp_path)
+  for mine, other in zip(
+    jax.tree.leaves(new.reference), jax.tree.leaves(new.progress.state.params)
+  ):
+    np.testing.assert_array_equal(mine, other)
+    assert mine is not other
+  checkpointer.close()
