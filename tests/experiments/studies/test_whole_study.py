@@ -21,7 +21,9 @@ pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[3]
 STUDY = tiny_study.STUDY
+# Most of the time goes into compiling: once, and without optimising.
 ENVIRONMENT = {
+  "XLA_FLAGS": "--xla_backend_optimization_level=0",
   "JAX_COMPILATION_CACHE_DIR": tempfile.mkdtemp(),
   "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
   **os.environ,
