@@ -4,7 +4,6 @@ import csv
 import importlib
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,19 +15,22 @@ import pytest
 from helpers import tiny_study
 
 from experiments.studies import results
+from experiments.studies import run as runner
 
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[3]
 STUDY = tiny_study.STUDY
+# Most of the time goes into compiling: once, and without optimising.
 ENVIRONMENT = {
+  "XLA_FLAGS": "--xla_backend_optimization_level=0",
   "JAX_COMPILATION_CACHE_DIR": tempfile.mkdtemp(),
   "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
   **os.environ,
 }
 
 
-def command(folder, *options):
+def command(folder):
   return [
     sys.executable,
     "-m",
@@ -37,13 +39,12 @@ def command(folder, *options):
     f"--results={folder / 'results'}",
     f"--runs={folder / 'runs'}",
     f"--base_dir={folder / 'base'}",
-    *options,
   ]
 
 
-def run(folder, *options):
+def run(folder):
   result = subprocess.run(
-    command(folder, *options),
+    command(folder),
     cwd=ROOT,
     env=ENVIRONMENT,
     capture_output=True,
@@ -74,11 +75,19 @@ def stop_in_a_run(folder):
   return process.wait(timeout=120)
 
 
+def plan(folder):
+  folders = runner.Folders(folder / "results", folder / "runs", folder / "base")
+  return runner.plan(STUDY, folders).splitlines()
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-  """The folders of the study, trained by its command."""
+  """The folders of the study: stopped in its first run, then continued."""
   folder = tmp_path_factory.mktemp("study")
-  run(folder)
+  assert stop_in_a_run(folder) == 143
+  assert "0 of 4 runs are done" in plan(folder)[0]
+  assert "step" in plan(folder)[2]
+  assert "4 runs finished" in run(folder)
   return folder
 
 
@@ -96,29 +105,13 @@ def test_all_runs_have_results(study):
 
 def test_a_second_call_runs_nothing(study):
   before = {path: path.stat() for path in study.rglob("*") if path.is_file()}
-  assert "4 of 4 runs are done" in run(study, "--dry_run")
+  assert "4 of 4 runs are done" in plan(study)[0]
   assert "0 runs finished" in run(study)
   after = {path: path.stat() for path in study.rglob("*") if path.is_file()}
   assert [s.st_mtime_ns for s in before.values()] == [
     after[path].st_mtime_ns for path in before
   ]
   assert before.keys() == after.keys()
-
-
-def test_a_stopped_study_ends_with_the_same_numbers(study, tmp_path):
-  shutil.copytree(study / "base", tmp_path / "base")
-  assert stop_in_a_run(tmp_path) == 143
-  assert "step" in run(tmp_path, "--dry_run").splitlines()[2]
-  run(tmp_path)
-  expected, _ = results.load(STUDY, study / "results")
-  found, _ = results.load(STUDY, tmp_path / "results")
-  assert found.keys() == expected.keys()
-  for key, result in expected.items():
-    for stage in ("train", "test"):
-      for name, values in getattr(result, stage).items():
-        np.testing.assert_array_equal(
-          getattr(found[key], stage)[name], values, err_msg=f"{key} {name}"
-        )
 
 
 @pytest.mark.parametrize("name", STUDY.figures)
