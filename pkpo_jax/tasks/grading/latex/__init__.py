@@ -1,1 +1,1 @@
-"""Reads mathematics and tells whether two answers are equal."""
+"""Reads answers in LaTeX and tells whether two are equal."""

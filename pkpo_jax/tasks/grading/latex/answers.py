@@ -1,8 +1,8 @@
 r"""Finds the final answer in a completion, and cleans up its LaTeX.
 
-Text to text: nothing here knows mathematics. The final answer is the content
-of the last \boxed{...}; without one, what follows the last ####; without that,
-what follows the last "answer is" or "answer:".
+Everything here turns text into text and knows no mathematics. The final answer
+is the content of the last \boxed{...}; without a box, what follows the last
+####; without that, what follows the last "answer is" or "answer:".
 """
 
 import re
@@ -14,7 +14,7 @@ _MAX_DIGITS = 200
 
 
 class UnfitError(ValueError):
-  """An answer that must not reach the parser; the message says why."""
+  """Refusal of an answer that cannot be judged; the message says why."""
 
 
 _BRACES = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*\{)|\\.|[{}]", re.DOTALL)
@@ -24,10 +24,10 @@ _SENTENCE_END = re.compile(r"\.(?:\s|$)")
 
 
 def final_answer(text: str) -> str | None:
-  r"""The final answer of a completion; None if there is none.
+  """Finds the final answer of a completion; None if there is none.
 
-  Of several boxes the last one counts, and if that was never closed, there is
-  no answer. A box in a box counts as its content.
+  If there are several boxes, the last one counts, and if that one was never
+  closed, there is no answer. A box in a box counts as its content.
   """
   box = boxed(text)
   if box is None:
@@ -38,7 +38,7 @@ def final_answer(text: str) -> str | None:
 
 
 def boxed(text: str) -> str | None:
-  r"""The content of the last \boxed{...}, "" if unclosed; None without one."""
+  r"""Content of the last \boxed{...}, "" if unclosed; None without a box."""
   box = _last_box(text)
   if box is None and (bare := _BARE_BOX.findall(text)):
     return bare[-1]
@@ -46,9 +46,12 @@ def boxed(text: str) -> str | None:
 
 
 def _last_box(text: str) -> str | None:
-  """In one pass, whatever the nesting; "" if the last box is not closed."""
+  """Content of the last box with braces; "" if that box is never closed.
+
+  One pass over the text, however deep the nesting; None without a box.
+  """
   found, end, last_start = None, -1, -1
-  stack: list[int] = []  # Where contents of boxes begin; -1: just a brace.
+  stack: list[int] = []  # Where a box's content begins; -1: a mere brace.
   for match in _BRACES.finditer(text):
     if match["box"]:
       last_start = match.end()
@@ -65,18 +68,19 @@ def _last_box(text: str) -> str | None:
     return ""
   inner = _BRACES.match(found)
   if inner and inner["box"] and found.endswith("}"):
-    # What is longer is no answer, and unwrapping it could take hours.
+    # Longer text is no answer, and unwrapping it could take hours.
     return _last_box(found) if len(found) <= _MAX_CHARACTERS else found
   return found
 
 
 def _after_hashes(text: str) -> str | None:
+  """Rest of the line after the last ####; None without a ####."""
   _, mark, rest = text.rpartition("####")
   return rest.partition("\n")[0] if mark else None
 
 
 def _last_stated(text: str) -> str | None:
-  """What the last sentence with "answer" says that it is."""
+  """Rest of the sentence after the last "answer", "answer is" or "answer:"."""
   *_, last = (None, *_STATED.finditer(text))
   if last is None:
     return None
@@ -110,7 +114,7 @@ _SYMBOLS = {
   "\u2009": " ",
 }
 
-# In this order.
+# Applied in this order.
 _REWRITES = tuple(
   (re.compile(pattern), replacement)
   for pattern, replacement in (
@@ -144,19 +148,19 @@ _THOUSANDS = re.compile(
 
 
 def clean(text: str) -> str:
-  """One spelling for what LaTeX can spell in many ways."""
+  """Rewrites what LaTeX can spell in many ways into one spelling."""
   for character, replacement in _SYMBOLS.items():
     text = text.replace(character, replacement)
   for pattern, replacement in _REWRITES:
     text = pattern.sub(replacement, text)
   text = text.strip().rstrip(".").strip()
-  if not text.startswith(("(", "[", r"\{")):  # There, commas part elements.
+  if not text.startswith(("(", "[", r"\{")):  # (1,234) is a pair.
     text = _THOUSANDS.sub(lambda match: re.sub("[, ]", "", match[0]), text)
   return text
 
 
 def fit(text: str) -> str:
-  """`clean`, for text from outside.
+  """Cleans an untrusted text, or refuses it.
 
   Raises:
     UnfitError: the text could keep a parser busy, or it is not printable.
@@ -177,8 +181,8 @@ def fit(text: str) -> str:
 
 
 def skeleton(text: str) -> str:
-  r"""Without blanks and needless braces, for comparing as text."""
+  """Drops blanks and needless braces, so that texts can be compared."""
   text = re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text)
-  # Blanks between digits are not needless: 4 2 is not 42.
+  # A blank between digits stays: 4 2 is not 42.
   text = re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text)
   return re.sub(r"(?<=[\^_])\{(.)\}", r"\1", text)

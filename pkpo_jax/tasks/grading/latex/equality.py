@@ -1,8 +1,17 @@
-r"""Grades mathematical answers: is it what the reference is, exactly?
+r"""Grades mathematical answers: does the answer equal the reference, exactly?
 
-`answers` finds the final answer, `structure` takes lists, intervals, matrices
-and relations apart, math-verify's parser reads what is left, and sympy compares
-it. Nothing is rounded: 0.333 is not 1/3. What a mathematician lets pass:
+How an answer is judged, in order: `answers.final_answer` finds it in the
+completion. `answers.clean` and `fit` rewrite reference and answer into one
+spelling, \tfrac to \frac and 1,234 to 1234; if they now read the same, they are
+equal. `parse.parse` takes lists, intervals, matrices and relations apart, down
+to leaves with one value each. `_same` compares part by part and `_same_leaf`
+leaf by leaf: words as words; plain numbers as fractions, without their units.
+Other leaves become sympy values in `_to_sympy`, and here `1/2` becomes equal to
+`\frac12`: `values.unambiguous` rewrites 1/2 as \frac{1}{2}, the parser of
+math-verify reads both as Rational(1, 2), and `_same_value` compares: numbers
+exactly where sympy can, and formulas to fifty digits at four points.
+
+Nothing is rounded: 0.333 is not 1/3. What a mathematician would accept passes:
 
   - A percent sign, a degree sign, a currency sign and a unit may be left out,
     as in the grader that came with MATH: 50% is 50, and not 0.5. A unit that is
@@ -12,8 +21,8 @@ it. Nothing is rounded: 0.333 is not 1/3. What a mathematician lets pass:
     interval, and its order and brackets matter.
   - Words may be in any case, and so may variables.
 
-Sums, integrals, limits and the like must be worked out, unless the reference
-has them, too: otherwise an answer could repeat the question.
+Sums, integrals, limits and the like must be worked out unless the reference
+has them too; otherwise an answer could repeat the question.
 
 Run it in a `pool`: some answers take hours.
 """
@@ -35,7 +44,13 @@ _TOLERANCE = sympy.Float("1e-50", _DIGITS)
 
 
 def grade(gold: str, completion: str) -> tuple[float, bool, str]:
-  """Reward, valid and reason of a completion, given the reference answer."""
+  """Grades a completion against the reference answer.
+
+  Returns:
+    (reward, valid, reason). The reward is 1.0 or 0.0; valid is always True,
+    since an answer that cannot be read is the policy's fault; the reason is
+    "right", "wrong", "no answer" or the message of an `UnfitError`.
+  """
   answer = answers.final_answer(completion)
   if answer is None:
     return 0.0, True, "no answer"
@@ -47,10 +62,10 @@ def grade(gold: str, completion: str) -> tuple[float, bool, str]:
 
 
 def is_same(gold: str, answer: str) -> bool:
-  """Whether a final answer is as good as the reference.
+  """Tells whether a final answer equals the reference.
 
   Raises:
-    UnfitError: the answer is not one; the message says why.
+    UnfitError: the answer cannot be judged; the message says why.
   """
   gold, answer = answers.clean(gold), answers.fit(answer)
   if answers.skeleton(gold) == answers.skeleton(answer):
@@ -70,6 +85,7 @@ _UNEVALUATED = frozenset(
 
 
 def _same(gold: Node, answer: Node) -> bool:
+  """Tells whether two parsed answers are equal."""
   gold, answer = _unwrap(gold), _unwrap(answer)
   if isinstance(gold, Leaf) and isinstance(answer, Leaf):
     return _same_leaf(gold.text, answer.text)
@@ -88,13 +104,14 @@ def _same(gold: Node, answer: Node) -> bool:
 
 
 def _unwrap(node: Node) -> Node:
-  """{5} -> 5."""
+  """Replaces a set of one element by that element: {5} -> 5."""
   if isinstance(node, Group) and node.kind == "set" and len(node.parts) == 1:
     return node.parts[0]
   return node
 
 
 def _same_parts(gold: Group, answer: Group) -> bool:
+  """Compares part by part, in any order within lists, sets and unions."""
   if len(gold.parts) != len(answer.parts):
     return False
   if gold.kind not in ("list", "set", "union"):
@@ -109,13 +126,14 @@ def _same_parts(gold: Group, answer: Group) -> bool:
 
 
 def _same_part(gold: Node, answer: Node) -> bool:
-  """Within a list, names are needed: x = 1, y = 2 is not 1, 2."""
+  """Compares two parts, which need their names: x = 1, y = 2 is not 1, 2."""
   if isinstance(gold, Relation) != isinstance(answer, Relation):
     return False
   return _same(gold, answer)
 
 
 def _same_relation(gold: Relation, answer: Relation) -> bool:
+  """Tells whether two equations or two inequalities say the same."""
   if gold.is_equation() and answer.is_equation():
     if gold.name and answer.name:
       if answers.skeleton(gold.name) == answers.skeleton(answer.name):
@@ -137,7 +155,7 @@ def _same_relation(gold: Relation, answer: Relation) -> bool:
 
 
 def _same_equation(gold: Relation, answer: Relation) -> bool:
-  """Whether one is a multiple of the other."""
+  """Tells whether one equation is a multiple of the other."""
   differences = []
   for relation in (gold, answer):
     sides = _values(relation.parts)
@@ -149,7 +167,7 @@ def _same_equation(gold: Relation, answer: Relation) -> bool:
 
 
 def _same_set(gold: Node, answer: Node) -> bool:
-  """Sets of numbers that are written in different ways: x > 1 and (1, oo)."""
+  """Compares sets of numbers in any notation: x > 1 is (1, oo)."""
   first, second = _as_set(gold), _as_set(answer)
   if first is None or second is None:
     return False
@@ -160,8 +178,9 @@ _INTERVALS = ("()", "(]", "[)", "[]")
 
 
 def _as_set(node: Node) -> sympy.Set | None:
+  """Converts a node to a set of numbers; None if it does not denote one."""
   if isinstance(node, Leaf):
-    value = _read(node.text)
+    value = _to_sympy(node.text)
     return value if isinstance(value, sympy.Set) else None
   if isinstance(node, Relation):
     return _solutions(node)
@@ -186,7 +205,7 @@ _OPERATORS = {"<": sympy.Lt, r"\le": sympy.Le, r"\ne": sympy.Ne}
 
 
 def _solutions(relation: Relation) -> sympy.Set | None:
-  """What an inequality in one variable says of it."""
+  """Solves an inequality in one variable; None if it is not one."""
   relation = relation.upward()
   values, operators = _values(relation.parts), relation.operators
   if values is None or not set(operators) <= set(_OPERATORS):
@@ -195,7 +214,7 @@ def _solutions(relation: Relation) -> sympy.Set | None:
   if len(symbols) != 1:
     return None
   if symbols & set(values) and r"\ne" not in operators:
-    # 1 < x < 2 needs no solving, which takes long.
+    # 1 < x < 2 can be read off; solving takes long.
     if values[0] in symbols:
       values, operators = [-sympy.oo, *values], ("<", *operators)
     if values[-1] in symbols:
@@ -208,13 +227,14 @@ def _solutions(relation: Relation) -> sympy.Set | None:
 
 
 def _values(nodes: tuple[Node, ...]) -> list[sympy.Expr] | None:
-  """Of parts with one value each; None if there are others."""
+  """Values of the nodes; None unless every node is a leaf."""
   if not all(isinstance(node, Leaf) for node in nodes):
     return None
   return [expression(node.text) for node in nodes if isinstance(node, Leaf)]
 
 
 def _same_leaf(gold: str, answer: str) -> bool:
+  """Compares leaves as text, words or plain numbers, else as sympy values."""
   if answers.skeleton(gold) == answers.skeleton(answer):
     return True
   if values.is_text(gold):
@@ -228,10 +248,11 @@ def _same_leaf(gold: str, answer: str) -> bool:
   numbers = values.number(gold), values.number(answer)
   if None not in numbers:
     return numbers[0] == numbers[1]
-  return _same_value(_read(gold), _read(answer))
+  return _same_value(_to_sympy(gold), _to_sympy(answer))
 
 
 def _same_value(gold: sympy.Basic, answer: sympy.Basic) -> bool:
+  r"""Compares two values as read; 1/2 and \frac12 are both Rational(1, 2)."""
   if gold == answer:
     return True
   if not (isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr)):
@@ -247,19 +268,20 @@ _NOT_FINITE = (sympy.oo, -sympy.oo, sympy.zoo, sympy.nan)
 
 
 def _same_number(gold: sympy.Expr, answer: sympy.Expr) -> bool:
+  """Compares two expressions without variables."""
   gold, answer = gold.doit(), answer.doit()
   if gold.is_Rational and answer.is_Rational:
     return gold == answer
   if not _agree(gold, answer):
     return False
-  # They agree in fifty digits; an answer that differs after these is a cheat.
+  # They agree to fifty digits; an answer that differs later is a cheat.
   return (gold - answer).equals(0) is not False
 
 
 def _same_function(gold: sympy.Expr, answer: sympy.Expr) -> bool:
-  """Whether the values agree wherever both have one, at points of no meaning.
+  """Compares two formulas at four arbitrary points, wherever both have a value.
 
-  Different formulas agree in fifty digits at one such point hardly ever.
+  Different formulas hardly ever agree to fifty digits at even one such point.
   """
   symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
   verdicts = []
@@ -275,7 +297,7 @@ def _same_function(gold: sympy.Expr, answer: sympy.Expr) -> bool:
 
 
 def _agree(gold: sympy.Expr, answer: sympy.Expr) -> bool | None:
-  """In fifty digits; None where one has no value."""
+  """Compares two numbers to fifty digits; None if either has no value."""
   left, right = sympy.N(gold, _DIGITS), sympy.N(answer, _DIGITS)
   if not (left.is_number and right.is_number):
     return None
@@ -286,8 +308,12 @@ def _agree(gold: sympy.Expr, answer: sympy.Expr) -> bool | None:
 
 
 def expression(text: str) -> sympy.Expr:
-  """The value of LaTeX that is not a set or a matrix."""
-  value = _read(values.split_unit(text)[0])
+  """Reads LaTeX, without its unit, as a number or a formula.
+
+  Raises:
+    UnfitError: it cannot be read, or its value is a set or a matrix.
+  """
+  value = _to_sympy(values.split_unit(text)[0])
   if not isinstance(value, sympy.Expr):
     raise answers.UnfitError("unreadable")
   return value
@@ -308,8 +334,8 @@ _LATEX = (
 
 
 @functools.lru_cache(maxsize=1024)
-def _read(text: str) -> sympy.Basic:
-  """LaTeX -> sympy, exactly.
+def _to_sympy(text: str) -> sympy.Basic:
+  """Converts LaTeX to sympy, exactly.
 
   Raises:
     UnfitError: it cannot be read, or its value would be huge.
@@ -336,11 +362,12 @@ def _read(text: str) -> sympy.Basic:
 
 
 def _symbol(name: str) -> sympy.Expr:
+  """Makes every variable real, and i the imaginary unit."""
   return sympy.I if name == "i" else sympy.Symbol(name, real=True)
 
 
 def _bits(value: sympy.Basic) -> float:
-  """About how many bits an exact value takes; sympy has not computed it yet."""
+  """Estimates the bits of an exact value before sympy computes it."""
   if isinstance(value, sympy.Rational):
     return value.p.bit_length() + value.q.bit_length()
   parts = [_bits(part) for part in value.args]

@@ -1,6 +1,8 @@
-r"""Takes the LaTeX of a final answer apart, down to what has one value.
+r"""Parses the LaTeX of a final answer into a tree whose leaves have one value.
 
-The text has been through `answers.clean`. Nothing here knows values.
+Groups are lists, sets, intervals and matrices; relations are equations and
+inequalities. The text has been through `answers.clean`. No value is computed
+here: `equality` does that, leaf by leaf.
 """
 
 import dataclasses
@@ -12,19 +14,19 @@ from pkpo_jax.tasks.grading.latex import answers
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-  """LaTeX with one value."""
+  """LaTeX that stands for one value."""
 
   text: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-  """Several parts.
+  """Several parts that belong together.
 
   Attributes:
     kind: "list", "set", "union", "matrix" (whose parts are rows), "row", or
       the brackets: "()", "(]", "[)", "[]".
-    parts: in their order.
+    parts: the parts, in their order in the text.
   """
 
   kind: str
@@ -33,12 +35,12 @@ class Group:
 
 @dataclasses.dataclass(frozen=True)
 class Relation:
-  """a = b, a < b <= c and so on.
+  """Equation, inequality or chain of them: a = b, a < b <= c and so on.
 
   Attributes:
     parts: at least two.
-    operators: between them.
-    name: the LaTeX of the first part, if it is just the name of the rest.
+    operators: one between each two neighbouring parts.
+    name: the LaTeX of the first part if it only names the rest, else "".
   """
 
   parts: tuple["Node", ...]
@@ -46,20 +48,20 @@ class Relation:
   name: str = ""
 
   def is_equation(self) -> bool:
-    """Whether all operators are =."""
+    """Tells whether all operators are =."""
     return set(self.operators) == {"="}
 
   def is_chain_of_values(self) -> bool:
-    """Whether it may be 2 + 3 = 5, with nothing to solve for."""
+    """Tells whether it has no variable to solve for, such as 2 + 3 = 5."""
     texts = [part.text for part in self.parts if isinstance(part, Leaf)]
     return not any(re.search(r"(?<![\\A-Za-z])[A-Za-z]", t) for t in texts)
 
   def values(self) -> tuple["Node", ...]:
-    """The parts, without the name."""
+    """Returns the parts without the name."""
     return self.parts[1:] if self.name else self.parts
 
   def upward(self) -> "Relation":
-    """The same with < and <= for > and >=, if they point one way."""
+    r"""Turns a > b \ge c into c \le b < a; leaves other relations alone."""
     mirror = {">": "<", r"\ge": r"\le"}
     if not set(self.operators) <= set(mirror):
       return self
@@ -84,15 +86,15 @@ _PLUS_MINUS = re.compile(r"\\pm(?![A-Za-z])")
 
 
 def commands(text: str) -> frozenset[str]:
-  r"""The \commands in a text."""
+  r"""Finds the \commands in a text."""
   return frozenset(re.findall(r"\\[A-Za-z]+", text))
 
 
 def parse(text: str) -> Node:
-  """The structure of an answer.
+  """Parses an answer.
 
   Raises:
-    UnfitError: brackets do not match.
+    UnfitError: brackets do not match, or a side of a relation is empty.
   """
   text = text.strip()
   if match := re.fullmatch(r"\\text\s*\{([^{}]*,[^{}]*)\}", text):
@@ -119,7 +121,7 @@ def parse(text: str) -> Node:
 def _split(
   text: str, separators: tuple[str, ...]
 ) -> tuple[list[str], list[str]]:
-  """Pieces between separators that are in no bracket; and those separators."""
+  """Splits at separators outside brackets: the pieces and the separators."""
   pieces, found, depth = [""], [], 0
   for token in _TOKEN.findall(text):
     depth += (token in _OPEN) - (token in _CLOSE)
@@ -136,7 +138,7 @@ def _split(
 
 
 def _inside(text: str) -> str | None:
-  """What is inside, if one pair of brackets is around the whole text."""
+  """Content of the brackets if one pair is around the whole text, or None."""
   tokens = _TOKEN.findall(text)
   if len(tokens) < 2 or tokens[0] not in _OPEN or tokens[-1] not in _CLOSE:
     return None
@@ -149,6 +151,7 @@ def _inside(text: str) -> str | None:
 
 
 def _bracketed(text: str, inside: str) -> Node:
+  """Parses a text in brackets, given also what they contain."""
   parts, commas = _split(inside, (",",))
   brackets = text[0] + text[-1]
   if brackets == r"\}":
@@ -160,6 +163,7 @@ def _bracketed(text: str, inside: str) -> Node:
 
 
 def _matrix(body: str) -> Group:
+  """Parses what stands between the begin and the end of a matrix."""
   rows = [row for row in re.split(r"\\cr(?![A-Za-z])", body) if row.strip()]
   return Group(
     "matrix",
@@ -168,7 +172,7 @@ def _matrix(body: str) -> Group:
 
 
 def _elements(texts: list[str]) -> tuple[Node, ...]:
-  r"""The elements of a list or a set, among which \pm counts as two."""
+  r"""Parses the elements of a list or a set; one with \pm becomes two."""
   nodes: list[Node] = []
   for text in texts:
     node = parse(text)
@@ -180,7 +184,7 @@ def _elements(texts: list[str]) -> tuple[Node, ...]:
 
 
 def _without_names(elements: list[Node]) -> tuple[Node, ...]:
-  """x = 1, x = 2 and x = 1, 2 -> 1, 2."""
+  """Drops a common name: x = 1, x = 2 and x = 1, 2 become 1, 2."""
   first = elements[0] if elements else None
   if not (isinstance(first, Relation) and first.name):
     return tuple(elements)
@@ -196,13 +200,15 @@ def _without_names(elements: list[Node]) -> tuple[Node, ...]:
 
 
 def _relation(parts: list[str], operators: list[str]) -> Node:
+  """Parses the sides of a relation, and finds its name if it has one."""
   if not all(parts):
     if not parts[0] and len(parts) == 2 and operators[0] in ("=", r"\approx"):
       return parse(parts[1])
     raise answers.UnfitError("unreadable")
   name = parts[0] if _NAME.fullmatch(parts[0]) else ""
   if r"\approx" in operators:
-    # What is exact comes first: 1/3 \approx 0.33; but x \approx 0.33.
+    # In 1/3 \approx 0.33 the exact value comes first and counts; in
+    # x \approx 0.33 the first part is just a name.
     cut = operators.index(r"\approx")
     if cut == 0 and name:
       return parse(parts[1])
@@ -217,6 +223,7 @@ def _relation(parts: list[str], operators: list[str]) -> Node:
 
 
 def _choices(text: str, signs: int) -> list[str]:
+  r"""Writes each \pm as + and as -: 2 ** signs texts."""
   pieces = _PLUS_MINUS.split(text)
   return [
     "".join(itertools.chain(*zip(pieces, (*choice, ""))))

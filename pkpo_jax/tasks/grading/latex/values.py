@@ -1,6 +1,8 @@
-r"""Units, words and plain numbers in LaTeX with one value.
+r"""Reads units, words and plain numbers in LaTeX that stands for one value.
 
-The text has been through `answers.clean` and `structure.parse`.
+The text has been through `answers.clean` and is a `parse.Leaf`. What else may
+be in it is left to math-verify's parser; `unambiguous` rewrites it so that the
+parser has only one way to read it, for example 1/2 as \frac{1}{2}.
 """
 
 import re
@@ -57,7 +59,11 @@ _WORDS = re.compile(r"[A-Za-z][A-Za-z .'-]*")
 
 
 def split_unit(text: str) -> tuple[str, str]:
-  """The text without unit, percent or degree sign; and the unit, or ""."""
+  """Splits off a unit, a percent sign or a degree sign.
+
+  Returns:
+    The text without it; and the unit, "" if there is none or it is not known.
+  """
   text = text.strip()
   bare = _SIGN.sub("", text)
   if bare != text and not _ANGLE.search(text):
@@ -82,7 +88,7 @@ def split_unit(text: str) -> tuple[str, str]:
 
 
 def words(text: str) -> str | None:
-  """The words of a text answer in one spelling; None if it is not one."""
+  """Words of a text answer in one spelling; None if it is not one."""
   text = re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text)
   text = text.strip().removeprefix("(").removesuffix(")").strip()
   if not _WORDS.fullmatch(text):
@@ -91,13 +97,13 @@ def words(text: str) -> str | None:
 
 
 def is_text(text: str) -> bool:
-  """Whether it is words, not a product of variables."""
+  """Tells whether the text is words and not a product of variables."""
   has_word = r"\text" in text or re.search(r"[A-Za-z]{3}", text)
   return bool(has_word) and words(text) is not None
 
 
 def has_base(text: str) -> bool:
-  """Whether it has a number with a subscript, such as 1011_2."""
+  """Tells whether a number has a subscript, such as 1011_2."""
   return bool(re.search(r"\d\s*_", text))
 
 
@@ -107,7 +113,7 @@ _NUMBER = re.compile(
 
 
 def number(text: str) -> Fraction | None:
-  """The value of a plain number; None if it is not one."""
+  """Value of a plain number; None if the text is not one."""
   match = _NUMBER.fullmatch(text.strip())
   if not match:
     return None
@@ -121,13 +127,13 @@ _UNAMBIGUOUS = tuple(
   (re.compile(pattern), replacement)
   for pattern, replacement in (
     (r"_(\w)\s+(\d)", r"_{\1}\2"),
-    # Mixed numbers, and fractions before products.
+    # 2 1/2 is a mixed number, and 2/3\pi is a fraction times \pi.
     (r"(?<![\d.^_])(\d+) (\d+)/(\d+)(?![\d.])", r"\1\\frac{\2}{\3}"),
     (
       r"(?<![\d.^_}\w)!])(\d+)\s*/\s*(\d+)(?!\d|\.\d|\s*[\^!])",
       r"\\frac{\1}{\2}",
     ),
-    # Else 2(3) is read as the mixed number 2 + 3.
+    # Without the dot, 2(3) would be read as the mixed number 2 + 3.
     (r"(?<![\d_^])(\d+)\s*\(", r"\1\\cdot("),
     (r"\)\s*\(", r")\\cdot("),
     (r"\)\s*(\d)", r")\\cdot \1"),
@@ -140,7 +146,7 @@ _UNAMBIGUOUS = tuple(
 
 
 def unambiguous(text: str) -> str:
-  """LaTeX that the parser can only read in the usual way.
+  """Rewrites LaTeX so that the parser can only read it in the usual way.
 
   Raises:
     UnfitError: two numbers stand side by side, or there is a quotation mark,
@@ -156,6 +162,7 @@ def unambiguous(text: str) -> str:
 
 
 def _decimal(match: re.Match[str]) -> str:
+  """Writes a decimal number as an exact fraction."""
   if match[3] is not None:
     return match[3]
   whole, places = match[1] or "0", match[2]
@@ -163,6 +170,7 @@ def _decimal(match: re.Match[str]) -> str:
 
 
 def _repeating(match: re.Match[str]) -> str:
+  r"""Writes a repeating decimal, 0.\overline{3}, as an exact fraction."""
   whole, start, period = match[1] or "0", match[2], match[3]
   top = int(whole + start + period) - int(whole + start)
   return rf"\frac{{{top}}}{{{(10 ** len(period) - 1) * 10 ** len(start)}}}"
