@@ -1,10 +1,11 @@
-"""Problems of your own, from a file with one JSON object on each line.
+r"""Problems of your own, from a file with one JSON object on each line.
 
 They need no class: a column is the prompt, a column is the reference answer,
 and a grader compares. It is the one for mathematics, or a function of yours.
 """
 
 import decimal
+import functools
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pkpo_jax.tasks import answer_task, base
+from pkpo_jax.tasks.grading.latex import answers
 
 
 class Jsonl(answer_task.AnswerTask):
@@ -33,7 +35,7 @@ class Jsonl(answer_task.AnswerTask):
     timeout: float = 5.0,
     num_workers: int = 2,
   ):
-    """Reads the problems; tries a grader of your own on the first of them.
+    r"""Reads the problems; tries a grader of your own on the first of them.
 
     Args:
       path: a file in UTF-8 with a JSON object on each line.
@@ -46,7 +48,9 @@ class Jsonl(answer_task.AnswerTask):
         1 GiB of memory, that should not import jax. If it raises or is late,
         the answer is wrong; if it returns anything else, the grade is invalid.
       prompt_column: where the prompts are.
-      answer_column: where the reference answers are, text or numbers.
+      answer_column: where the reference answers are, text or numbers. For
+        "math" a solution will do that ends in \boxed{...} or in #### and the
+        answer.
       num_train: the first so many training problems; None: all.
       num_test: how many problems to draw; with a `test_path` the first so
         many, or all for None.
@@ -58,8 +62,9 @@ class Jsonl(answer_task.AnswerTask):
 
     Raises:
       FileNotFoundError: a file is absent.
-      ValueError: a line cannot be read, an option is out of range, or the
-        grader cannot be used.
+      ValueError: a line cannot be read, a prompt occurs twice, no answer could
+        equal a reference, an option is out of range, or the grader cannot be
+        used.
     """
     is_math = grader == "math"
     if not is_math and ":" not in grader:
@@ -69,11 +74,13 @@ class Jsonl(answer_task.AnswerTask):
       )
     if instruction is None:
       instruction = answer_task.INSTRUCTION if is_math else ""
-
-    def read(path: str | os.PathLike[str], ids: str) -> list[base.Problem]:
-      columns = (prompt_column, answer_column)
-      return _read(pathlib.Path(path), ids, columns, instruction)
-
+    read = functools.partial(
+      _problems,
+      columns=(prompt_column, answer_column),
+      instruction=instruction,
+      is_math=is_math,
+      places={},
+    )
     if test_path is None:
       train, test = _draw(read(path, "jsonl"), num_test, seed)
     else:
@@ -111,10 +118,36 @@ def _draw(
   )
 
 
-def _read(
-  file: pathlib.Path, ids: str, columns: tuple[str, str], instruction: str
+def _problems(
+  path: str | os.PathLike[str],
+  ids: str,
+  *,
+  columns: tuple[str, str],
+  instruction: str,
+  is_math: bool,
+  places: dict[str, str],
 ) -> list[base.Problem]:
   """The problems of a file; their ids end in the numbers of their lines."""
+  found = _read(pathlib.Path(path), columns, places)
+  return [
+    base.Problem(
+      id=f"{ids}/{number}",
+      prompt=answer_task.prompt(question, instruction),
+      tier="jsonl",
+      data=_final_answer(answer, where) if is_math else answer,
+    )
+    for number, where, question, answer in found
+  ]
+
+
+def _read(
+  file: pathlib.Path, columns: tuple[str, str], places: dict[str, str]
+) -> list[tuple[int, str, str, str]]:
+  """(line number, where that is, question, answer) of each problem of a file.
+
+  `places` says where each question was read, and gets those of this file: one
+  that is read twice could be both trained on and held out.
+  """
   if not file.is_file():
     raise FileNotFoundError(f"There is no file {str(file)!r}.")
   try:
@@ -122,23 +155,20 @@ def _read(
     text = file.read_text(encoding="utf-8-sig")
   except UnicodeDecodeError as error:
     raise ValueError(f"{file}: not UTF-8 ({error}).") from error
-  problems = []
+  found = []
   # Not splitlines: some characters within JSON strings look like line ends.
   for number, line in enumerate(text.split("\n"), 1):
     if line.strip():
       where = f"{file}, line {number}"
       record = _record(line, where, columns)
       question = answer_task.text_of(record, columns[0], where)
-      problem = base.Problem(
-        id=f"{ids}/{number}",
-        prompt=answer_task.prompt(question, instruction),
-        tier="jsonl",
-        data=_answer(record, columns[1], where),
-      )
-      problems.append(problem)
-  if not problems:
+      answer = _answer(record, columns[1], where)
+      if (first := places.setdefault(question.strip(), where)) != where:
+        raise ValueError(f"{where}: the prompt of {first} again; remove one.")
+      found.append((number, where, question, answer))
+  if not found:
     raise ValueError(f"{file} is empty; it must have a problem on each line.")
-  return problems
+  return found
 
 
 def _record(
@@ -167,3 +197,24 @@ def _answer(record: Mapping[str, Any], column: str, where: str) -> str:
   elif isinstance(answer, int) and not isinstance(answer, bool):
     answer = str(answer)
   return answer_task.text_of({column: answer}, column, where)
+
+
+def _final_answer(answer: str, where: str) -> str:
+  r"""The reference for the math grader: an answer, or that of a solution.
+
+  Raises:
+    ValueError: no completion could equal it, and so none would be right.
+  """
+  final: str | None = answer
+  if "####" in answer or answers.boxed(answer) is not None:
+    final = answers.final_answer(answer)
+  try:
+    if not answers.fit(final or ""):
+      raise answers.UnfitError("no answer")
+  except answers.UnfitError as error:
+    raise ValueError(
+      f"{where}: the math grader cannot use the answer {answer[:80]!r}"
+      f" ({error}); it must be one final answer in ASCII, or a solution that"
+      " ends in \\boxed{...} or in #### and the answer."
+    ) from error
+  return final or ""

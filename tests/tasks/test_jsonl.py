@@ -85,12 +85,18 @@ def test_held_out_problems_are_drawn_from_one_file(make):
 
 
 def test_columns_and_instruction_have_options(make):
-  records = [{"question": " Why?\n", "solution": "so", "more": 0}] * 2
+  records = [
+    {"question": " Why?\n", "solution": "so", "more": 0},
+    {"question": "How?", "solution": "so"},
+  ]
   columns = {"prompt_column": "question", "answer_column": "solution"}
   task = make(records, **columns, num_test=1, instruction="Be brief.")
-  (problem,) = task.problems("train")
-  assert problem.prompt == "Why?\n\nBe brief."
-  assert problem.data == "so"
+  problems = [*task.problems("train"), *task.problems("test")]
+  assert {p.prompt for p in problems} == {
+    "Why?\n\nBe brief.",
+    "How?\n\nBe brief.",
+  }
+  assert [p.data for p in problems] == ["so"] * 2
 
 
 @pytest.mark.parametrize(
@@ -102,13 +108,13 @@ def test_columns_and_instruction_have_options(make):
     ("1.5e3", "1500"),
     ("12345678901234567890.5", "12345678901234567890.5"),
     ('"\\\\frac12"', r"\frac12"),
-    ('"a\u2028b"', "a\u2028b"),
   ],
 )
 def test_numbers_become_text(tmp_path, written, answer):
-  line = f'{{"prompt": "?", "answer": {written}}}'
+  line = f'{{"prompt": "\u2028?", "answer": {written}}}'
+  again = line.replace("?", "!")
   file = tmp_path / "windows.jsonl"
-  file.write_bytes(f"\ufeff{line}\r\n\r\n{line}\r\n".encode())
+  file.write_bytes(f"\ufeff{line}\r\n\r\n{again}\r\n".encode())
   task = jsonl.Jsonl(file, num_test=1)
   problems = [*task.problems("train"), *task.problems("test")]
   assert [p.data for p in problems] == [answer] * 2
@@ -131,7 +137,12 @@ GOOD = '{"prompt": "?", "answer": "1"}'
     ('{"prompt": "?", "answer": null}', "line 2: the field 'answer' is None"),
     ('{"prompt": "?", "answer": true}', "line 2: the field 'answer' is True"),
     ('{"prompt": "?", "answer": NaN}', "line 2: the field 'answer' is nan"),
-    ('{"prompt": "?", "answer": [1]}', "line 2: the field 'answer' is [1]"),
+    ('{"prompt": "!", "answer": [1]}', "line 2: the field 'answer' is [1]"),
+    ('{"prompt": "? ", "answer": 2}', "mine.jsonl, line 1 again; remove one"),
+    ('{"prompt": "!", "answer": "\u0664"}', "line 2: the math grader cannot"),
+    (f'{{"prompt": "!", "answer": "{"x" * 501}"}}', "(too long)"),
+    ('{"prompt": "!", "answer": "\\\\boxed{4"}', "(no answer)"),
+    ('{"prompt": "!", "answer": "7 ####"}', "(no answer)"),
   ],
 )
 def test_broken_lines_are_errors_that_name_file_and_line(
@@ -142,6 +153,13 @@ def test_broken_lines_are_errors_that_name_file_and_line(
   with pytest.raises(ValueError, match=re.escape(message)) as error:
     jsonl.Jsonl(file, num_test=1)
   assert str(file) in str(error.value)
+
+
+def test_no_prompt_is_in_both_files(make):
+  write("other.jsonl", RECORDS[2:])
+  message = r"other\.jsonl, line 1: the prompt of problems\.jsonl, line 3 again"
+  with pytest.raises(ValueError, match=message):
+    make(RECORDS[:3], test_path="other.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -189,6 +207,17 @@ def test_math_is_graded_as_in_math(make):
     RIGHT,
     base.Grade(0.0, True, "no answer"),
   ]
+
+
+def test_solutions_give_the_references_for_math(make):
+  """Else no completion would equal them, and all would be wrong."""
+  solutions = ["3+4=<<3+4=7>>7 pens.\n#### 7", r"So $x = \boxed{\frac12}$."]
+  records = [{"prompt": s, "answer": s} for s in solutions]
+  task = make(records, num_test=1)
+  problems = [*task.problems("train"), *task.problems("test")]
+  assert {p.data for p in problems} == {"7", r"\frac12"}
+  own = make(records, num_test=1, grader="operator:eq")
+  assert {p.data for p in own.problems("train")} < {*solutions}
 
 
 @pytest.mark.parametrize("module", ["own", "own_package.own"])
