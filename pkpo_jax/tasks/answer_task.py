@@ -1,4 +1,4 @@
-r"""What tasks have in common whose answers end in \boxed{...}."""
+r"""Tasks with a reference answer for each problem, most in a \boxed{...}."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,10 +9,11 @@ from pkpo_jax.tasks.grading.workers import pool
 INSTRUCTION = (
   "Reason step by step. Put the final answer, and nothing else, in \\boxed{}."
 )
+LATEX_GRADER = "pkpo_jax.tasks.grading.latex.equality:grade"
 
 
 class AnswerTask(base.BaseTask):
-  """Problems with one final answer each; worker processes grade them.
+  """Problems with a reference answer each; worker processes grade them.
 
   `Problem.data` is the reference answer. The workers start with the first
   answer to be graded, or with `start`.
@@ -25,6 +26,7 @@ class AnswerTask(base.BaseTask):
     few_shot: int,
     timeout: float,
     num_workers: int,
+    grader: str = LATEX_GRADER,
   ):
     """Takes the problems of "train" and "test".
 
@@ -34,17 +36,15 @@ class AnswerTask(base.BaseTask):
         completion ends where it asks itself a new question.
       timeout: seconds for grading one answer; then it is wrong.
       num_workers: how many answers are graded at a time.
+      grader: "module:function" that grades (reference answer, completion), see
+        `pool.Pool`.
     """
     super().__init__(splits)
     self._few_shot = few_shot
-    self._pool = pool.Pool(
-      "pkpo_jax.tasks.grading.latex.equality:grade",
-      timeout=timeout,
-      num_workers=num_workers,
-    )
+    self._pool = pool.Pool(grader, timeout=timeout, num_workers=num_workers)
 
   def grade(self, problem: base.Problem, completion: str) -> base.Grade:
-    """1 for the right final answer, however it is written."""
+    """Grades one answer; by default, 1 for the right one however written."""
     return self._pool.grade([(problem.data, self._own(completion))])[0]
 
   def grades(

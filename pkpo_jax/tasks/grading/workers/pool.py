@@ -2,13 +2,14 @@
 
 An answer may hang its grader, crash it or eat all memory. Every worker grades
 one answer at a time; one that is late is killed and replaced. Workers are fresh
-interpreters that import the grading function's module alone, never jax.
+interpreters that import the grading function's module and what that asks for:
+never jax, unless it does.
 """
 
 import collections
 import contextlib
 import importlib
-import importlib.util
+import itertools
 import json
 import logging
 import multiprocessing
@@ -32,6 +33,9 @@ _FAILED_STARTS = 3
 _CRASHES = 2
 _GRACE_SECONDS = 0.5
 _READY = "ready"
+_NO_WORKER = "no worker"
+# Their __init__ would import jax, which the graders in them do without.
+_INNERMOST_PACKAGE = "pkpo_jax.tasks.grading.latex"
 
 _log = logging.getLogger(__name__)
 
@@ -56,10 +60,12 @@ class Pool:
     """Describes the workers; starts none.
 
     Args:
-      grade: "module:function", importable from the top level. The function
-        takes what is in one item of `grade` and returns reward, valid and
-        reason, the fields of a `Grade`. The packages around its module are
-        empty in a worker, and so it may import no names from them.
+      grade: "module:function", with the module in the current directory or
+        installed; it is imported in the workers alone. The function takes
+        what is in one item of `grade` and returns reward, valid and reason,
+        the fields of a `Grade`, or the reward of a valid grade alone. It may
+        import modules from the packages around the graders of pkpo_jax, but
+        those packages themselves are empty in a worker.
       num_workers: how many answers are graded at a time.
       timeout: seconds of an answer, from when a worker starts on it.
       memory: bytes that a worker may allocate beyond what it has when it is
@@ -68,7 +74,6 @@ class Pool:
 
     Raises:
       ValueError: an option is out of range.
-      ModuleNotFoundError: there is no such module.
     """
     for name, value in (
       ("num_workers", num_workers),
@@ -78,12 +83,14 @@ class Pool:
     ):
       if not value > 0:
         raise ValueError(f"{name}={value} must be above 0.")
+    if not all(grade.partition(":")):
+      raise ValueError(f"grade={grade!r} must be 'module:function'.")
     self._num_workers, self._timeout = num_workers, timeout
     self._max_tasks = max_tasks
     self._setup = {
       "grade": grade,
-      "path": [os.path.abspath(folder) for folder in sys.path],
-      "packages": _packages(grade),
+      "path": [*map(os.path.abspath, sys.path), os.getcwd()],
+      "packages": _packages(),
       "memory": memory,
     }
     self._workers: list[_Worker] = []
@@ -100,8 +107,9 @@ class Pool:
     """Grades answers.
 
     An answer that takes too long, crashes its worker twice or makes the
-    grading function raise is wrong; the reason says which. If no worker can be
-    started, the answers left are invalid.
+    grading function raise is wrong; the reason says which. One is invalid if
+    the function takes other arguments or returns no grade, and so are all that
+    are left if no worker can be started.
 
     Args:
       items: the arguments of the grading function for each answer, hashable
@@ -120,6 +128,21 @@ class Pool:
         _stop_all(self._workers)
         raise
     return [batch.grades[item] for item in items]
+
+  def check(self, item: tuple) -> None:
+    """Grades one answer to see that answers can be graded at all.
+
+    Raises:
+      ValueError: no worker can be started, as where there is no such module
+        or function; or the function takes other arguments or returns no grade.
+    """
+    grade = self.grade([item])[0]
+    if not grade.valid and grade.reason.startswith(
+      (_NO_WORKER, worker_script.NO_GRADE)
+    ):
+      raise ValueError(
+        f"The grader {self._setup['grade']!r} cannot be used: {grade.reason}."
+      )
 
   def close(self) -> None:
     """Ends the workers. `grade` would start new ones."""
@@ -243,7 +266,7 @@ class _Batch:
   def abandon(self) -> None:
     """No worker is left: what was not graded is invalid."""
     for item in self.waiting:
-      self.record(item, base.Grade(0.0, False, f"no worker: {self._cause}"))
+      self.record(item, base.Grade(0.0, False, f"{_NO_WORKER}: {self._cause}"))
     self.waiting.clear()
 
 
@@ -311,17 +334,10 @@ class _Worker:
       os.killpg(self._process.pid, number)
 
 
-def _packages(grade: str) -> dict[str, list[str]]:
-  """The packages around the module of "module:function" -> their folders."""
-  module, separator, function = grade.partition(":")
-  if not (module and separator and function):
-    raise ValueError(f"grade={grade!r} must be 'module:function'.")
-  parts = module.split(".")
-  names = [".".join(parts[: i + 1]) for i in range(len(parts) - 1)]
-  folders = {n: list(importlib.import_module(n).__path__) for n in names}
-  if importlib.util.find_spec(module) is None:
-    raise ModuleNotFoundError(f"grade={grade!r}: no module {module!r}.")
-  return folders
+def _packages() -> dict[str, list[str]]:
+  """The packages around the graders of this project -> their folders."""
+  names = itertools.accumulate(_INNERMOST_PACKAGE.split("."), "{}.{}".format)
+  return {n: list(importlib.import_module(n).__path__) for n in names}
 
 
 def _stop_all(workers: list[_Worker]) -> None:

@@ -1,13 +1,15 @@
 r"""A worker of `pool`: `python -P worker.py FD`, with a pipe at FD.
 
-It runs as a script and stands in for the packages around the grading function,
-so that it imports that function's module and nothing else: never jax, which
-would take hold of the accelerator.
+It runs as a script and stands in for the packages around the graders of
+pkpo_jax, so that it imports the grading function's module and nothing else:
+never jax, which would take hold of the accelerator.
 """
 
 import fcntl
 import importlib
+import inspect
 import json
+import numbers
 import os
 import resource
 import select
@@ -20,6 +22,8 @@ from typing import Any
 
 # The exit status of a worker whose answer needed more memory than allowed.
 OUT_OF_MEMORY = 77
+# How the reasons begin that tell of a mistake in the grading function.
+NO_GRADE = "the grader"
 
 
 def main() -> None:
@@ -58,17 +62,20 @@ def _die_with_parent(lifeline: int) -> None:
 def _load(
   target: str, path: Sequence[str], packages: Mapping[str, Sequence[str]]
 ) -> Callable[..., Any]:
-  """Imports "module:function"; `packages` maps its packages to folders.
+  """Imports "module:function"; `packages` maps packages to their folders.
 
-  The packages are empty here: their __init__ would import what they offer.
+  Those are empty here: their __init__ would import what they offer.
   """
   sys.path[:] = path
   for name, folders in packages.items():
     package = types.ModuleType(name)
     package.__path__ = list(folders)
     sys.modules[name] = package
-  module, function = target.split(":")
-  return getattr(importlib.import_module(module), function)
+  module, _, name = target.partition(":")
+  grade = getattr(importlib.import_module(module), name)
+  if not callable(grade):
+    raise TypeError(f"{target!r} is {type(grade).__name__}, not a function")
+  return grade
 
 
 def _limit_memory(extra: int) -> None:
@@ -97,13 +104,35 @@ def _receive(connection: Connection) -> tuple:
 def _grade(grade: Callable[..., Any], answer: tuple) -> tuple[float, bool, str]:
   """Reward, valid, reason. An exception is the fault of the answer."""
   try:
-    reward, valid, reason = grade(*answer)
-    return float(reward), bool(valid), str(reason)
+    return _read(grade(*answer))
   except MemoryError:
     # What is left of the memory may be too little for the next answer.
     os._exit(OUT_OF_MEMORY)
   except BaseException as error:
+    if isinstance(error, TypeError) and not _takes(grade, answer):
+      return 0.0, False, f"{NO_GRADE} does not take {len(answer)} arguments"
     return 0.0, True, f"error: {type(error).__name__}"
+
+
+def _read(result: Any) -> tuple[float, bool, str]:
+  """The grade that a grading function returned; invalid if it is none."""
+  if isinstance(result, numbers.Real):
+    result = (result, True, "graded")
+  match result:
+    case (numbers.Real() as reward, valid, str(reason)):
+      return float(reward), bool(valid), reason
+  return 0.0, False, f"{NO_GRADE} returned {type(result).__name__}"
+
+
+def _takes(grade: Callable[..., Any], answer: tuple) -> bool:
+  """Whether the function has parameters for that many arguments."""
+  try:
+    inspect.signature(grade).bind(*answer)
+  except TypeError:
+    return False
+  except ValueError:  # A builtin may not tell.
+    pass
+  return True
 
 
 def _send(connection: Connection, message: Any) -> None:

@@ -1,0 +1,220 @@
+r"""Problems of your own, from a file with one JSON object on each line.
+
+They need no class: a column is the prompt, a column is the reference answer,
+and a grader compares. It is the one for mathematics, or a function of yours.
+"""
+
+import decimal
+import functools
+import json
+import os
+import pathlib
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pkpo_jax.tasks import answer_task, base
+from pkpo_jax.tasks.grading.latex import answers
+
+
+class Jsonl(answer_task.AnswerTask):
+  """Problems from one file, or from one to train on and one held out."""
+
+  def __init__(
+    self,
+    path: str | os.PathLike[str],
+    *,
+    test_path: str | os.PathLike[str] | None = None,
+    grader: str = "math",
+    prompt_column: str = "prompt",
+    answer_column: str = "answer",
+    num_train: int | None = None,
+    num_test: int | None = None,
+    seed: int = 0,
+    instruction: str | None = None,
+    timeout: float = 5.0,
+    num_workers: int = 2,
+  ):
+    r"""Reads the problems; tries a grader of your own on the first of them.
+
+    Args:
+      path: a file in UTF-8 with a JSON object on each line.
+      test_path: such a file of held-out problems; None: `num_test` problems
+        are drawn out of `path`.
+      grader: "math", as for GSM8K and MATH; or "module:function", with the
+        module in the current directory or installed. The function takes the
+        reference answer and the completion, both text, and returns a reward
+        or (reward, valid, reason). It runs in worker processes, each with
+        1 GiB of memory, that should not import jax. If it raises or is late,
+        the answer is wrong; if it returns anything else, the grade is invalid.
+      prompt_column: where the prompts are.
+      answer_column: where the reference answers are, text or numbers. For
+        "math" a solution will do that ends in \boxed{...} or in #### and the
+        answer.
+      num_train: the first so many training problems; None: all.
+      num_test: how many problems to draw; with a `test_path` the first so
+        many, or all for None.
+      seed: another seed, other problems are drawn.
+      instruction: what the prompt says after the question; None: for "math"
+        that the answer goes in a box, and nothing for a grader of yours.
+      timeout: seconds for grading one answer; then it is wrong.
+      num_workers: how many answers are graded at a time.
+
+    Raises:
+      FileNotFoundError: a file is absent.
+      ValueError: a line cannot be read, a prompt occurs twice, no answer could
+        equal a reference, an option is out of range, or the grader cannot be
+        used.
+    """
+    is_math = grader == "math"
+    if not is_math and ":" not in grader:
+      raise ValueError(
+        f"Unknown grader={grader!r}; known: 'math', or your own"
+        " 'module:function'."
+      )
+    if instruction is None:
+      instruction = answer_task.INSTRUCTION if is_math else ""
+    read = functools.partial(
+      _problems,
+      columns=(prompt_column, answer_column),
+      instruction=instruction,
+      is_math=is_math,
+      places={},
+    )
+    if test_path is None:
+      train, test = _draw(read(path, "jsonl"), num_test, seed)
+    else:
+      train, test = read(path, "jsonl/train"), read(test_path, "jsonl/test")
+    splits = {
+      "train": answer_task.first(train, num_train=num_train),
+      "test": answer_task.first(test, num_test=num_test),
+    }
+    super().__init__(
+      splits,
+      few_shot=0,
+      timeout=timeout,
+      num_workers=num_workers,
+      grader=answer_task.LATEX_GRADER if is_math else grader,
+    )
+    if not is_math:
+      self._pool.check((train[0].data, train[0].data))
+
+
+def _draw(
+  problems: Sequence[base.Problem], num_test: int | None, seed: int
+) -> tuple[list[base.Problem], list[base.Problem]]:
+  """Training and held-out problems, both in the order of the file."""
+  if num_test is None:
+    raise ValueError(
+      "Which problems are held out? Give test_path, a file of them, or"
+      " num_test to draw so many out of path."
+    )
+  if not 1 <= num_test < len(problems):
+    raise ValueError(f"num_test={num_test} is not in 1..{len(problems) - 1}.")
+  drawn = {*random.Random(seed).sample(range(len(problems)), num_test)}
+  return (
+    [p for i, p in enumerate(problems) if i not in drawn],
+    [p for i, p in enumerate(problems) if i in drawn],
+  )
+
+
+def _problems(
+  path: str | os.PathLike[str],
+  ids: str,
+  *,
+  columns: tuple[str, str],
+  instruction: str,
+  is_math: bool,
+  places: dict[str, str],
+) -> list[base.Problem]:
+  """The problems of a file; their ids end in the numbers of their lines."""
+  found = _read(pathlib.Path(path), columns, places)
+  return [
+    base.Problem(
+      id=f"{ids}/{number}",
+      prompt=answer_task.prompt(question, instruction),
+      tier="jsonl",
+      data=_final_answer(answer, where) if is_math else answer,
+    )
+    for number, where, question, answer in found
+  ]
+
+
+def _read(
+  file: pathlib.Path, columns: tuple[str, str], places: dict[str, str]
+) -> list[tuple[int, str, str, str]]:
+  """(line number, where that is, question, answer) of each problem of a file.
+
+  `places` says where each question was read, and gets those of this file: one
+  that is read twice could be both trained on and held out.
+  """
+  if not file.is_file():
+    raise FileNotFoundError(f"There is no file {str(file)!r}.")
+  try:
+    # Windows marks the beginning of UTF-8; "-sig" skips the mark.
+    text = file.read_text(encoding="utf-8-sig")
+  except UnicodeDecodeError as error:
+    raise ValueError(f"{file}: not UTF-8 ({error}).") from error
+  found = []
+  # Not splitlines: some characters within JSON strings look like line ends.
+  for number, line in enumerate(text.split("\n"), 1):
+    if line.strip():
+      where = f"{file}, line {number}"
+      record = _record(line, where, columns)
+      question = answer_task.text_of(record, columns[0], where)
+      answer = _answer(record, columns[1], where)
+      if (first := places.setdefault(question.strip(), where)) != where:
+        raise ValueError(f"{where}: the prompt of {first} again; remove one.")
+      found.append((number, where, question, answer))
+  if not found:
+    raise ValueError(f"{file} is empty; it must have a problem on each line.")
+  return found
+
+
+def _record(
+  line: str, where: str, columns: tuple[str, str]
+) -> Mapping[str, Any]:
+  try:
+    record = json.loads(line, parse_float=decimal.Decimal)
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f"{where}: not JSON ({error}).") from error
+  if not isinstance(record, dict):
+    raise ValueError(f"{where}: not a JSON object.")
+  for option, column in zip(("prompt_column", "answer_column"), columns):
+    if column not in record:
+      raise ValueError(
+        f"{where}: there is no {column!r}, but {', '.join(map(repr, record))};"
+        f" {option} says which to take."
+      )
+  return record
+
+
+def _answer(record: Mapping[str, Any], column: str, where: str) -> str:
+  """The reference answer; a number as it is written without an exponent."""
+  answer = record.get(column)
+  if isinstance(answer, decimal.Decimal):
+    answer = f"{answer:f}"
+  elif isinstance(answer, int) and not isinstance(answer, bool):
+    answer = str(answer)
+  return answer_task.text_of({column: answer}, column, where)
+
+
+def _final_answer(answer: str, where: str) -> str:
+  r"""The reference for the math grader: an answer, or that of a solution.
+
+  Raises:
+    ValueError: no completion could equal it, and so none would be right.
+  """
+  final: str | None = answer
+  if "####" in answer or answers.boxed(answer) is not None:
+    final = answers.final_answer(answer)
+  try:
+    if not answers.fit(final or ""):
+      raise answers.UnfitError("no answer")
+  except answers.UnfitError as error:
+    raise ValueError(
+      f"{where}: the math grader cannot use the answer {answer[:80]!r}"
+      f" ({error}); it must be one final answer in ASCII, or a solution that"
+      " ends in \\boxed{...} or in #### and the answer."
+    ) from error
+  return final or ""

@@ -1,0 +1,109 @@
+import pathlib
+
+import pytest
+
+from pkpo_jax.tasks import answer_task, base
+
+HELPERS = pathlib.Path(__file__).parents[1] / "helpers"
+
+
+@pytest.fixture
+def make():
+  """Tasks of two problems with the answers 1/2 and 3, closed at the end."""
+  tasks = []
+
+  def make(**options):
+    problems = [base.Problem(x, "", "", x) for x in (r"\frac12", "3")]
+    options = {"few_shot": 0, "timeout": 5.0, "num_workers": 1} | options
+    tasks.append(answer_task.AnswerTask({"train": problems}, **options))
+    return tasks[-1]
+
+  yield make
+  for task in tasks:
+    task.close()
+
+
+RIGHT = base.Grade(1.0, True, "right")
+WRONG = base.Grade(0.0, True, "wrong")
+
+
+def test_grades_are_those_of_each_answer(make):
+  task = make()
+  problems = task.problems("train")
+  completions = [[r"\boxed{0.5}", r"\boxed{3}"], [r"\boxed{1/2}", r"\boxed{3}"]]
+  grades = task.grades(problems, completions)
+  assert grades == [[RIGHT, WRONG], [WRONG, RIGHT]]
+  assert grades == [
+    [task.grade(problem, text) for text in row]
+    for problem, row in zip(problems, completions)
+  ]
+  rewards, valid = task.grade_batch(problems, completions)
+  assert rewards.tolist() == [[1, 0], [0, 1]] and valid.all()
+
+
+def test_a_missing_row_of_answers_is_an_error(make):
+  task = make()
+  with pytest.raises(ValueError, match="argument"):
+    task.grades(task.problems("train"), [["1"]])
+
+
+def test_with_worked_examples_an_answer_ends_at_the_next_question(make):
+  text = "\\boxed{3}\n\nQuestion: What is 2+2?\nAnswer: \\boxed{4}"
+  graded = [
+    make(few_shot=n).grades([base.Problem("", "", "", "3")], [[text]])
+    for n in (0, 1)
+  ]
+  assert graded == [[[WRONG]], [[RIGHT]]]
+
+
+def test_another_grader_gets_the_reference_and_the_completion(
+  make, monkeypatch
+):
+  monkeypatch.syspath_prepend(str(HELPERS))
+  task = make(grader="graders:behave")
+  problem = base.Problem("", "", "", "echo")
+  assert task.grade(problem, "text") == base.Grade(1.0, True, "text")
+
+
+def test_workers_start_when_told_and_end_when_closed(make):
+  task = make(num_workers=2)
+  task.start()
+  workers = [worker._process for worker in task._pool._workers]
+  assert len(workers) == 2
+  assert [worker.poll() for worker in workers] == [None, None]
+  task.close()
+  assert None not in [worker.poll() for worker in workers]
+
+
+def test_prompts():
+  box = answer_task.INSTRUCTION
+  assert answer_task.prompt(" 1+1? \n", "") == "1+1?"
+  assert answer_task.prompt("1+1?", box) == f"1+1?\n\n{box}"
+  shot = answer_task.shot("2+2?", "Add. ", "4")
+  assert answer_task.prompt("1+1?", "Think.", [shot]) == (
+    "Think.\n\nQuestion: 2+2?\nAnswer: Add.\nThe final answer is \\boxed{4}."
+    "\n\nQuestion: 1+1?\nAnswer:"
+  )
+
+
+def test_the_first_problems():
+  assert answer_task.first([1, 2, 3], num_test=2) == [1, 2]
+  assert answer_task.first([1, 2, 3], num_test=None) == [1, 2, 3]
+  for count in (0, 4):
+    with pytest.raises(ValueError, match=rf"num_test={count} is not in 1\.\.3"):
+      answer_task.first([1, 2, 3], num_test=count)
+
+
+@pytest.mark.parametrize("few_shot", [-1, 3])
+def test_some_problems_must_be_left(few_shot):
+  with pytest.raises(
+    ValueError, match=rf"few_shot={few_shot} is not in 0\.\.2"
+  ):
+    answer_task.check_few_shot(few_shot, 3)
+
+
+@pytest.mark.parametrize("record", [{}, {"a": 1}, {"a": " "}, {"a": None}])
+def test_a_field_must_be_text(record):
+  assert answer_task.text_of({"a": "b "}, "a", "line 1") == "b "
+  with pytest.raises(ValueError, match=r"line 1: the field 'a' is .* text"):
+    answer_task.text_of(record, "a", "line 1")
