@@ -9,11 +9,12 @@ _ROOT = pathlib.Path(__file__).parents[2]
 
 
 def folder(*names):
-  """The folder with these files; skips the test where it is not."""
-  path = pathlib.Path(
-    os.environ.get("PKPO_DATA", _ROOT.parent / "shared" / "data")
-  )
+  """The folder of these files; skips the test where one is absent.
+
+  It is data/ in the root of the repository, or what PKPO_DATA says.
+  """
+  path = pathlib.Path(os.environ.get("PKPO_DATA") or _ROOT / "data")
   for name in names:
     if not (path / name).is_file():
-      pytest.skip(f"{path / name} is absent; PKPO_DATA names its folder")
+      pytest.skip(f"No {path / name}: docs/tasks.md says where to get it")
   return path

@@ -43,9 +43,18 @@ PROBLEMS = [
 HONEST = "```python\ndef add(a, b): return a + b\n```"
 
 
-@pytest.fixture(scope="module")
-def box():
-  return sandbox.Sandbox()
+class Open:
+  """No sandbox at all, for what is known to be harmless."""
+
+  def __init__(self):
+    self.runs = []
+
+  def run(self, sources, calls):
+    self.runs.append(sources)
+    namespace = {}
+    for source in sources:
+      exec(source, namespace)
+    return tuple(sandbox.Value(eval(call, namespace)) for call in calls)
 
 
 def grader(limits=None):
@@ -64,6 +73,7 @@ def zombies():
   return [line for line in listing.split("\n") if line.startswith("Z")]
 
 
+@pytest.mark.bwrap
 @pytest.mark.slow
 def test_hostile_answers_earn_nothing_and_harm_nobody(monkeypatch):
   mark = uuid.uuid4().hex
@@ -87,6 +97,7 @@ def test_hostile_answers_earn_nothing_and_harm_nobody(monkeypatch):
   assert zombies() == []
 
 
+@pytest.mark.bwrap
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.id)
 def test_some_hostile_answers_quickly(problem):
   names = (
@@ -107,6 +118,7 @@ def test_some_hostile_answers_quickly(problem):
   assert valid.all()
 
 
+@pytest.mark.bwrap
 @pytest.mark.parametrize(
   "command", [["/bin/false"], ["/no/such/program"], ["/bin/sleep", "9"]]
 )
@@ -119,34 +131,28 @@ def test_a_broken_sandbox_is_invalid_not_wrong(monkeypatch, command):
   assert task.grades(PROBLEMS, [[HONEST, "x"]] * 2) == [[failed, no_code]] * 2
 
 
-def test_equal_answers_run_once(monkeypatch):
-  task = grader()
-  runs = []
-  run = task._sandbox.run
-  monkeypatch.setattr(
-    task._sandbox, "run", lambda *args: runs.append(args) or run(*args)
-  )
+def test_equal_answers_run_once():
+  box = Open()
+  task = code_task.CodeTask({}, box, reward="fraction", num_workers=2)
   right = base.Grade(1.0, True, "right")
   assert task.grades(PROBLEMS, [[HONEST] * 5] * 2) == [[right] * 5] * 2
-  assert len(runs) == 2
+  assert len(box.runs) == 2
 
 
 @pytest.mark.parametrize(
   ("reward", "expected"), [("fraction", 2 / 3), ("binary", 0.0)]
 )
-def test_rewards(box, reward, expected):
-  task = code_task.CodeTask({}, box, reward=reward, num_workers=None)
+def test_rewards(reward, expected):
+  task = code_task.CodeTask({}, Open(), reward=reward, num_workers=None)
   answer = "def add(a, b): return a + b if b != -79 else 0"
   grade = task.grade(PROBLEMS[0], answer)
   assert grade == base.Grade(expected, True, "wrong value")
   assert task.grade(PROBLEMS[0], HONEST) == base.Grade(1.0, True, "right")
 
 
-def test_options_are_checked(box):
+def test_options_are_checked():
+  box = Open()
   with pytest.raises(ValueError, match=r"'half'; known: fraction, binary"):
     code_task.CodeTask({}, box, reward="half", num_workers=1)
   with pytest.raises(ValueError, match="num_workers=0"):
     code_task.CodeTask({}, box, reward="binary", num_workers=0)
-  task = code_task.CodeTask({"test": ()}, box, reward="binary", num_workers=1)
-  with pytest.raises(ValueError, match=r"'train'; known: test\."):
-    task.problems("train")

@@ -162,6 +162,7 @@ def solutions(file):
   return [json.loads(line)["answer"] for line in lines if line]
 
 
+@pytest.mark.data
 @pytest.mark.slow
 def test_every_solution_is_right_and_one_more_is_wrong():
   """All 8,792 problems, each solution as published and in three spellings."""

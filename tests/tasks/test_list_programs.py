@@ -380,17 +380,3 @@ def test_other_sizes():
 def test_options_out_of_range_are_errors(options, message):
   with pytest.raises(ValueError, match=re.escape(message)):
     list_programs.ListPrograms(**options)
-
-
-def test_unknown_splits_are_errors(task):
-  with pytest.raises(ValueError, match="'validation'; known: train, test"):
-    task.problems("validation")
-
-
-def test_grade_batch_is_grade_of_each(task):
-  problems = task.problems("train")[:2]
-  right = [p.id.split("/")[0] for p in problems]
-  rewards, valid = task.grade_batch(problems, [[right[0], ""], ["?", right[1]]])
-  np.testing.assert_array_equal(rewards, [[1, 0], [0, 1]])
-  assert rewards.dtype == np.float32
-  assert valid.dtype == bool and valid.all()

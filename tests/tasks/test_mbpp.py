@@ -1,20 +1,12 @@
 import json
-import os
-import pathlib
 
 import numpy as np
 import pytest
+from helpers import shared_data
 
 from pkpo_jax.tasks import code_task, mbpp
 from pkpo_jax.tasks.grading.sandbox import sandbox
 
-ROOT = pathlib.Path(__file__).parents[2]
-FOLDER = os.environ.get("PKPO_DATA", ROOT.parent / "shared" / "data")
-DATA = pathlib.Path(FOLDER) / "mbpp.jsonl"
-needs_data = pytest.mark.skipif(
-  not DATA.exists(),
-  reason=f"No {DATA}: set PKPO_DATA to the folder of mbpp.jsonl.",
-)
 ALL = ("prompt", "test", "validation", "train")
 
 # Its search takes about 4 s of processor time, and the limit is 2 s.
@@ -63,6 +55,7 @@ def make(path, **options):
   return mbpp.Mbpp(path, train=("prompt",), num_workers=2, **options)
 
 
+@pytest.mark.bwrap
 def test_problems(path):
   task = make(path)
   problems = task.problems("train")
@@ -76,6 +69,7 @@ def test_problems(path):
   assert {p.tier for p in task.problems("test")} == {"humaneval"}
 
 
+@pytest.mark.bwrap
 def test_prompts(path):
   first = "Write a function to add {numbers} (1)."
   (problem, *_) = make(path).problems("train")
@@ -88,6 +82,7 @@ def test_prompts(path):
   assert problem.prompt == f"{first}|{tests}|"
 
 
+@pytest.mark.bwrap
 def test_unusual_tests(path):
   task = make(path)
   *_, nodes, sizes = task.problems("train")
@@ -170,6 +165,7 @@ def test_no_answer_is_slow_to_read(text):
   assert not code_task.defines(text, "add")
 
 
+@pytest.mark.bwrap
 @pytest.mark.parametrize(
   ("options", "message"),
   [
@@ -190,6 +186,7 @@ def test_options_are_checked(path, options, message):
     mbpp.Mbpp(path, **{"train": ("prompt",)} | options)
 
 
+@pytest.mark.bwrap
 def test_files_are_checked(tmp_path):
   with pytest.raises(FileNotFoundError, match="no /nowhere"):
     make("/nowhere/mbpp.jsonl")
@@ -205,23 +202,31 @@ def test_files_are_checked(tmp_path):
     make(write(tmp_path, rows))
 
 
-@needs_data
-def test_splits():
-  task = mbpp.Mbpp(str(DATA), test="mbpp")
+@pytest.fixture(scope="module")
+def data():
+  """All of MBPP."""
+  return str(shared_data.folder("mbpp.jsonl") / "mbpp.jsonl")
+
+
+@pytest.mark.bwrap
+@pytest.mark.data
+def test_splits(data):
+  task = mbpp.Mbpp(data, test="mbpp")
   assert [p.id for p in task.problems("train")] == [
     f"mbpp/{i}" for i in range(601, 975)
   ]
   assert [p.id for p in task.problems("test")] == [
     f"mbpp/{i}" for i in range(11, 511)
   ]
-  everything = mbpp.Mbpp(str(DATA), train=ALL)
+  everything = mbpp.Mbpp(data, train=ALL)
   assert len(everything.problems("train")) == 974
   assert sum(len(p.data.calls) for p in everything.problems("train")) == 2922
 
 
-@needs_data
-def test_no_expected_value_enters_the_sandbox(monkeypatch):
-  task = mbpp.Mbpp(str(DATA))
+@pytest.mark.bwrap
+@pytest.mark.data
+def test_no_expected_value_enters_the_sandbox(data, monkeypatch):
+  task = mbpp.Mbpp(data)
   seen = []
   monkeypatch.setattr(
     task._sandbox, "run", lambda *args: seen.append(args) or []
@@ -235,30 +240,33 @@ def test_no_expected_value_enters_the_sandbox(monkeypatch):
   assert not any("==" in call or "assert" in call for call in calls)
 
 
-def references():
-  rows = map(json.loads, DATA.read_text().splitlines())
-  return {f"mbpp/{r['task_id']}": r["code"] for r in rows}
+def references(data):
+  with open(data, encoding="utf-8") as file:
+    rows = map(json.loads, file)
+    return {f"mbpp/{r['task_id']}": r["code"] for r in rows}
 
 
-def graded(change):
+def graded(data, change):
   """The reward of every reference solution after a change; the task ids."""
-  task = mbpp.Mbpp(str(DATA), train=ALL)
+  task = mbpp.Mbpp(data, train=ALL)
   problems = task.problems("train")
-  solutions = references()
+  solutions = references(data)
   answers = [[change(solutions[p.id], p.data.entry_point)] for p in problems]
   rewards, valid = task.grade_batch(problems, answers)
   assert valid.all()
   return rewards[:, 0], np.array([p.id for p in problems])
 
 
-@needs_data
+@pytest.mark.bwrap
+@pytest.mark.data
 @pytest.mark.slow
-def test_reference_solutions_pass():
-  rewards, ids = graded(lambda source, name: source)
+def test_reference_solutions_pass(data):
+  rewards, ids = graded(data, lambda source, name: source)
   assert set(ids[rewards < 1]) <= SLOW
 
 
-@needs_data
+@pytest.mark.bwrap
+@pytest.mark.data
 @pytest.mark.slow
 @pytest.mark.parametrize(
   "broken",
@@ -268,6 +276,8 @@ def test_reference_solutions_pass():
   ],
   ids=["none", "in a tuple"],
 )
-def test_broken_solutions_fail(broken):
-  rewards, ids = graded(lambda s, name: broken.format(source=s, name=name))
+def test_broken_solutions_fail(data, broken):
+  rewards, ids = graded(
+    data, lambda s, name: broken.format(source=s, name=name)
+  )
   assert set(ids[rewards == 1]) == set()

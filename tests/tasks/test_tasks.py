@@ -39,6 +39,14 @@ def test_our_tasks_have_names():
   assert isinstance(task, base.WordTask)
 
 
+@pytest.mark.parametrize("name", tasks._TASKS)
+def test_our_tasks_share_what_the_base_class_does(name):
+  """So that its tests are theirs."""
+  for method in ("problems", "grade_batch"):
+    ours = getattr(tasks._TASKS[name], method)
+    assert ours is getattr(base.BaseTask, method)
+
+
 @pytest.mark.parametrize("name", ["count", None])
 def test_unknown_names_are_errors(name):
   with pytest.raises(ValueError, match=rf"{name!r}; known: arc, .*module:name"):

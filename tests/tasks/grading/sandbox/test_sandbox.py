@@ -42,17 +42,20 @@ VALUES = [
 ]
 
 
+@pytest.mark.bwrap
 @pytest.mark.parametrize("value", VALUES)
 def test_values_come_out_as_they_are(box, value):
   (result,) = box.run(("",), (ascii(value).replace("inf", "1e999"),))
   assert ascii(result) == ascii(sandbox.Value(value))
 
 
+@pytest.mark.bwrap
 def test_nan_comes_out(box):
   (result,) = box.run(("",), ("float('nan')",))
   assert math.isnan(result.value)
 
 
+@pytest.mark.bwrap
 @pytest.mark.parametrize(
   ("source", "expected"),
   [
@@ -70,6 +73,7 @@ def test_ordinary_code_works(box, source, expected):
   assert box.run((source,), ("x",)) == (sandbox.Value(expected),)
 
 
+@pytest.mark.bwrap
 @pytest.mark.parametrize(
   ("call", "reason"),
   [
@@ -93,6 +97,7 @@ def test_a_failing_call_leaves_the_others_alone(box, call, reason):
   )
 
 
+@pytest.mark.bwrap
 @pytest.mark.parametrize(
   ("call", "reason"),
   [
@@ -110,6 +115,7 @@ def test_what_came_before_the_end_counts(call, reason):
   assert rest == [sandbox.Failure(reason)] * 2
 
 
+@pytest.mark.bwrap
 def test_sources_share_a_namespace_and_errors_fail_all_calls(box):
   assert box.run(("a = 1", "b = a + 1"), ("a + b",)) == (sandbox.Value(3),)
   assert (
@@ -118,6 +124,7 @@ def test_sources_share_a_namespace_and_errors_fail_all_calls(box):
   assert box.run(("1 / 0",), ("1",)) == (sandbox.Failure("raised"),)
 
 
+@pytest.mark.bwrap
 def test_prints_do_not_disturb(box):
   source = "import sys\nprint('[1]', flush=True)\nprint(2, file=sys.stderr)"
   assert box.run((source,), ("print('x')", "1")) == (
@@ -126,11 +133,13 @@ def test_prints_do_not_disturb(box):
   )
 
 
+@pytest.mark.bwrap
 def test_runs_see_nothing_of_each_other(box):
   box.run(("import builtins\nbuiltins.left = 1",), ("1",))
   assert box.run(("",), ("left",)) == (sandbox.Failure("raised"),)
 
 
+@pytest.mark.bwrap
 def test_the_container_holds_the_standard_library_alone(box):
   source = """
 import glob, os, stat
@@ -218,6 +227,7 @@ def test_limits_are_checked(limits, message):
     sandbox.Limits(**limits)
 
 
+@pytest.mark.bwrap
 @pytest.mark.parametrize("tool", ["bwrap", "ldd", "python3"])
 def test_a_missing_tool_is_named(monkeypatch, tool):
   which = sandbox.shutil.which
@@ -230,6 +240,7 @@ def test_a_missing_tool_is_named(monkeypatch, tool):
     sandbox.Sandbox()
 
 
+@pytest.mark.bwrap
 @pytest.mark.parametrize(
   ("without", "leak"),
   [
@@ -250,6 +261,7 @@ def test_a_leak_is_noticed(monkeypatch, without, leak):
     sandbox.Sandbox()
 
 
+@pytest.mark.bwrap
 def test_a_leak_of_files_is_noticed(monkeypatch, tmp_path):
   bwrap, python = sandbox._commands()
   weak = [*bwrap[:-4], "--ro-bind", "/tmp", "/tmp", *bwrap[-4:]]
@@ -259,6 +271,7 @@ def test_a_leak_of_files_is_noticed(monkeypatch, tmp_path):
     sandbox.Sandbox()
 
 
+@pytest.mark.bwrap
 def test_a_sandbox_that_does_not_start_is_refused_with_its_words(monkeypatch):
   bwrap, python = sandbox._commands()
   command = [*bwrap, "--ro-bind", "/nowhere", "/nowhere"]
@@ -267,6 +280,7 @@ def test_a_sandbox_that_does_not_start_is_refused_with_its_words(monkeypatch):
     sandbox.Sandbox()
 
 
+@pytest.mark.bwrap
 def test_time_starts_with_the_code(monkeypatch):
   """Not with a container that is slow to come up on a busy machine."""
   box = sandbox.Sandbox(sandbox.Limits(wall_seconds=1.0))
@@ -276,6 +290,7 @@ def test_time_starts_with_the_code(monkeypatch):
   assert box.run(("",), ("1",)) == (sandbox.Value(1),)
 
 
+@pytest.mark.bwrap
 def test_ctrl_c_is_not_for_answers(monkeypatch, box):
   """The terminal interrupts a process group; bubblewrap must not be in it."""
   groups = []
@@ -290,10 +305,11 @@ def test_ctrl_c_is_not_for_answers(monkeypatch, box):
   assert groups != [os.getpgid(0)]
 
 
+@pytest.mark.bwrap
 def test_nothing_outlives_a_killed_parent():
   mark = uuid.uuid4().hex
   program = f"""
-from pkpo_jax.tasks.grading import sandbox
+from pkpo_jax.tasks.grading.sandbox import sandbox
 sandbox._HARNESS += "# {mark}"
 box = sandbox.Sandbox(sandbox.Limits(wall_seconds=100.0))
 print("ready", flush=True)
