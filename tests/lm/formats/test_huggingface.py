@@ -65,14 +65,12 @@ def test_logits_through_the_cache_are_too(name):
 
   @jax.jit
   def decoded(params):
-    hidden, read = models.prefill(
-      model, params, prompt, lengths, training=False
+    prefix = models.prefill(
+      model, params, models.Prompts(prompt, lengths), training=False
     )
     cache = models.grow_cache(models.empty_cache(model, R), L - P)
-    more, _ = models.decode(
-      model, params, read, lengths, completions, cache, start=0
-    )
-    hidden = jnp.concatenate([hidden[:, None], more], axis=1)
+    more, _ = models.decode(model, params, prefix, completions, cache, start=0)
+    hidden = jnp.concatenate([prefix.hidden[:, None], more], axis=1)
     return models.unembed(model, params, hidden)
 
   theirs = np.stack(
