@@ -1,1 +1,1 @@
-"""The policy: a Gemma from the gemma package, sampled and scored by token."""
+"""The policy: a Gemma, its sampler, its log-probs, its place on devices."""

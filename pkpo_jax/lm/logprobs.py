@@ -1,11 +1,13 @@
 """Log-probs and entropy of tokens under the distribution that is sampled.
 
 The policy is the softmax of the soft-capped logits divided by the temperature,
-with PAD excluded. The sampler draws from it and the trainer differentiates it:
+with PAD excluded. The sampler draws from it and training differentiates it,
 both through `log_policy`, so that they cannot disagree.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import chex
 import flax.linen as nn
@@ -13,13 +15,13 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from pkpo_jax.lm import models, sharding, transformer
-
-# Prompts that were read: their last hidden states, and keys and values.
-Prefix = tuple[chex.Array, transformer.KVCache]
+from pkpo_jax.lm import models, sharding
 
 # Finite, so that 0 * log 0 is 0 in entropies and their gradients.
 _NEVER = -1e30
+
+# (embedder, hidden states, tokens) -> log-probs and entropies of the tokens
+_Score = Callable[[Any, chex.Array, chex.Array], tuple[chex.Array, chex.Array]]
 
 
 def log_policy(
@@ -28,14 +30,14 @@ def log_policy(
   hidden: chex.Array,
   temperature: chex.Numeric,
 ) -> chex.Array:
-  """Hidden states [..., D] -> log-probabilities [..., V], float32."""
+  """Maps hidden states [..., D] to log-probabilities [..., V], float32."""
   logits = models.unembed(model, params, hidden) / temperature
   logits = logits.at[..., models.PAD].set(_NEVER)
   return jax.nn.log_softmax(logits, axis=-1)
 
 
 def entropy(log_p: chex.Array) -> chex.Array:
-  """Log-probabilities [..., V] -> exact entropy [...], in nats."""
+  """Computes the exact entropy [...], in nats, of log-probs [..., V]."""
   return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
 
 
@@ -50,11 +52,11 @@ def completion_log_probs(
   temperature: chex.Numeric,
   logits_chunk: int | None = None,
 ) -> tuple[chex.Array, chex.Array]:
-  """Scores completions by teacher forcing, with gradients.
+  """Computes the log-probs of completions by teacher forcing, differentiably.
 
-  The prompt is read once for its n completions, as in the sampler: P + n T
-  tokens pass through the model instead of n (P + T), and gradients are summed
-  through the shared prompt.
+  Each prompt is read once for its n completions, as in the sampler: P + n T
+  tokens pass through the model instead of n (P + T), and the gradients of all
+  n flow through the shared prompt.
 
   Args:
     model: a model of `models.get_model`.
@@ -64,20 +66,19 @@ def completion_log_probs(
     completions: [B, n, T] int32.
     mask: [B, n, T] bool, False after the end of a completion.
     temperature: the temperature of sampling.
-    logits_chunk: how many tokens of a completion have their [B, n, chunk, V]
-      logits in memory at once; all T by default. In the backward pass they are
-      computed again.
+    logits_chunk: how many tokens of a completion have their logits
+      [B, n, chunk, V] in memory at once; by default all T. With chunks, the
+      backward pass computes the logits again.
 
   Returns:
-    Log-probs of the tokens and entropies of the distributions they were drawn
-    from, each [B, n, T] float32, zero where masked.
+    Log-probs of the tokens, and entropies of the distributions that they were
+    drawn from, each [B, n, T] float32, zero where masked.
   """
   params = models.compute_params(model, params)
   return token_log_probs(
     model,
     params,
-    prefill(model, params, prompts, prompt_lengths),
-    prompt_lengths,
+    prefill(model, params, models.Prompts(prompts, prompt_lengths)),
     completions,
     mask,
     temperature=temperature,
@@ -86,38 +87,55 @@ def completion_log_probs(
 
 
 def prefill(
-  model: nn.Module,
-  params: models.Params,
-  prompts: chex.Array,
-  prompt_lengths: chex.Array,
-) -> Prefix:
-  """The first half of `completion_log_probs`, on `models.compute_params`."""
-  params = _with_whole_table(params)
-  return models.prefill(model, params, prompts, prompt_lengths, training=True)
+  model: nn.Module, params: models.Params, prompts: models.Prompts
+) -> models.Prefix:
+  """Reads prompts for training: the first half of `completion_log_probs`.
+
+  Args:
+    model: a model of `models.get_model`.
+    params: its parameters, of `models.compute_params`.
+    prompts: B prompts.
+
+  Returns:
+    The prefix that `token_log_probs` takes. Its `hidden` and `kv` have
+    gradients; its `lengths` are integers.
+  """
+  params = _gather_table(params)
+  return models.prefill(model, params, prompts, training=True)
 
 
 def token_log_probs(
   model: nn.Module,
   params: models.Params,
-  read: Prefix,
-  prompt_lengths: chex.Array,
+  prefix: models.Prefix,
   completions: chex.Array,
   mask: chex.Array,
   *,
   temperature: chex.Numeric,
   logits_chunk: int | None = None,
 ) -> tuple[chex.Array, chex.Array]:
-  """The second half: scores completions of prompts that were read."""
-  chex.assert_rank([prompt_lengths, completions, mask], [1, 3, 3])
-  params = _with_whole_table(params)
-  hidden = models.teacher_force(
-    model, params, read, prompt_lengths, completions
-  )
+  """Scores completions of a prefix: the rest of `completion_log_probs`.
+
+  Args:
+    model: a model of `models.get_model`.
+    params: its parameters, of `models.compute_params`.
+    prefix: the prompts, of `prefill`.
+    completions: [B, n, T] int32.
+    mask: [B, n, T] bool, False after the end of a completion.
+    temperature: the temperature of sampling.
+    logits_chunk: see `completion_log_probs`.
+
+  Returns:
+    Log-probs and entropies, each [B, n, T] float32, zero where masked.
+  """
+  chex.assert_rank([prefix.lengths, completions, mask], [1, 3, 3])
+  params = _gather_table(params)
+  hidden = models.teacher_force(model, params, prefix, completions)
   tokens = jnp.where(mask, completions, 1)  # any token but PAD
   shape = completions.shape
   scored = _on_own_rows(
     functools.partial(
-      _in_chunks, model, temperature, logits_chunk or shape[-1]
+      _score_in_chunks, model, temperature, logits_chunk or shape[-1]
     ),
     params["embedder"],
     hidden,
@@ -127,19 +145,21 @@ def token_log_probs(
   return jnp.where(mask, log_probs, 0), jnp.where(mask, entropies, 0)
 
 
-def _with_whole_table(params: models.Params) -> models.Params:
-  """The embedding table gathered, for looking up and for scoring alike.
+def _gather_table(params: models.Params) -> models.Params:
+  """Gathers the embedding table over `fsdp`, for looking up and for scoring.
 
-  Pieces of it would have every device look up pieces of all rows.
+  With a sharded table every device would look up its pieces of all rows.
   """
   return params | sharding.gather_over_fsdp({"embedder": params["embedder"]})
 
 
-def _on_own_rows(compute, embedder, hidden, tokens):
+def _on_own_rows(
+  compute: _Score, embedder: Any, hidden: chex.Array, tokens: chex.Array
+) -> tuple[chex.Array, chex.Array]:
   """Runs `compute(embedder, hidden, tokens)` on each device's own rows.
 
-  Under a mesh the embedding table is gathered once, and its gradient summed
-  over the devices once: left to the compiler, that would be for each chunk.
+  Under a mesh this gathers the embedding table once, and sums its gradient over
+  the devices once; the compiler would do both for each chunk of tokens.
   """
   mesh = jax.sharding.get_abstract_mesh()
   axes = () if mesh.empty else sharding.rows_axes(mesh, len(tokens))
@@ -157,22 +177,35 @@ def _on_own_rows(compute, embedder, hidden, tokens):
   )(embedder, hidden, tokens)
 
 
-def _select(model, temperature, embedder, hidden, tokens):
-  """Hidden states [..., D], tokens [...] -> log-probs and entropies [...]."""
+def _score(
+  model: nn.Module,
+  temperature: chex.Numeric,
+  embedder: Any,
+  hidden: chex.Array,
+  tokens: chex.Array,
+) -> tuple[chex.Array, chex.Array]:
+  """Maps hidden [..., D] and tokens [...] to log-probs and entropies [...]."""
   log_p = log_policy(model, {"embedder": embedder}, hidden, temperature)
   of_tokens = jnp.take_along_axis(log_p, tokens[..., None], axis=-1)[..., 0]
   return of_tokens, entropy(log_p)
 
 
-def _in_chunks(model, temperature, chunk, embedder, hidden, tokens):
-  """`_select` for [R, T, D] and [R, T], one chunk of T at a time."""
-  compute = functools.partial(_select, model, temperature, embedder)
+def _score_in_chunks(
+  model: nn.Module,
+  temperature: chex.Numeric,
+  chunk: int,
+  embedder: Any,
+  hidden: chex.Array,
+  tokens: chex.Array,
+) -> tuple[chex.Array, chex.Array]:
+  """Runs `_score` on [R, T, D] and [R, T], one chunk of T at a time."""
+  compute = functools.partial(_score, model, temperature, embedder)
   R, T = tokens.shape
   if chunk >= T:
     return compute(hidden, tokens)
 
   def split(x):
-    """[R, T, ...] -> [chunks, R, chunk, ...], filled up with zeros."""
+    """Splits [R, T, ...] into [chunks, R, chunk, ...], padded with zeros."""
     x = jnp.pad(x, ((0, 0), (0, -T % chunk)) + ((0, 0),) * (x.ndim - 2))
     return jnp.moveaxis(x.reshape(R, -1, chunk, *x.shape[2:]), 1, 0)
 

@@ -1,15 +1,16 @@
-"""A Gemma from a name or a config, and its forward passes.
+"""A Gemma from a name or a config, its parameters, and its forward passes.
 
-`prefill` reads a prompt once for all its completions. On top of it,
-`decode` reads their next tokens in sampling, and `teacher_force` all of them
-at once in training. No token id is special to the model.
+`prefill` reads each prompt once, for all its completions. From the `Prefix`
+that it returns, `decode` reads the next tokens of completions while sampling,
+and `teacher_force` reads whole completions in training. To the model no token
+is special, PAD neither.
 
-Parameters are float32 masters, whatever the model computes in; a program rounds
-them once, by `compute_params`, and passes those on.
+Parameters are kept in float32, whatever the model computes in; a program rounds
+them once, by `compute_params`, and passes the rounded ones on.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import flax.linen as nn
@@ -34,6 +35,32 @@ PRESETS = {
 }
 
 
+class Prompts(NamedTuple):
+  """B prompts of different lengths.
+
+  Attributes:
+    tokens: [B, P] int32, padded at the right.
+    lengths: [B] int32, 1..P.
+  """
+
+  tokens: chex.Array
+  lengths: chex.Array
+
+
+class Prefix(NamedTuple):
+  """B prompts that were read, from which their completions go on.
+
+  Attributes:
+    hidden: [B, D], the states that predict the first completion token.
+    kv: the keys and values of the prompts, with P slots.
+    lengths: [B] int32, 1..P; the slots from there on are padding.
+  """
+
+  hidden: chex.Array
+  kv: transformer.KVCache
+  lengths: chex.Array
+
+
 def get_model(
   spec: str | ml_collections.ConfigDict, **overrides: Any
 ) -> nn.Module:
@@ -47,14 +74,14 @@ def get_model(
       * `lora_rank`: trains adapters of that rank instead of the parameters,
       * any field of gemma's `TransformerConfig` to change, such as `embed_dim`;
         `num_layers` repeats or cuts the pattern of local and global attention.
-    **overrides: as the fields of `spec`, and stronger.
+    **overrides: further fields, which override those of `spec`.
 
   Returns:
     A `transformer.Transformer`, or a `gm.nn.LoRA` around one; without
     parameters. Hashable: equal specs give equal models.
 
   Raises:
-    ValueError: unknown name or field, or a value out of range.
+    ValueError: a name or a field is unknown, or a value out of range.
   """
   fields: dict[str, Any]
   fields = {"name": spec} if isinstance(spec, str) else dict(spec)
@@ -85,7 +112,7 @@ def get_model(
 
 
 def _tiny_config() -> gm.nn.config.TransformerConfig:
-  """Gemma 2 in miniature: every mechanism of the 2B, about 0.4 M parameters."""
+  """Describes a tiny Gemma 2: all that the 2B has, in 0.4 M parameters."""
   local, global_ = (
     gm.nn.config.AttentionType.LOCAL_SLIDING,
     gm.nn.config.AttentionType.GLOBAL,
@@ -109,6 +136,7 @@ def _tiny_config() -> gm.nn.config.TransformerConfig:
 def _replace(
   config: gm.nn.config.TransformerConfig, fields: dict[str, Any]
 ) -> gm.nn.config.TransformerConfig:
+  """Changes fields of a config; ValueError for those it does not have."""
   known = {f.name for f in dataclasses.fields(config)}
   unknown = set(fields) - known - {"num_layers"}
   if unknown:
@@ -126,11 +154,11 @@ def _replace(
 
 
 def init_params(model: nn.Module, key: chex.PRNGKey) -> Params:
-  """Random parameters in float32, for training from scratch.
+  """Draws random parameters in float32, for training from scratch.
 
-  As gemma initialises them, but for the embedding: with a standard deviation
-  of 1/sqrt(D) its rows enter the residual stream at the scale of the blocks'
-  normalised outputs, instead of far below.
+  They are those of gemma except for the embedding, which gets a standard
+  deviation of 1/sqrt(D): so its rows enter the residual stream at the scale of
+  the layers' normalised outputs, instead of far below.
   """
   model = _in_float32(model)
   params = model.init(key, jnp.ones((1, 1), jnp.int32))["params"]
@@ -141,25 +169,26 @@ def init_params(model: nn.Module, key: chex.PRNGKey) -> Params:
 
 
 def _in_float32(model: nn.Module) -> nn.Module:
+  """Returns the model, computing in float32."""
   if isinstance(model, gm.nn.LoRA):
     model = model.clone(model=_in_float32(model.model))
   return model.clone(dtype=jnp.float32)
 
 
 def abstract_params(model: nn.Module) -> Params:
-  """Shapes and types of `init_params`, without its arrays."""
+  """Returns the shapes and types of `init_params`, and no arrays."""
   return jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
 
 
 def without_adapters(model: nn.Module) -> nn.Module:
-  """The model that a `gm.nn.LoRA` wraps; any other as it is."""
+  """Returns the model that a `gm.nn.LoRA` wraps; any other unchanged."""
   return model.model if isinstance(model, gm.nn.LoRA) else model
 
 
 def split(model: nn.Module, params: Params) -> tuple[Params, Params]:
-  """Parameters -> those that stay as they are, and those that are trained.
+  """Splits parameters into those that are frozen and those that are trained.
 
-  With `lora_rank` the adapters are trained, else all parameters.
+  With `lora_rank` the adapters are trained, without it all parameters.
   """
   if not isinstance(model, gm.nn.LoRA):
     return {}, params
@@ -173,27 +202,27 @@ def split(model: nn.Module, params: Params) -> tuple[Params, Params]:
 
 
 def merge(frozen: Params, trained: Params) -> Params:
-  """What `split` has split."""
+  """Undoes `split`."""
   return gm.peft.merge_params(frozen, trained)
 
 
 def compute_params(model: nn.Module, params: Params) -> Params:
-  """Parameters, rounded to what the model computes in."""
+  """Rounds parameters to the type that the model computes in."""
   return jax.tree.map(lambda x: x.astype(model.dtype), params)
 
 
 def compute_shapes(model: nn.Module, params: Params) -> Params:
-  """Shapes and types of `compute_params`, without its arrays."""
+  """Returns the shapes and types of `compute_params`, and no arrays."""
   return jax.eval_shape(lambda x: compute_params(model, x), params)
 
 
 def num_params(params: Params) -> int:
-  """How many numbers the parameters hold."""
+  """Counts the numbers in the parameters."""
   return sum(x.size for x in jax.tree.leaves(params))
 
 
 def unembed(model: nn.Module, params: Params, hidden: chex.Array) -> chex.Array:
-  """Hidden states [..., D] -> soft-capped logits [..., V], in float32."""
+  """Maps hidden states [..., D] to soft-capped logits [..., V], float32."""
   table = params["embedder"]["input_embedding"]
   logits = jnp.dot(hidden, table.T, preferred_element_type=jnp.float32)
   cap = model.config.final_logit_softcap
@@ -201,69 +230,61 @@ def unembed(model: nn.Module, params: Params, hidden: chex.Array) -> chex.Array:
 
 
 def prefill(
-  model: nn.Module,
-  params: Params,
-  prompts: chex.Array,
-  prompt_lengths: chex.Array,
-  *,
-  training: bool,
-) -> tuple[chex.Array, transformer.KVCache]:
+  model: nn.Module, params: Params, prompts: Prompts, *, training: bool
+) -> Prefix:
   """Reads B prompts, once for all their completions.
 
   Args:
     model: a model of `get_model`.
-    params: of `compute_params`.
-    prompts: [B, P] int32, padded at the right.
-    prompt_lengths: [B] int32, 1..P.
-    training: whether there will be a backward pass, which `remat` is about.
+    params: its parameters, of `compute_params`.
+    prompts: B prompts.
+    training: whether there will be a backward pass, as `teacher_force` needs;
+      `decode` needs a prefix that is not for training.
 
   Returns:
-    The hidden state [B, D] that predicts the first completion token, and the
-    keys and values of P slots.
+    The prefix of their completions.
   """
-  chex.assert_rank([prompts, prompt_lengths], [2, 1])
-  hidden, kv = model.apply({"params": params}, prompts, training=training)
-  last = (prompt_lengths - 1)[:, None, None]
-  return jnp.take_along_axis(hidden, last, axis=1)[:, 0], kv
+  chex.assert_rank([prompts.tokens, prompts.lengths], [2, 1])
+  hidden, kv = model.apply(
+    {"params": params}, prompts.tokens, training=training
+  )
+  last = (prompts.lengths - 1)[:, None, None]
+  hidden = jnp.take_along_axis(hidden, last, axis=1)[:, 0]
+  return Prefix(hidden, kv, prompts.lengths)
 
 
 def teacher_force(
-  model: nn.Module,
-  params: Params,
-  read: tuple[chex.Array, transformer.KVCache],
-  prompt_lengths: chex.Array,
-  completions: chex.Array,
+  model: nn.Module, params: Params, prefix: Prefix, completions: chex.Array
 ) -> chex.Array:
   """Reads n whole completions of every prompt at once: teacher forcing.
 
   Args:
     model: a model of `get_model`.
-    params: of `compute_params`.
-    read: the prompts, as `prefill` for training returned them.
-    prompt_lengths: [B] int32, 1..P.
+    params: its parameters, of `compute_params`.
+    prefix: the prompts, of `prefill` for training.
     completions: [B, n, T] int32.
 
   Returns:
     Hidden states [B * n, T, D], each of which predicts the completion token at
-    its place.
+    its own place.
   """
   B, n, T = completions.shape
-  first, kv = read
-  first = jnp.repeat(first[:, None], n, axis=0)
+  chex.assert_shape(prefix.lengths, (B,))
+  first = jnp.repeat(prefix.hidden[:, None], n, axis=0)
   if T == 1:
     return sharding.constrain_rows(first)
   rest, _ = model.apply(
     {"params": params},
     completions.reshape(B * n, T)[:, :-1],
     training=True,
-    lengths=prompt_lengths,
-    prompts=kv,
+    prompts=prefix.kv,
+    lengths=prefix.lengths,
   )
   return sharding.constrain_rows(jnp.concatenate([first, rest], axis=1))
 
 
 def empty_cache(model: nn.Module, rows: int) -> transformer.KVCache:
-  """For completion tokens that are read by `decode`; without room for any."""
+  """Makes the cache of completions for `decode`, with no slots yet."""
   config = model.config
   shape = (rows, config.num_kv_heads, 0, config.head_dim)
   empty = jnp.zeros(shape, model.dtype)
@@ -272,9 +293,9 @@ def empty_cache(model: nn.Module, rows: int) -> transformer.KVCache:
 
 
 def grow_cache(cache: transformer.KVCache, slots: int) -> transformer.KVCache:
-  """The cache of completions, made larger: with empty slots after its own."""
+  """Adds empty slots to a cache of completions, until it has that many."""
 
-  def pad(x):
+  def pad(x: chex.Array) -> chex.Array:
     return jnp.pad(x, [(0, 0), (0, 0), (0, slots - x.shape[2]), (0, 0)])
 
   grown = [
@@ -286,35 +307,34 @@ def grow_cache(cache: transformer.KVCache, slots: int) -> transformer.KVCache:
 def decode(
   model: nn.Module,
   params: Params,
-  prompts: transformer.KVCache,
-  prompt_lengths: chex.Array,
+  prefix: Prefix,
   tokens: chex.Array,
   cache: transformer.KVCache,
   start: chex.Numeric,
 ) -> tuple[chex.Array, transformer.KVCache]:
-  """Reads the next L tokens of completions, as many of each prompt: decoding.
+  """Reads the next L tokens of completions, as many of each prompt.
 
   Args:
     model: a model of `get_model`.
-    params: of `compute_params`.
-    prompts: keys and values of B prompts, of `prefill` not for training.
-    prompt_lengths: [B] int32.
+    params: its parameters, of `compute_params`.
+    prefix: the B prompts, of `prefill` not for training.
     tokens: [R, L] int32, completion tokens start .. start + L - 1, of R / B
       completions of each prompt.
-    cache: of `grow_cache`, with the completion tokens before `start` in it.
+    cache: the cache of the R completions, of `grow_cache`, which holds their
+      tokens before `start` and has room for L more.
     start: how many completion tokens the cache holds; may be traced.
 
   Returns:
     Hidden states [R, L, D], each of which predicts the token after it; and the
     cache with the L tokens added.
   """
-  chex.assert_rank([tokens, prompt_lengths], [2, 1])
+  chex.assert_rank([tokens, prefix.lengths], [2, 1])
   return model.apply(
     {"params": params},
     tokens,
     training=False,
-    lengths=prompt_lengths,
-    prompts=prompts,
+    prompts=prefix.kv,
+    lengths=prefix.lengths,
     cache=cache,
     start=start,
   )

@@ -1,8 +1,9 @@
-"""n completions per prompt, in one jitted program.
+"""Samples n completions of every prompt, in one jitted program.
 
-Every prompt is read once, and its keys and values serve its n completions; the
-decode loop ends when all rows have. Randomness is folded in by prompt, sample
-and token, so that a completion does not depend on what else is in the batch.
+Every prompt is read once, and all its n completions attend to those keys and
+values. The decode loop ends when all completions have ended. Random keys are
+folded by prompt, sample and token, so that a completion does not depend on what
+else is in the batch.
 """
 
 import functools
@@ -21,13 +22,14 @@ _MIN_STAGED = 64  # tokens
 
 
 class Completions(NamedTuple):
-  """What was sampled; each [B, n, T].
+  """n sampled completions of each of B prompts; each array is [B, n, T].
 
   Attributes:
     tokens: int32; PAD after the end. A stop token is part of its completion.
-    log_probs: float32, under the distribution they were drawn from.
-    entropy: float32, of that distribution, in nats.
-    mask: bool, True up to and with the stop token.
+    log_probs: float32, of the tokens under the distribution they were drawn
+      from.
+    entropy: float32, the entropy of that distribution in nats.
+    mask: bool, True up to the stop token, which is included.
   """
 
   tokens: chex.Array
@@ -53,17 +55,17 @@ def sample(
   Args:
     model: a model of `models.get_model`.
     params: its parameters.
-    prompts: [B, P] int32, padded at the right; lengths may differ.
+    prompts: [B, P] int32, padded at the right.
     prompt_lengths: [B] int32, 1..P.
-    key: one key, which is folded by the row of the prompt; or [B] keys, one
-      for each prompt, for batches laid out otherwise.
+    key: one key, which is folded by the prompt's row; or [B] keys, one for each
+      prompt, where the row must not matter.
     n: completions per prompt.
     max_new_tokens: T; a completion without a stop token ends there.
     temperature: divides the logits; 1 is the model's own distribution.
     stop_tokens: tokens that end a completion.
 
   Returns:
-    Completions of shape [B, n, T], masked and zero after their ends.
+    Completions of shape [B, n, T], zero and masked after their ends.
 
   Raises:
     ValueError: a shape, a length or an option is out of range.
@@ -93,7 +95,15 @@ def sample(
   )
 
 
-def _check(prompts, prompt_lengths, n, T, temperature, stop_tokens) -> None:
+def _check(
+  prompts: chex.Array,
+  prompt_lengths: chex.Array,
+  n: int,
+  T: int,
+  temperature: chex.Numeric,
+  stop_tokens: Sequence[int],
+) -> None:
+  """Raises ValueError for arguments of `sample` that are out of range."""
   if prompts.ndim != 2 or prompt_lengths.shape != prompts.shape[:1]:
     raise ValueError(
       f"prompts must be [B, P] and prompt_lengths [B], but are {prompts.shape}"
@@ -112,14 +122,14 @@ def _check(prompts, prompt_lengths, n, T, temperature, stop_tokens) -> None:
 
 
 def stages(T: int) -> list[tuple[int, int]]:
-  """The loops in which completions of T tokens are decoded.
+  """Plans the decode loops of completions of T tokens.
 
-  Attention reads all slots of the cache, whether they are filled or not. So
-  for all but short completions it grows once on the way, in a second loop.
+  Attention reads all slots of the cache, filled or not. So for all but short
+  completions there are two loops, and the cache of the first is half as large.
 
   Returns:
-    For each loop, how many slots are filled before and after it; the cache has
-    as many as after it. The last token is not read again, and needs none.
+    (start, end) of each loop: how many tokens are cached before and after it;
+    its cache has `end` slots. The last token is not read again, and needs none.
   """
   half = (T - 1) // 2 if T >= _MIN_STAGED else 0
   return [(a, b) for a, b in ((0, half), (half, T - 1)) if a < b]
@@ -127,32 +137,33 @@ def stages(T: int) -> list[tuple[int, int]]:
 
 @functools.partial(jax.jit, static_argnames=("model", "n", "T", "stop_tokens"))
 def program(
-  model,
-  params,
-  prompts,
-  prompt_lengths,
-  keys,
-  temperature,
+  model: nn.Module,
+  params: models.Params,
+  prompts: chex.Array,
+  prompt_lengths: chex.Array,
+  keys: chex.PRNGKey,
+  temperature: chex.Numeric,
   *,
-  n,
-  T,
-  stop_tokens,
+  n: int,
+  T: int,
+  stop_tokens: tuple[int, ...],
 ) -> Completions:
-  """What `sample` compiles: read prompts, draw; then decode T - 1 times.
+  """Prefills, draws a token, then decodes and draws up to T - 1 more.
 
-  Takes [B] keys, and lowers with shapes in place of arrays.
+  This is the jitted part of `sample`, which checks its arguments. It takes [B]
+  keys, and can be traced with shapes in place of arrays.
   """
   B = len(prompts)
   R = B * n
   fold_in = jax.vmap(jax.random.fold_in, (0, None))
   keys = jax.vmap(fold_in, (None, 0))(keys, jnp.arange(n)).T.reshape(R)
   params = sharding.gather_over_fsdp(models.compute_params(model, params))
-  hidden, read = models.prefill(
-    model, params, prompts, prompt_lengths, training=False
+  prefix = models.prefill(
+    model, params, models.Prompts(prompts, prompt_lengths), training=False
   )
 
   def draw(t, hidden, out, done):
-    """Draws token t of every row and writes it down."""
+    """Draws token t of every row, and writes it into `out`."""
     log_p = logprobs.log_policy(model, params, hidden, temperature)
     tokens = _categorical(fold_in(keys, t), log_p)
     tokens = jnp.where(done, models.PAD, tokens)
@@ -169,13 +180,13 @@ def program(
     return out, done | jnp.isin(tokens, jnp.asarray(stop_tokens, jnp.int32))
 
   def step(start, carry):
+    """Reads token start + i of every row, and draws the next."""
     i, out, done, cache = carry
     t = start + i
     hidden, cache = models.decode(
       model,
       params,
-      read,
-      prompt_lengths,
+      prefix,
       jax.lax.dynamic_slice_in_dim(out.tokens, t, 1, axis=1),
       cache,
       t,
@@ -189,7 +200,7 @@ def program(
     entropy=jnp.zeros((R, T)),
     mask=jnp.zeros((R, T), bool),
   )
-  hidden = jnp.repeat(hidden, n, axis=0)
+  hidden = jnp.repeat(prefix.hidden, n, axis=0)
   out, done = draw(0, hidden, out, jnp.zeros(R, bool))
   cache = models.empty_cache(model, R)
   for start, end in stages(T):
@@ -203,11 +214,12 @@ def program(
   )
 
 
-def _categorical(keys, log_p):
-  """One token per row: the first of the highest of Gumbel noise plus log_p.
+def _categorical(keys: chex.PRNGKey, log_p: chex.Array) -> chex.Array:
+  """Draws one token a row: [R] keys and [R, V] log-probs -> [R] int32.
 
-  As `jax.random.categorical` has it, bit for bit; but on CPU XLA fuses its
-  argmax with the noise into a loop over scalars.
+  It is the first maximum of log_p plus Gumbel noise, bit for bit that of
+  `jax.random.categorical`, whose argmax XLA would fuse with the noise on CPU
+  into a slow loop over scalars.
   """
   V = log_p.shape[-1]
   noise = jax.vmap(lambda key: jax.random.gumbel(key, (V,), log_p.dtype))(keys)

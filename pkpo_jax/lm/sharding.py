@@ -1,9 +1,10 @@
-"""One mesh, and where every array of the policy lies on it.
+"""The mesh, and where every array of the policy lies on it.
 
-The mesh has three axes: rows of the batch are split over `data` and `fsdp`,
-parameters and optimiser state over `fsdp` and `tensor`. Parameters are placed
-by name, one rule for each kind of them. Activations are held to the rows while
-a mesh is set (`jax.set_mesh`); without one nothing here has an effect.
+The mesh has three axes. Rows of the batch are split over `data` and `fsdp`;
+parameters and optimiser state over `fsdp` and `tensor`, by one rule for each
+kind of parameter, which is known by its name. While a mesh is set
+(`jax.set_mesh`), activations are constrained to the devices of their rows;
+without a mesh, nothing here has an effect.
 """
 
 import math
@@ -17,7 +18,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp", "tensor")
 
-# The end of a parameter's name, and the axes of its dimensions. V
+# The end of a parameter's name, and the mesh axis of each dimension. V
 # vocabulary, D width, N heads, K key-value heads, H head, F hidden.
 _RULES = (
   (r"embedder/input_embedding", ("tensor", "fsdp")),  # V D
@@ -39,18 +40,19 @@ def make_mesh(
   *,
   devices: Sequence[jax.Device] | None = None,
 ) -> Mesh:
-  """The mesh of a training run.
+  """Makes the mesh of a training run.
+
+  One of the three sizes may be -1: as many devices as the others leave.
 
   Args:
-    data: copies of the parameters, each with rows of its own.
-    fsdp: shards of the parameters, each with rows of its own.
-    tensor: parts of heads, hidden units and vocabulary.
-    devices: all devices, unless some are given.
-
-  One of the three sizes may be -1: what the others leave.
+    data: number of replicas of the parameters, each with its own rows.
+    fsdp: number of shards of the parameters, each with its own rows.
+    tensor: number of parts that heads, hidden units and vocabulary are split
+      into.
+    devices: the devices to use; by default all.
 
   Raises:
-    ValueError: the sizes don't multiply to the number of devices.
+    ValueError: the sizes do not multiply to the number of devices.
   """
   devices = list(jax.devices() if devices is None else devices)
   sizes = dict(zip(AXES, (data, fsdp, tensor)))
@@ -73,16 +75,18 @@ def make_mesh(
 
 
 def param_shardings(mesh: Mesh, tree: Any) -> Any:
-  """The NamedSharding of every leaf of parameters or of a state with them.
+  """Finds the sharding of every parameter, by the end of its name.
 
   Args:
-    mesh: of `make_mesh`.
-    tree: parameters, optimiser state or both; arrays or their shapes. A leaf
-      is known by the end of its name.
+    mesh: a mesh of `make_mesh`.
+    tree: parameters, optimiser state or both; arrays or their shapes.
+
+  Returns:
+    A tree of NamedSharding.
 
   Raises:
-    ValueError: an array of more than one number has no rule, or an axis does
-      not divide the dimension that it splits.
+    ValueError: an array of more than one number has no rule, or an axis of the
+      mesh does not divide the dimension that it splits.
   """
   return jax.tree_util.tree_map_with_path(
     lambda path, x: NamedSharding(mesh, _spec(mesh, name_of(path), x)), tree
@@ -90,13 +94,13 @@ def param_shardings(mesh: Mesh, tree: Any) -> Any:
 
 
 def shardings_on_mesh(tree: Any) -> Any:
-  """`param_shardings` on the mesh that is set; None if there is none."""
+  """Finds `param_shardings` on the mesh that is set; None if none is."""
   mesh = jax.sharding.get_mesh()
   return None if mesh.empty else param_shardings(mesh, tree)
 
 
 def with_shardings(tree: Any) -> Any:
-  """Shapes of parameters or of a state, with shardings if a mesh is set."""
+  """Adds `shardings_on_mesh` to the shapes of a tree; none without a mesh."""
   shardings = shardings_on_mesh(tree)
   if shardings is None:
     return tree
@@ -110,10 +114,10 @@ def with_shardings(tree: Any) -> Any:
 
 
 def gather_over_fsdp(tree: Any) -> Any:
-  """Parameters as the decode loop wants them: whole, but for `tensor`.
+  """Gathers parameters over `fsdp`; they stay split over `tensor`.
 
-  Under a mesh, constrains them to their rules without `fsdp`, so that they are
-  gathered once and not at every token.
+  Done once before decoding, this saves gathering them again for every token.
+  Without a mesh it changes nothing.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty:
@@ -127,14 +131,15 @@ def gather_over_fsdp(tree: Any) -> Any:
 
 
 def constrain_rows(x: chex.Array, *others: str | None) -> chex.Array:
-  """Holds the first dimension of x to the rows of the batch.
+  """Constrains the rows of x to the devices of those rows, by `rows_axes`.
 
   Args:
     x: [rows, ...].
-    *others: the axes of the further dimensions, as far as they are split.
+    *others: the mesh axes of the other dimensions; those not given are not
+      split.
 
   Returns:
-    x, constrained if a mesh is set, see `rows_axes`.
+    x, constrained if a mesh is set.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty:
@@ -146,11 +151,11 @@ def constrain_rows(x: chex.Array, *others: str | None) -> chex.Array:
 def rows_axes(
   mesh: Mesh | jax.sharding.AbstractMesh, rows: int
 ) -> tuple[str, ...]:
-  """The axes over which that many rows are split.
+  """Finds the axes over which that many rows are split.
 
-  `fsdp`, then `data`, as far as they divide the number: B prompts that only
-  `fsdp` divides lie where the first of their n samples each do, so that
-  repeating the prompts moves nothing.
+  They are `fsdp` and `data` if both divide the number, or `fsdp`, or none.
+  With `fsdp` first, B prompts that `fsdp` alone divides lie on the devices of
+  their own samples, so that repeating the prompts moves nothing.
   """
   over_both: tuple[str, ...] = ("fsdp", "data")
   for axes in (over_both, over_both[:1]):
@@ -160,24 +165,24 @@ def rows_axes(
 
 
 def rows_sharding(mesh: Mesh, rows: int) -> NamedSharding:
-  """The sharding of arrays [rows, ...] of the batch."""
+  """Returns the sharding of arrays [rows, ...] of the batch."""
   return NamedSharding(mesh, PartitionSpec(rows_axes(mesh, rows)))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """The sharding of what every device holds whole."""
+  """Returns the sharding of arrays that every device holds whole."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 class PlacedArray(NamedTuple):
-  """One array on a mesh.
+  """Where one array lies on a mesh.
 
   Attributes:
-    name: its path, such as "params/layer_0/mlp/linear".
-    shape: of the whole array.
-    dtype: by name.
-    spec: the axes of its dimensions.
-    bytes_per_device: of its shard.
+    name: its path in the tree, such as "params/layer_0/mlp/linear".
+    shape: the shape of the whole array.
+    dtype: the name of its type.
+    spec: the mesh axis of each dimension.
+    bytes_per_device: the size of one shard.
     replicas: how many devices hold the same shard.
   """
 
@@ -190,7 +195,12 @@ class PlacedArray(NamedTuple):
 
 
 def describe(tree: Any, shardings: Any) -> list[PlacedArray]:
-  """Every array of a tree, or of their shapes, as the shardings place it."""
+  """Lists where the arrays of a tree lie.
+
+  Args:
+    tree: arrays or their shapes.
+    shardings: a tree of NamedSharding, of `param_shardings`.
+  """
 
   def row(path, x, sharding) -> PlacedArray:
     shard = sharding.shard_shape(x.shape)
@@ -209,16 +219,17 @@ def describe(tree: Any, shardings: Any) -> list[PlacedArray]:
 
 
 def _itemsize(dtype: Any) -> int:
-  """Bytes of one number; a random key counts as its data."""
+  """Returns the bytes of one number, or of a random key's data."""
   return getattr(dtype, "itemsize", 8)
 
 
 def name_of(path: Sequence[Any]) -> str:
-  """A path of `jax.tree_util` -> names joined by slashes."""
+  """Joins the names of a path of `jax.tree_util` by slashes."""
   return "/".join(_parts(path))
 
 
 def _parts(path: Sequence[Any]) -> Iterator[str]:
+  """Yields the key, name or index of each entry of a path."""
   for entry in path:
     for attribute in ("key", "name", "idx"):
       if hasattr(entry, attribute):
@@ -229,7 +240,7 @@ def _parts(path: Sequence[Any]) -> Iterator[str]:
 def _spec(
   mesh: Mesh | jax.sharding.AbstractMesh, name: str, x: Any
 ) -> PartitionSpec:
-  """The axes of the parameter of that name, checked against its shape."""
+  """Finds the mesh axes of a parameter, and checks that they divide it."""
   if math.prod(x.shape) <= 1:
     return PartitionSpec()
   if re.search(_LORA, name):
@@ -247,7 +258,7 @@ def _spec(
 def _over_fsdp(
   mesh: Mesh | jax.sharding.AbstractMesh, shape: Sequence[int]
 ) -> PartitionSpec:
-  """The largest dimension that fsdp divides, if any."""
+  """Splits the largest dimension that fsdp divides, if there is one."""
   divided = [size if size % mesh.shape["fsdp"] == 0 else 0 for size in shape]
   largest = max(divided)
   where = divided.index(largest) if largest else -1
@@ -257,6 +268,7 @@ def _over_fsdp(
 
 
 def _rule(name: str, shape: Sequence[int]) -> tuple[str | None, ...]:
+  """Finds the rule of a parameter; ValueError if there is none."""
   for pattern, axes in _RULES:
     if re.search(rf"(^|/){pattern}$", name) and len(axes) == len(shape):
       transposed = "gating" in name and shape[1] > shape[2]
@@ -268,4 +280,5 @@ def _rule(name: str, shape: Sequence[int]) -> tuple[str | None, ...]:
 
 
 def _without_fsdp(spec: PartitionSpec) -> PartitionSpec:
+  """Replaces `fsdp` in a spec by None."""
   return PartitionSpec(*(None if axis == "fsdp" else axis for axis in spec))

@@ -1,6 +1,6 @@
-"""Text <-> token ids, in Gemma's vocabularies or in a list of words.
+"""Text to token ids and back, in Gemma's vocabularies or in a list of words.
 
-PAD, EOS and BOS have the same ids in all of them: those of Gemma.
+PAD, EOS and BOS have Gemma's ids in all of them.
 """
 
 import dataclasses
@@ -9,37 +9,37 @@ import os
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-# PAD is models.PAD, whose import would cost that of gemma.
+# PAD equals models.PAD; importing that would import gemma.
 PAD, EOS, BOS = 0, 1, 2
 
 _SPECIAL = {"<pad>": PAD, "<eos>": EOS, "<bos>": BOS}
 _START, _END = "<start_of_turn>", "<end_of_turn>"
 _NAMES = ("gemma2", "gemma3", "huggingface")
 
-# Where to cut a text so that none of these pieces is left in it: SentencePiece
+# Where a text is cut so that none of these pieces is left in it: SentencePiece
 # would make them control tokens, and so would a tokenizer.json that does not
-# call them special.
+# mark them as special.
 _CUT = re.compile(r"(?<=<)(?=(?:start|end)_of_(?:turn|image)>)")
 
 
 class Tokenizer(Protocol):
-  """What the training loop needs of a tokenizer."""
+  """The methods that training needs of a tokenizer."""
 
   vocab_size: int
   stop_tokens: tuple[int, ...]
 
   def encode(self, text: str) -> list[int]:
-    """The ids of a prompt, BOS included."""
+    """Encodes a prompt, BOS included."""
 
   def encode_completion(self, text: str) -> list[int]:
-    """The ids of a completion, without BOS and stop tokens."""
+    """Encodes a completion, without BOS and stop tokens."""
 
   def decode(self, ids: Sequence[int]) -> str:
-    """The text of a completion, without PAD and stop tokens."""
+    """Decodes a completion, without PAD and stop tokens."""
 
 
 def get_tokenizer(
@@ -53,18 +53,19 @@ def get_tokenizer(
   Args:
     name: "gemma2" or "gemma3" for a SentencePiece model, "huggingface" for the
       `tokenizer.json` of either.
-    path: the file; for "huggingface" the folder that holds it does as well.
-      None, for "gemma2" and "gemma3" alone, is where the gemma package gets
-      the vocabulary from: `$GEMMA_CACHE_DIR/tokenizer`, then the cloud.
-    turns: whether prompts are the user's turn of a chat, as tuned models know
-      it; without, they are plain text, for base models.
+    path: the file; for "huggingface" also the folder that holds it. "gemma2"
+      and "gemma3" need none: the gemma package then looks for the vocabulary in
+      `$GEMMA_CACHE_DIR/tokenizer`, and else in the cloud.
+    turns: whether a prompt becomes the user's turn of a chat, as tuned models
+      expect; otherwise it stays plain text, as for base models.
 
   Returns:
     The tokenizer.
 
   Raises:
-    OSError: the file can't be read.
-    ValueError: unknown name, no path, or another vocabulary than Gemma's.
+    OSError: the file cannot be read.
+    ValueError: the name is unknown, the path is missing, or the vocabulary is
+      not Gemma's.
   """
   if name not in _NAMES:
     raise ValueError(f"Unknown tokenizer {name!r}; known: {', '.join(_NAMES)}.")
@@ -78,14 +79,14 @@ def get_tokenizer(
 
 @dataclasses.dataclass(frozen=True)
 class _Vocabulary:
-  """What is needed of a library.
+  """A vocabulary, whichever library it was loaded with.
 
   Attributes:
     source: where it comes from, for messages.
     size: how many ids there are.
-    encode: plain text -> ids.
-    decode: ids -> text.
-    find: a piece -> its id, None where there is none.
+    encode: maps plain text to ids.
+    decode: maps ids to text.
+    find: maps a piece to its id; None if there is no such piece.
   """
 
   source: str
@@ -96,6 +97,7 @@ class _Vocabulary:
 
 
 def _load_sentencepiece(name: str, path: str | None) -> _Vocabulary:
+  """Loads a SentencePiece model; without a path the one gemma finds."""
   from gemma import gm
 
   known = {"gemma2": gm.text.Gemma2Tokenizer, "gemma3": gm.text.Gemma3Tokenizer}
@@ -114,6 +116,7 @@ def _load_sentencepiece(name: str, path: str | None) -> _Vocabulary:
 
 
 def _load_huggingface(path: str) -> _Vocabulary:
+  """Loads a tokenizer.json, or the one in a folder."""
   import tokenizers
 
   file = pathlib.Path(path)
@@ -127,7 +130,7 @@ def _load_huggingface(path: str) -> _Vocabulary:
   except Exception as error:  # The library raises nothing more specific.
     raise OSError(f"{file} is no tokenizer.json: {error}") from error
   fast.encode_special_tokens = True  # <eos> in a text is text.
-  fast.no_truncation()  # The file may ask for either.
+  fast.no_truncation()  # The file may ask for truncation or padding.
   fast.no_padding()
   return _Vocabulary(
     str(file),
@@ -138,10 +141,11 @@ def _load_huggingface(path: str) -> _Vocabulary:
   )
 
 
-def _num_rows(fast) -> int:
-  """Ids without the special ones at the end, as Gemma 3's <image_soft_token>.
+def _num_rows(fast: Any) -> int:
+  """Counts the ids, without special ones at the end.
 
-  A text model has no embedding for those, and text never becomes one.
+  Those are tokens such as Gemma 3's <image_soft_token>. Text never becomes one,
+  and text models have no embedding for them.
   """
   size, added = fast.get_vocab_size(), fast.get_added_tokens_decoder()
   while size - 1 in added and added[size - 1].special:
@@ -150,7 +154,7 @@ def _num_rows(fast) -> int:
 
 
 def _check(vocabulary: _Vocabulary, *, turns: bool) -> None:
-  """ValueError unless ids and texts are as Gemma's."""
+  """Raises ValueError unless ids and texts are as in Gemma's vocabularies."""
   wrong = [
     f"{piece} is {vocabulary.find(piece)} instead of {i}"
     for piece, i in _SPECIAL.items()
@@ -159,8 +163,8 @@ def _check(vocabulary: _Vocabulary, *, turns: bool) -> None:
   if turns:
     pieces = [p for p in (_START, _END) if vocabulary.find(p) is None]
     wrong += [f"{p} is missing, which turns=True needs" for p in pieces]
-  # Prompts are encoded in parts; some vocabularies add or strip blanks at
-  # their ends, or rewrite characters.
+  # Prompts are encoded in parts; some vocabularies add or strip blanks at the
+  # ends of each, or rewrite characters.
   parts = ("  x²", "2\n ")
   back = vocabulary.decode([i for p in parts for i in vocabulary.encode(p)])
   if back != "".join(parts):
@@ -198,21 +202,21 @@ class GemmaTokenizer:
       self._after = [end, *between, start, *answer]
 
   def encode(self, text: str) -> list[int]:
-    """The ids of a prompt, up to where the model begins its answer."""
+    """Encodes a prompt, up to where the model begins its answer."""
     ids = self.encode_completion(self._opening + text)
     return [*self._before, *ids, *self._after]
 
   def encode_completion(self, text: str) -> list[int]:
-    """The ids of a completion, without BOS and stop tokens."""
+    """Encodes a completion, without BOS and stop tokens."""
     return [
       i for part in _CUT.split(text) for i in self._vocabulary.encode(part)
     ]
 
   def decode(self, ids: Sequence[int]) -> str:
-    """The text of a completion, without PAD, BOS and stop tokens.
+    """Decodes a completion, without PAD, BOS and stop tokens.
 
-    Bytes that are no UTF-8 become U+FFFD, and so do ids beyond the vocabulary:
-    a model may have more embeddings, to a round number.
+    Bytes that are not UTF-8 become U+FFFD, and so do ids beyond the vocabulary,
+    which occur where a model has more embeddings, to a round number.
     """
     dropped = {PAD, BOS, *self.stop_tokens}
     kept = (int(i) for i in ids if i not in dropped)
@@ -223,7 +227,7 @@ class GemmaTokenizer:
 
 
 class WordTokenizer:
-  """A fixed list of words separated by blanks; PAD 0, EOS 1, BOS 2 as Gemma's.
+  """A fixed list of words, separated by blanks; PAD, EOS and BOS as Gemma's.
 
   Attributes:
     vocab_size: how many ids there are, the three special ones included.
@@ -240,11 +244,11 @@ class WordTokenizer:
       raise ValueError("The words of a WordTokenizer must differ.")
 
   def encode(self, text: str) -> list[int]:
-    """BOS and the ids of the words; see `encode_completion`."""
+    """Encodes a prompt: BOS, then the ids of its words."""
     return [BOS, *self.encode_completion(text)]
 
   def encode_completion(self, text: str) -> list[int]:
-    """The ids of the words; ValueError names a word that is not known."""
+    """Encodes words; ValueError names those that are unknown."""
     unknown = [word for word in text.split() if word not in self._ids]
     if unknown:
       raise ValueError(
@@ -253,12 +257,12 @@ class WordTokenizer:
     return [self._ids[word] for word in text.split()]
 
   def decode(self, ids: Sequence[int]) -> str:
-    """The words, without PAD and EOS."""
+    """Decodes words, without PAD and EOS."""
     return " ".join(self._words[i] for i in ids if i not in (PAD, EOS))
 
 
 def pad(rows: Sequence[Sequence[int]], length: int) -> np.ndarray:
-  """Pads at the right: [len(rows), length] int32.
+  """Pads rows of ids at the right, to [len(rows), length] int32.
 
   Raises:
     ValueError: a row is longer than `length`.

@@ -1,15 +1,34 @@
-"""gemma's Transformer, which reads prompts and their completions apart."""
+"""gemma's Transformer, which reads prompts and their completions apart.
 
-from collections.abc import Sequence
+`Transformer(tokens, training=...)` reads [R, L] tokens and returns hidden
+states [R, L, D] and keys and values, in one of three ways:
+
+* prefill: the tokens are B prompts [B, P]. Each is read once, for all its n
+  completions; its keys and values [B, K, P, H] of every layer are kept.
+* teacher forcing: the tokens are whole completions [B n, T]. They attend to
+  themselves and to the prompts' keys and values; nothing is kept.
+* decode: the tokens are the next L of each completion. They attend to the
+  cache of their completion and to the prompts; the cache is kept.
+
+In sampling the layers are unrolled. In training they may be a `lax.scan` over
+the pattern of local and global attention (for Gemma 2 pairs of layers), with
+the layers that are left over unrolled after it: a scan compiles many times
+faster, and gathers sharded parameters one pattern at a time. `remat` asks for
+it, and says how much of a layer's forward pass its backward pass computes
+again, instead of keeping it in memory.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from gemma import gm
 
 from pkpo_jax.lm import attention, sharding
 
-# What a block keeps for its backward pass: everything, the results of its
+# What a layer keeps for its backward pass: everything, the results of its
 # matrix products with parameters, or nothing but its input.
 REMAT = {
   "none": None,
@@ -17,14 +36,18 @@ REMAT = {
   "full": jax.checkpoint_policies.nothing_saveable,
 }
 
+# (block, its parameters, x, the KeysValues of each KVCache) -> x, KeysValues
+_Layer = Callable[..., tuple[chex.Array, attention.KeysValues | None]]
+
 
 class KVCache(NamedTuple):
-  """The `attention.KeysValues` of all layers.
+  """Keys and values of all layers.
 
   Attributes:
-    scanned: of the layers that run as a loop: stacked, for each place in the
-      pattern of local and global attention.
-    unrolled: of each layer after them; of all if there is no loop.
+    scanned: of the layers that run as a scan: one entry for each layer of the
+      pattern, stacked over the repetitions of the pattern.
+    unrolled: one entry for each layer after those; for each layer if there is
+      no scan.
   """
 
   scanned: Sequence[attention.KeysValues]
@@ -32,76 +55,90 @@ class KVCache(NamedTuple):
 
 
 class Transformer(gm.nn.Transformer):
-  """gemma's, which also reads completions on top of prompts that they share.
+  """gemma's Transformer, which also reads completions of shared prompts.
 
   Attributes:
     remat: "none", "dots" or "full": how much the backward pass of training
-      computes again. Other than "none" makes the blocks a loop, which compiles
-      many times faster and gathers parameters block by block.
+      computes again. Other than "none" makes the layers a scan.
   """
 
   remat: str = "none"
 
   def __call__(self, tokens, *, training=None, **kwargs):
-    """As gemma's; or `_read`, once it is said whether that is for training."""
+    """Calls gemma's own forward pass, or `_read` if `training` is given."""
     if training is None:
       return super().__call__(tokens, **kwargs)
     return self._read(tokens, training, **kwargs)
 
   def _read(
-    self, tokens, training, *, lengths=None, prompts=None, cache=None, start=0
-  ):
+    self,
+    tokens: chex.Array,
+    training: bool,
+    *,
+    prompts: KVCache | None = None,
+    lengths: chex.Array | None = None,
+    cache: KVCache | None = None,
+    start: chex.Numeric = 0,
+  ) -> tuple[chex.Array, KVCache | None]:
     """Reads prompts, or the next tokens of their completions.
 
     Args:
-      tokens: [R, L] int32. Completions are the R / B of the first prompt, then
-        those of the second, and so on.
-      training: whether the backward pass computes again what `remat` says.
-      lengths: [B] int32 of the prompts, if these are completions.
-      prompts: what this returned for them, if these are completions.
-      cache: keys and values of completions, with room for these tokens at
-        `start`. Without it, these are whole completions.
+      tokens: [R, L] int32. Completions come sorted by prompt, R / B of each.
+      training: whether there will be a backward pass, which `remat` is about.
+      prompts: for completions: what this returned for their prompts.
+      lengths: for completions: [B] int32, the lengths of their prompts.
+      cache: for decoding: keys and values of the completions, with room for
+        these tokens at `start`.
       start: how many tokens of the completions the cache holds.
 
     Returns:
-      Hidden states [R, L, D]; and the keys and values of prompts, the cache of
-      completions with these tokens in it, or None without a cache.
+      Hidden states [R, L, D]; and the keys and values of prompts, the cache
+      with these tokens in it, or None for whole completions.
     """
     keep = prompts is None or cache is not None
 
-    def layer(block, params, x, known):
-      prompt, own = known
-      prompt = prompt and attention.Prompts(lengths, prompt)
+    def layer(block, params, x, kvs):
+      prompt, own = kvs
+      prefix = prompt and attention.LayerPrefix(prompt, lengths)
       x, own = block.apply(
-        {"params": params}, x, prompt, own, start, method=attention.block
+        {"params": params}, x, prefix, own, start, method=attention.block
       )
       return sharding.constrain_rows(x), constrain_kv(own) if keep else None
 
     x = sharding.constrain_rows(self.embedder.encode(tokens))
-    looped = training and self.remat != "none"
-    if looped:
+    scan = training and self.remat != "none"
+    if scan:
       layer = _recomputed(layer, REMAT[self.remat])
-    x, new = self._through(layer, x, (prompts, cache), looped)
+    x, new = self._run_layers(layer, x, (prompts, cache), scan)
     return self.final_norm(x), new if keep else None
 
-  def _through(self, layer, x, known, looped):
-    """`layer(block, params, x, known)`, one after the other -> x, KVCache.
+  def _run_layers(
+    self,
+    layer: _Layer,
+    x: chex.Array,
+    kvs: Sequence[KVCache | None],
+    scan: bool,
+  ) -> tuple[chex.Array, KVCache]:
+    """Runs `layer(block, params, x, kvs)` for one layer after the other.
 
     Args:
-      layer: what to do with a block.
+      layer: computes one layer, from its own entry of each of `kvs`.
       x: [R, L, D].
-      known: several KVCache or None.
-      looped: whether to loop over the pattern of local and global attention.
+      kvs: caches of all layers, or None.
+      scan: whether to scan over the pattern of local and global attention.
+
+    Returns:
+      [R, L, D], and what the layers returned beside it.
     """
     blocks = [block.clone(parent=None) for block in self.blocks]
     params = [block.variables["params"] for block in self.blocks]
     period = _period(self.config.attention_types)
-    end = len(blocks) // period * period if looped else 0
+    end = len(blocks) // period * period if scan else 0
 
-    def run(x, blocks, params, known):
+    def run(x, blocks, params, kvs):
       new = []
       for i, (block, own) in enumerate(zip(blocks, params)):
-        x, out = layer(block, own, x, [of and of[i] for of in known])
+        x, out = layer(block, own, x, [kv and kv[i] for kv in kvs])
         new.append(out)
       return x, new
 
@@ -112,29 +149,29 @@ class Transformer(gm.nn.Transformer):
     x, new = jax.lax.scan(
       lambda x, group: run(x, blocks, *group),
       x,
-      (groups, [of and of.scanned for of in known]),
+      (groups, [kv and kv.scanned for kv in kvs]),
       length=end // period,
     )
     x, rest = run(
-      x, blocks[end:], params[end:], [of and of.unrolled for of in known]
+      x, blocks[end:], params[end:], [kv and kv.unrolled for kv in kvs]
     )
     return x, KVCache(new, rest)
 
 
-def _recomputed(layer, policy):
-  """The layer, with `jax.checkpoint` around it."""
+def _recomputed(layer: _Layer, policy: Callable[..., bool] | None) -> _Layer:
+  """Wraps a layer in `jax.checkpoint`, so that it is computed again."""
 
-  def apply(block, params, x, known):
+  def apply(block, params, x, kvs):
     run = jax.checkpoint(
       lambda *args: layer(block, *args), policy=policy, prevent_cse=False
     )
-    return run(params, x, known)
+    return run(params, x, kvs)
 
   return apply
 
 
 def _period(kinds: Sequence[Any]) -> int:
-  """After how many layers the pattern of local and global ones repeats."""
+  """Returns after how many layers the pattern of attention repeats."""
   kinds = list(kinds)
   return next(
     p for p in range(1, len(kinds) + 1) if kinds[p:] == kinds[: len(kinds) - p]
@@ -142,5 +179,5 @@ def _period(kinds: Sequence[Any]) -> int:
 
 
 def constrain_kv(kv: attention.KeysValues) -> attention.KeysValues:
-  """Keys and values stay on their rows and heads."""
+  """Holds keys and values to the devices of their rows and of their heads."""
   return jax.tree.map(lambda x: sharding.constrain_rows(x, "tensor"), kv)

@@ -149,9 +149,13 @@ def gradient(
   )
 
   def read(part, trained):
-    return logprobs.prefill(
-      model, models.merge(frozen, trained), part.prompts, part.prompt_lengths
+    prefix = logprobs.prefill(
+      model,
+      models.merge(frozen, trained),
+      models.Prompts(part.prompts, part.prompt_lengths),
     )
+    # Without the lengths, which have no gradient.
+    return prefix.hidden, prefix.kv
 
   def of_prompts(total, part):
     """Adds the gradient of some problems, whose prompts are read once."""
@@ -295,8 +299,7 @@ def _loss(
     return logprobs.token_log_probs(
       model,
       models.merge(frozen, params),
-      prompts,
-      prompt_lengths,
+      models.Prefix(prompts[0], prompts[1], prompt_lengths),
       completions.tokens,
       mask,
       temperature=options.temperature,

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from pkpo_jax.lm import models, sharding
-from pkpo_jax.lm.formats import huggingface
+from pkpo_jax.lm import formats, models, sharding
 from pkpo_jax.rl import train_step
 from pkpo_jax.training import build_run, checkpointing, pretraining
 
@@ -117,9 +116,9 @@ def base_params(
   mesh = None if mesh.empty else mesh
   loaded: nn.Module
   if source == "huggingface":
-    loaded, params = huggingface.load_huggingface(config.base.path, mesh=mesh)
+    loaded, params = formats.load_huggingface(config.base.path, mesh=mesh)
   else:
-    loaded, params = huggingface.load_gemma(
+    loaded, params = formats.load_gemma(
       config.base.path, model=model, mesh=mesh
     )
   _check_model(config, model, loaded)

@@ -16,6 +16,22 @@ from pkpo_jax.lm import models
 VOCABULARY = 12
 WINDOW = 4  # of the local layers: sequences here are longer
 
+# A batch of B = 3, n = 2, P = 7, T = 6. Lengths differ, PAD, EOS and BOS occur
+# inside, and the padding is junk.
+LENGTHS = np.array([2, 5, 7])
+PROMPTS = np.array(
+  [[2, 1, 9, 9, 9, 9, 9], [0, 0, 2, 1, 5, 3, 0], [2, 7, 0, 1, 2, 0, 11]],
+  np.int32,
+)
+COMPLETIONS = np.array(
+  [
+    [[4, 0, 1, 2, 8, 6], [0, 0, 0, 0, 0, 0]],
+    [[1, 1, 10, 3, 0, 2], [5, 6, 7, 8, 9, 10]],
+    [[2, 0, 11, 1, 4, 4], [3, 3, 3, 1, 0, 7]],
+  ],
+  np.int32,
+)
+
 
 def tiny_model(**overrides):
   """Two layers, and both soft-caps low enough to matter."""

@@ -1,6 +1,7 @@
 """pkpo_jax.lm.models against gemma alone and the published sizes."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -25,20 +26,7 @@ SIZES = {
   "sliding_window_size",
 }
 
-# Lengths differ, 0, EOS and BOS occur inside, and the padding is junk.
-LENGTHS = (2, 5, 7)
-PROMPTS = np.array(
-  [[2, 1, 9, 9, 9, 9, 9], [0, 0, 2, 1, 5, 3, 0], [2, 7, 0, 1, 2, 0, 11]],
-  np.int32,
-)
-COMPLETIONS = np.array(
-  [
-    [[4, 0, 1, 2, 8, 6], [0, 0, 0, 0, 0, 0]],
-    [[1, 1, 10, 3, 0, 2], [5, 6, 7, 8, 9, 10]],
-    [[2, 0, 11, 1, 4, 4], [3, 3, 3, 1, 0, 7]],
-  ],
-  np.int32,
-)
+BATCH = models.Prompts(plain.PROMPTS, plain.LENGTHS)
 
 
 def shapes(model):
@@ -146,7 +134,7 @@ def test_init_params_are_those_of_gemma_but_for_the_embedding():
 def test_unembed_gives_the_models_own_logits(cap):
   model = plain.tiny_model(final_logit_softcap=cap)
   params = plain.random_params(model)
-  logits, hidden = plain.forward(model, params, PROMPTS)
+  logits, hidden = plain.forward(model, params, plain.PROMPTS)
   ours = models.unembed(model, params, hidden)
   np.testing.assert_allclose(ours, logits, atol=1e-5)
   assert np.abs(logits).max() > 2, "too small for the soft-cap to matter"
@@ -176,41 +164,6 @@ def test_masters_are_float32_and_compute_params_are_rounded(rank):
   assert out.logits.dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize("layers", [4, 5])
-@pytest.mark.parametrize("remat", ["dots", "full"])
-def test_remat_changes_memory_and_nothing_else(remat, layers):
-  """Of layers that the pattern of two divides, and of one more."""
-
-  def compiled(remat):
-    model = plain.tiny_model(num_layers=layers, hidden_dim=512, remat=remat)
-    params = plain.random_params(model)
-
-    def loss(params, prompts, lengths, completions):
-      read = models.prefill(model, params, prompts, lengths, training=True)
-      hidden = models.teacher_force(model, params, read, lengths, completions)
-      return jnp.mean(hidden**2)
-
-    # Enough rows for activations to outweigh parameters.
-    batch = [
-      np.tile(x, (16, *[1] * (x.ndim - 1)))
-      for x in (PROMPTS, np.array(LENGTHS), COMPLETIONS)
-    ]
-    program = jax.jit(jax.value_and_grad(loss)).lower(params, *batch).compile()
-    memory = program.memory_analysis().temp_size_in_bytes
-    return program(params, *batch), memory
-
-  (plain_loss, plain_grads), plain_memory = compiled("none")
-  (loss, grads), memory = compiled(remat)
-  np.testing.assert_allclose(loss, plain_loss, rtol=1e-5)
-  scale = max(np.abs(x).max() for x in jax.tree.leaves(plain_grads))
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * scale),
-    grads,
-    plain_grads,
-  )
-  assert memory < plain_memory
-
-
 def test_remat_and_lora_rank_are_checked():
   with pytest.raises(ValueError, match="remat='some' must be one of"):
     models.get_model("gemma2_tiny", remat="some")
@@ -229,17 +182,18 @@ def test_lora_starts_as_the_model_it_wraps():
   )
   assert models.split(model, params) == ({}, params)
   both = models.merge(params, adapters)
-  args = (PROMPTS, np.array(LENGTHS))
-  hidden, _ = models.prefill(wrapped, both, *args, training=False)
-  plain_hidden, _ = models.prefill(model, params, *args, training=False)
-  np.testing.assert_array_equal(hidden, plain_hidden)
+  ours = prefill(wrapped, both, BATCH, training=False)
+  theirs = prefill(model, params, BATCH, training=False)
+  np.testing.assert_array_equal(ours.hidden, theirs.hidden)
 
 
 @pytest.mark.parametrize("remat", ["none", "full"])
 def test_adapters_count_as_in_a_plain_forward(remat):
   wrapped = plain.tiny_model(lora_rank=2, remat=remat)
   params = plain.random_params(wrapped)
-  sequences, starts = plain.join(PROMPTS, LENGTHS, COMPLETIONS)
+  sequences, starts = plain.join(
+    plain.PROMPTS, plain.LENGTHS, plain.COMPLETIONS
+  )
   _, hidden = plain.forward(wrapped, params, sequences)
   _, without = plain.forward(
     models.without_adapters(wrapped),
@@ -247,10 +201,21 @@ def test_adapters_count_as_in_a_plain_forward(remat):
     sequences,
   )
   assert np.abs(hidden - without).max() > 0.1
-  lengths = np.array(LENGTHS)
-  read = models.prefill(wrapped, params, PROMPTS, lengths, training=True)
-  ours = models.teacher_force(wrapped, params, read, lengths, COMPLETIONS)
+  ours = read_whole(wrapped, params)
   np.testing.assert_allclose(ours, plain.gather(hidden, starts, 6), atol=1e-5)
+
+
+# Forward passes
+
+
+prefill = jax.jit(models.prefill, static_argnames=("model", "training"))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def read_whole(model, params):
+  """[B n, T, D] by `teacher_force`, in one program."""
+  prefix = models.prefill(model, params, BATCH, training=True)
+  return models.teacher_force(model, params, prefix, plain.COMPLETIONS)
 
 
 @pytest.fixture(scope="module", params=["plain", "groups", "qk_norm"])
@@ -266,17 +231,17 @@ def variant(request):
 
 
 @pytest.fixture(scope="module")
-def read(variant):
-  model, params = variant
-  read = jax.jit(models.prefill, static_argnums=0, static_argnames="training")
-  return read(model, params, PROMPTS, np.array(LENGTHS), training=False)
+def prefix(variant):
+  return prefill(*variant, BATCH, training=False)
 
 
 @pytest.fixture(scope="module")
 def expected(variant):
   """[B, n, T, D]: from the last token of the prompt on, by gemma alone."""
   model, params = variant
-  sequences, starts = plain.join(PROMPTS, LENGTHS, COMPLETIONS)
+  sequences, starts = plain.join(
+    plain.PROMPTS, plain.LENGTHS, plain.COMPLETIONS
+  )
   _, hidden = plain.forward(model, params, sequences)
   return plain.gather(hidden, starts, 7).reshape(3, 2, 7, -1)
 
@@ -285,32 +250,32 @@ def test_the_reference_cannot_see_how_a_sequence_is_filled_up(
   variant, expected
 ):
   model, params = variant
-  short = np.concatenate([PROMPTS[0, : LENGTHS[0]], COMPLETIONS[0, 1]])
+  short = np.concatenate(
+    [plain.PROMPTS[0, : plain.LENGTHS[0]], plain.COMPLETIONS[0, 1]]
+  )
   _, hidden = plain.forward(model, params, short[None])
-  alone = hidden[0, LENGTHS[0] - 1 :]
+  alone = hidden[0, plain.LENGTHS[0] - 1 :]
   np.testing.assert_allclose(alone, expected[0, 1], atol=1e-5)
 
 
-def test_prompts_give_the_hidden_state_after_them(read, expected):
-  hidden, _ = read
-  np.testing.assert_allclose(hidden, expected[:, 0, 0], atol=1e-5)
-  np.testing.assert_allclose(hidden, expected[:, 1, 0], atol=1e-5)
+def test_prompts_give_the_hidden_state_after_them(prefix, expected):
+  np.testing.assert_allclose(prefix.hidden, expected[:, 0, 0], atol=1e-5)
+  np.testing.assert_allclose(prefix.hidden, expected[:, 1, 0], atol=1e-5)
+  np.testing.assert_array_equal(prefix.lengths, plain.LENGTHS)
 
 
 @pytest.mark.parametrize("step", [6, 1, 2])
-def test_extend_in_pieces_equals_one_plain_forward(
-  variant, read, expected, step
+def test_decoding_in_pieces_equals_one_plain_forward(
+  variant, prefix, expected, step
 ):
   """The whole completion at once, one token at a time, and in between."""
   model, params = variant
-  extend = jax.jit(models.decode, static_argnums=0)
+  decode = jax.jit(models.decode, static_argnums=0)
   cache = models.grow_cache(models.empty_cache(model, 6), 6)
-  rows, pieces = COMPLETIONS.reshape(6, 6), []
+  rows, pieces = plain.COMPLETIONS.reshape(6, 6), []
   for start in range(0, 6, step):
     tokens = rows[:, start : start + step]
-    hidden, cache = extend(
-      model, params, read[1], np.array(LENGTHS), tokens, cache, start
-    )
+    hidden, cache = decode(model, params, prefix, tokens, cache, start)
     pieces.append(hidden)
   ours = np.concatenate(pieces, axis=1).reshape(3, 2, 6, -1)
   np.testing.assert_allclose(ours, expected[:, :, 1:], atol=1e-5)
@@ -319,9 +284,5 @@ def test_extend_in_pieces_equals_one_plain_forward(
 @pytest.mark.parametrize("remat", ["none", "full"])
 def test_whole_completions_equal_one_plain_forward(variant, expected, remat):
   model, params = variant
-  model = model.clone(remat=remat)
-  lengths = np.array(LENGTHS)
-  read = models.prefill(model, params, PROMPTS, lengths, training=True)
-  hidden = models.teacher_force(model, params, read, lengths, COMPLETIONS)
-  ours = hidden.reshape(3, 2, 6, -1)
+  ours = read_whole(model.clone(remat=remat), params).reshape(3, 2, 6, -1)
   np.testing.assert_allclose(ours, expected[:, :, :6], atol=1e-5)

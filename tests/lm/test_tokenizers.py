@@ -104,9 +104,10 @@ def test_special_tokens_are_those_of_gemma(cls):
 
 
 def test_importing_the_module_is_light():
+  """And so are the formats, whose functions are imported when they are used."""
   program = """
 import sys
-import pkpo_jax.lm.tokenizers
+import pkpo_jax.lm.formats, pkpo_jax.lm.tokenizers
 assert not {"gemma", "flax", "tokenizers", "tensorflow"} & set(sys.modules)
 """
   subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,15 +1,10 @@
-"""How Hugging Face writes a Gemma: its config.json, its tensors' names.
-
-Only descriptions are made here: `weights` reads and writes the checkpoints.
-"""
+"""Hugging Face's config.json of a Gemma, to and from gemma's own config."""
 
 import dataclasses
-import math
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from gemma import gm
 
 from pkpo_jax.lm import models, transformer
@@ -20,12 +15,13 @@ _LAYER_TYPES = {"sliding_attention": _LOCAL, "full_attention": _GLOBAL}
 _QUERY = gm.nn.config.QueryPreAttentionNormalisation
 
 _CLASSES = {"gemma2": "Gemma2ForCausalLM", "gemma3_text": "Gemma3ForCausalLM"}
-# By kind: one global layer in so many; the rotary base of global layers.
+# For each model_type: after how many layers a global one comes, the rotary
+# base of global layers, and the length of the context.
 _PERIODS = {"gemma2": 2, "gemma3_text": 6}
 _ROPE_THETA = {"gemma2": 10_000, "gemma3_text": 1_000_000}
 _CONTEXT = {"gemma2": 8192, "gemma3_text": 32_768}
 
-# Fields of gemma's config that Hugging Face has under another name.
+# Field of gemma's config: the same in Hugging Face's.
 _RENAMED = {
   "num_embed": "vocab_size",
   "embed_dim": "hidden_size",
@@ -42,8 +38,7 @@ _REQUIRED = (
   "num_hidden_layers",
   "query_pre_attn_scalar",
 )
-# What gemma cannot be told otherwise. The first is also what a key that is
-# left out means to Hugging Face.
+# Values that gemma has built in. The first is also Hugging Face's default.
 _FIXED: dict[str, tuple] = {
   "hidden_activation": ("gelu_pytorch_tanh",),
   "rms_norm_eps": (1e-6,),
@@ -57,18 +52,19 @@ _FIXED: dict[str, tuple] = {
 def read_config(
   config: dict[str, Any], dtype: Any = None
 ) -> transformer.Transformer:
-  """The model that a config.json describes.
+  """Makes the model that a config.json describes.
 
   Args:
-    config: the contents of the file, as older and newer versions write it.
-    dtype: of the computation; by default the config's.
+    config: the contents of the file, as old or new versions of `transformers`
+      write it.
+    dtype: the type the model computes in; by default the config's.
 
   Returns:
-    The model; equal to that of `models.get_model` for a published checkpoint,
+    The model. For a published checkpoint it equals that of `models.get_model`
     but for the number of embeddings, which Hugging Face does not pad.
 
   Raises:
-    ValueError: another kind of model, a key that is missing, or a value that
+    ValueError: it is another kind of model, lacks a key, or has a value that
       gemma cannot represent.
   """
   kind = _check(config)
@@ -94,7 +90,7 @@ def read_config(
 
 
 def _check(config: dict[str, Any]) -> str:
-  """The kind of model, or a ValueError."""
+  """Checks a config and returns its model_type."""
   kind = config.get("model_type")
   if kind not in _CLASSES:
     raise ValueError(
@@ -113,6 +109,7 @@ def _check(config: dict[str, Any]) -> str:
 
 
 def _allow(key: str, value: Any, allowed: Sequence[Any]) -> None:
+  """Raises ValueError unless the value is one of the allowed ones."""
   if value not in allowed:
     raise ValueError(
       f"config.json has {key}={value!r}, which gemma cannot represent;"
@@ -121,6 +118,7 @@ def _allow(key: str, value: Any, allowed: Sequence[Any]) -> None:
 
 
 def _attention_types(config: dict[str, Any], kind: str) -> tuple:
+  """Reads which layers attend locally and which globally."""
   layers, types = config["num_hidden_layers"], config.get("layer_types")
   if types is None:
     period = config.get("sliding_window_pattern") or _PERIODS[kind]
@@ -139,6 +137,7 @@ def _attention_types(config: dict[str, Any], kind: str) -> tuple:
 
 
 def _query_norm(config: dict[str, Any]) -> Any:
+  """Reads what queries are scaled by, as one of gemma's two ways."""
   scalar, head_dim = config["query_pre_attn_scalar"], config["head_dim"]
   width = config["hidden_size"] // config["num_attention_heads"]
   _allow("query_pre_attn_scalar", scalar, (head_dim, width))
@@ -148,9 +147,9 @@ def _query_norm(config: dict[str, Any]) -> Any:
 
 
 def _rope(config: dict[str, Any], kind: str) -> tuple[dict, dict]:
-  """rope_theta and factor of local and of global layers.
+  """Reads rope_theta and factor of local and of global layers.
 
-  Newer configs have `rope_parameters`, older ones three keys of their own.
+  New configs have `rope_parameters`, old ones three separate keys.
   """
   new = config.get("rope_parameters") or {}
   old = {
@@ -176,7 +175,7 @@ def _rope(config: dict[str, Any], kind: str) -> tuple[dict, dict]:
 def _as_preset(
   config: gm.nn.config.TransformerConfig,
 ) -> gm.nn.config.TransformerConfig:
-  """The preset that equals it but for layout and number of embeddings."""
+  """Returns the preset that differs only in layout, or else the config."""
   for name in models.PRESETS:
     preset = models.get_model(name, num_embed=config.num_embed).config
     layout = preset.transpose_gating_einsum
@@ -186,10 +185,10 @@ def _as_preset(
 
 
 def write_config(model: gm.nn.Transformer) -> dict[str, Any]:
-  """The inverse of `read_config`, in keys that old and new versions read.
+  """Writes the config.json of a model, for old and new `transformers`.
 
   Raises:
-    ValueError: the model has what Hugging Face's Gemma 2 and 3 have not.
+    ValueError: Hugging Face's Gemma 2 and 3 cannot represent the model.
   """
   ours = model.config
   kind = "gemma3_text" if ours.use_qk_norm else "gemma2"
@@ -220,8 +219,10 @@ def write_config(model: gm.nn.Transformer) -> dict[str, Any]:
   return config
 
 
-def _check_lossless(ours, config: dict[str, Any]) -> None:
-  """What is read back must be what was there."""
+def _check_lossless(
+  ours: gm.nn.config.TransformerConfig, config: dict[str, Any]
+) -> None:
+  """Raises ValueError unless the config is read back as what it was."""
   try:
     read = read_config(config).config
   except ValueError as error:
@@ -236,106 +237,3 @@ def _check_lossless(ours, config: dict[str, Any]) -> None:
         f"Not a Gemma of Hugging Face: {field.name}={values[0]!r} would be"
         f" read as {values[1]!r}."
       )
-
-
-class Form(NamedTuple):
-  """How Hugging Face lays out a matrix.
-
-  Attributes:
-    order: gemma's dimensions as Hugging Face orders them.
-    merged: of these, the first of the two that are one there, if any.
-  """
-
-  order: tuple[int, ...]
-  merged: int | None = None
-
-  def shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-    """Gemma's shape -> Hugging Face's."""
-    sizes = [shape[i] for i in self.order]
-    if (i := self.merged) is not None:
-      sizes[i : i + 2] = [math.prod(sizes[i : i + 2])]
-    return tuple(sizes)
-
-  def write(self, x: np.ndarray) -> np.ndarray:
-    """Gemma's array -> Hugging Face's; a view where that is possible."""
-    return x.transpose(self.order).reshape(self.shape(x.shape))
-
-  def read(
-    self, stored: Any, shape: Sequence[int], index: Sequence[slice]
-  ) -> np.ndarray:
-    """Reads a part of gemma's array.
-
-    Args:
-      stored: Hugging Face's array, or whatever takes slices as that does; no
-        more of it is read than the heads and columns of the part.
-      shape: of gemma's whole array.
-      index: of the part, a slice without a step for each of its dimensions.
-    """
-    bounds = [index[i].indices(shape[i])[:2] for i in self.order]
-    sizes: list[int] = [stop - start for start, stop in bounds]
-    within: Any = ...
-    if (i := self.merged) is not None:
-      inner = shape[self.order[i + 1]]
-      within = (*[slice(None)] * (i + 1), slice(*bounds[i + 1]))
-      sizes[i + 1] = inner
-      bounds[i : i + 2] = [(bounds[i][0] * inner, bounds[i][1] * inner)]
-    part = stored[tuple(slice(*bound) for bound in bounds)].reshape(sizes)
-    return part[within].transpose(np.argsort(self.order))
-
-
-_SAME = Form((0, 1))
-_VECTOR = Form((0,))
-_TRANSPOSED = Form((1, 0))
-_HEADS_OUT = Form((0, 2, 1), merged=0)  # [N, D, H] as [N H, D]
-_HEADS_IN = Form((2, 0, 1), merged=1)  # [N, H, D] as [D, N H]
-
-# Gemma's parameter of a layer: the tensors it is stacked of, and their form.
-_LAYER = {
-  "attn/q_einsum/w": ("self_attn.q_proj", _HEADS_OUT),
-  "attn/kv_einsum/w": ("self_attn.k_proj self_attn.v_proj", _HEADS_OUT),
-  "attn/qkv_einsum/w": (
-    "self_attn.q_proj self_attn.k_proj self_attn.v_proj",
-    _HEADS_OUT,
-  ),
-  "attn/attn_vec_einsum/w": ("self_attn.o_proj", _HEADS_IN),
-  "attn/_query_norm/scale": ("self_attn.q_norm", _VECTOR),
-  "attn/_key_norm/scale": ("self_attn.k_norm", _VECTOR),
-  "mlp/gating_einsum": ("mlp.gate_proj mlp.up_proj", _TRANSPOSED),
-  "mlp/linear": ("mlp.down_proj", _TRANSPOSED),
-  "pre_attention_norm/scale": ("input_layernorm", _VECTOR),
-  "post_attention_norm/scale": ("post_attention_layernorm", _VECTOR),
-  "pre_ffw_norm/scale": ("pre_feedforward_layernorm", _VECTOR),
-  "post_ffw_norm/scale": ("post_feedforward_layernorm", _VECTOR),
-}
-
-
-class Tensor(NamedTuple):
-  """A tensor of Hugging Face.
-
-  Attributes:
-    name: there.
-    form: its layout.
-    piece: which piece of the parameter it is, if that is stacked of several.
-  """
-
-  name: str
-  form: Form
-  piece: int | None
-
-
-def tensors(model: gm.nn.Transformer, param: str) -> Iterator[Tensor]:
-  """The tensors of a parameter, such as "layer_0/attn/kv_einsum/w"."""
-  if param == "embedder/input_embedding":
-    yield Tensor("model.embed_tokens.weight", _SAME, None)
-  elif param == "final_norm/scale":
-    yield Tensor("model.norm.weight", _VECTOR, None)
-  else:
-    layer, name = param.split("/", 1)
-    stacked, form = _LAYER[name]
-    if name == "mlp/gating_einsum" and model.config.transpose_gating_einsum:
-      form = _SAME
-    names = stacked.split()
-    prefix = f"model.layers.{layer.removeprefix('layer_')}"
-    for i, tensor in enumerate(names):
-      piece = i if len(names) > 1 else None
-      yield Tensor(f"{prefix}.{tensor}.weight", form, piece)

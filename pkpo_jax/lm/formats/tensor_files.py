@@ -1,4 +1,4 @@
-"""Folders of safetensors files: slices out of them, and new ones."""
+"""Reads slices of safetensors files, and writes folders of them."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ _ONE_FILE = "model.safetensors"
 
 @contextlib.contextmanager
 def open_folder(folder: pathlib.Path) -> Iterator[dict[str, Any]]:
-  """Every tensor by its name, as something that reads slices of it.
+  """Opens a folder: maps each tensor's name to what reads slices of it.
 
   Raises:
     FileNotFoundError: a file is missing.
@@ -48,13 +48,13 @@ def write_tensors(
   sizes: Mapping[str, int],
   max_shard_bytes: int,
 ) -> None:
-  """Writes tensors as they come, and the index if they fill several files.
+  """Writes tensors as they come, and an index if they fill several files.
 
   Args:
-    folder: where to.
+    folder: an existing folder.
     tensors: names and arrays, in the order of `sizes`.
-    sizes: their bytes.
-    max_shard_bytes: no file is larger, unless one tensor alone is.
+    sizes: bytes of each tensor, by name.
+    max_shard_bytes: the most that a file has, unless one tensor is larger.
   """
   plan, tensors = _plan(sizes, max_shard_bytes), iter(tensors)
   for file, names in plan.items():
@@ -69,7 +69,7 @@ def write_tensors(
 
 
 def _plan(sizes: Mapping[str, int], limit: int) -> dict[str, list[str]]:
-  """The files, each with its tensors, in order."""
+  """Maps each file's name to the names of its tensors, in order."""
   files: list[list[str]] = [[]]
   filled = 0
   for name, size in sizes.items():
@@ -88,7 +88,7 @@ def _plan(sizes: Mapping[str, int], limit: int) -> dict[str, list[str]]:
 
 @contextlib.contextmanager
 def new_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A folder beside that one, renamed to it when all is written."""
+  """Yields a temporary folder, which gets the name when all is written."""
   refuse_existing(folder)
   made = folder.with_name(f".{folder.name}.{os.getpid()}")
   made.mkdir(parents=True)
@@ -101,13 +101,13 @@ def new_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def refuse_existing(folder: pathlib.Path | epath.Path) -> None:
-  """FileExistsError unless there is nothing, or an empty folder."""
+  """Raises FileExistsError unless there is nothing, or an empty folder."""
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise FileExistsError(f"{folder} exists; choose another folder.")
 
 
 def read_json(path: pathlib.Path | epath.Path) -> dict[str, Any]:
-  """The contents; FileNotFoundError names what lacks it."""
+  """Reads a JSON file; FileNotFoundError says what is missing."""
   if not path.parent.is_dir():
     raise FileNotFoundError(f"There is no folder {path.parent}.")
   if not path.exists():
@@ -116,5 +116,5 @@ def read_json(path: pathlib.Path | epath.Path) -> dict[str, Any]:
 
 
 def write_json(path: pathlib.Path | epath.Path, value: Any) -> None:
-  """Writes it as people read it."""
+  """Writes a JSON file, indented."""
   path.write_text(json.dumps(value, indent=2) + "\n")

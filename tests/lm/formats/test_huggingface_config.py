@@ -1,11 +1,9 @@
 """pkpo_jax.lm.formats.huggingface_config against the published configs."""
 
-import itertools
 import json
 import pathlib
 
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from gemma import gm
 
@@ -193,73 +191,3 @@ def test_the_query_scalar_is_a_number_there():
     huggingface_config.write_config(
       models.get_model("gemma2_tiny", query_pre_attn_norm=way)
     )
-
-
-class Counted:
-  """An array that says how much of it was read."""
-
-  def __init__(self, array):
-    self.array, self.read = array, 0
-
-  def __getitem__(self, index):
-    part = self.array[index]
-    self.read += part.size
-    return part
-
-
-@pytest.mark.parametrize(
-  ("form", "shape", "stored"),
-  [
-    (huggingface_config._VECTOR, (6,), (6,)),
-    (huggingface_config._SAME, (4, 6), (4, 6)),
-    (huggingface_config._TRANSPOSED, (4, 6), (6, 4)),
-    (huggingface_config._HEADS_OUT, (4, 6, 2), (8, 6)),
-    (huggingface_config._HEADS_IN, (4, 2, 6), (6, 8)),
-  ],
-)
-def test_every_part_of_every_form(form, shape, stored):
-  x = np.arange(np.prod(shape)).reshape(shape)
-  theirs = form.write(x)
-  assert theirs.shape == form.shape(shape) == stored
-  halves = [(slice(None), slice(0, n // 2), slice(n // 2, n)) for n in shape]
-  for index in itertools.product(*halves):
-    counted = Counted(theirs)
-    part = form.read(counted, shape, index)
-    np.testing.assert_array_equal(part, x[index])
-    inside_a_head = form.merged is not None and index[
-      form.order[form.merged + 1]
-    ] != slice(None)
-    assert counted.read == part.size * (1 + inside_a_head)
-
-
-def test_matrices_are_applied_as_transformers_applies_them():
-  """There x W^T, with the heads side by side in the outputs or inputs."""
-  rng = np.random.default_rng(0)
-  w, x = rng.normal(size=(4, 6, 2)), rng.normal(size=6)
-  heads = np.einsum("d,ndh->nh", x, w)
-  ours = x @ huggingface_config._HEADS_OUT.write(w).T
-  np.testing.assert_allclose(ours.reshape(4, 2), heads)
-  w = rng.normal(size=(4, 2, 6))
-  out = np.einsum("nh,nhd->d", heads, w)
-  theirs = heads.reshape(8) @ huggingface_config._HEADS_IN.write(w).T
-  np.testing.assert_allclose(theirs, out)
-
-
-def test_parameters_are_made_of_these_tensors():
-  model = models.get_model("gemma3_1b", num_layers=2)
-  names = []
-  for param in (
-    "embedder/input_embedding",
-    "layer_1/attn/kv_einsum/w",
-    "layer_0/mlp/gating_einsum",
-    "final_norm/scale",
-  ):
-    names += [t.name for t in huggingface_config.tensors(model, param)]
-  assert names == [
-    "model.embed_tokens.weight",
-    "model.layers.1.self_attn.k_proj.weight",
-    "model.layers.1.self_attn.v_proj.weight",
-    "model.layers.0.mlp.gate_proj.weight",
-    "model.layers.0.mlp.up_proj.weight",
-    "model.norm.weight",
-  ]
