@@ -1,6 +1,8 @@
 # make train    sets up, pretrains, trains with PKPO, evaluates, draws: runs/
-# make test     sets up and passes all tests
-# make figures  draws all figures of the paper there are data for: figures/
+# make check    lint and most tests, with nothing but .venv: 3 minutes
+# make test     all tests that every change must pass: 15 minutes
+# make verify   those that take long, where due: docs/verification.md
+# make figures  draws the figures of the paper there are data for: figures/
 # make lint     format, lint and types
 # make lock     resolves requirements.lock anew
 
@@ -8,16 +10,26 @@ UV := .uv/bin/uv
 PYTHON := .venv/bin/python
 WORKDIR := runs/countdown
 VOCABULARY := .vocabulary/gemma2/tokenizer.json
+TEST := $(PYTHON) -m pytest --numprocesses=2 --dist=loadfile \
+  --no-loadscope-reorder
+# What needs more than .venv and a few seconds.
+BEYOND := slow or vocabulary or bwrap or libtpu or data or verify
 
-.PHONY: train test figures lint lock
+.PHONY: train check test verify figures lint lock
 .DEFAULT_GOAL := train
 
 train: .venv/installed
 	$(PYTHON) -m experiments.train --config=configs/countdown.py --workdir=$(WORKDIR)
 	$(PYTHON) -m experiments.evaluate --workdir=$(WORKDIR)
 
+check: lint
+	$(TEST) -m "not ($(BEYOND))"
+
 test: .venv/installed $(VOCABULARY) .libtpu/installed
-	$(PYTHON) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+	$(TEST) -m "not verify"
+
+verify: .venv/installed $(VOCABULARY) .libtpu/installed
+	$(PYTHON) tests/verify.py
 
 figures: .venv/installed
 	$(PYTHON) -m experiments.paper --out=figures

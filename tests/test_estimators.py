@@ -1,10 +1,8 @@
-"""pkpo_jax.estimators against enumeration, and the package's front door."""
+"""pkpo_jax.estimators: values against enumeration, statistics, properties."""
 
 import functools
 import itertools
 import math
-import subprocess
-import sys
 from fractions import Fraction
 
 import chex
@@ -44,37 +42,6 @@ ON_REWARDS = {
 # Compiled once here rather than operation by operation in each test.
 max_at_k = jax.jit(pkpo_jax.max_at_k)
 max_at_k_standard_error = jax.jit(pkpo_jax.max_at_k_standard_error)
-
-
-@pytest.fixture
-def x64():
-  with jax.enable_x64(True):
-    yield
-
-
-@functools.cache
-def curves(n, ks):
-  """(pass@k, its standard error), each [n + 1, K], for c = 0..n; float64."""
-
-  @jax.jit
-  def both(c, k):
-    return (
-      pkpo_jax.pass_at_k(c, n, k),
-      pkpo_jax.pass_at_k_standard_error(c, n, k),
-    )
-
-  with jax.enable_x64(True):
-    values = both(np.arange(n + 1)[:, None], np.array(ks))
-  return [np.asarray(value) for value in values]
-
-
-def binomial(n, p):
-  """Probabilities of c = 0..n right answers; no underflow for large n."""
-  c = np.arange(n + 1)
-  log_choose = [
-    math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in c
-  ]
-  return np.exp(log_choose + c * math.log(p) + (n - c) * math.log1p(-p))
 
 
 # --- Values, against enumeration.
@@ -172,67 +139,6 @@ def test_pass_at_k_broadcasts():
     np.testing.assert_allclose(values[2, i], expected, rtol=1e-6)
 
 
-# --- Statistics, exact over all outcomes.
-
-
-@pytest.mark.parametrize("p", [0.01, 0.3, 0.9])
-def test_pass_at_k_is_unbiased(p):
-  ks = range(1, 13)
-  mean = binomial(12, p) @ curves(12, ks)[0]
-  np.testing.assert_allclose(mean, 1 - (1 - p) ** np.array(ks), rtol=1e-12)
-
-
-@pytest.mark.usefixtures("x64")
-def test_max_at_k_is_unbiased():
-  probs, rewards = np.array([0.5, 0.3, 0.2]), np.array([1.0, -2.0, 5.0])
-  actions = np.array(list(itertools.product(range(3), repeat=4)))
-  for k in (1, 2, 3, 4):
-    values = jax.vmap(max_at_k, (0, None))(rewards[actions], k)
-    mean = np.prod(probs[actions], axis=1) @ values
-    # P(max <= v)^k at v = -2, 1, 5 is 0.3^k, 0.8^k, 1.
-    expected = -2 * 0.3**k + (0.8**k - 0.3**k) + 5 * (1 - 0.8**k)
-    np.testing.assert_allclose(mean, expected, rtol=1e-12)
-
-
-def moments(n, p, ks):
-  """Exact (variance of rho, mean square of its standard error), each [K]."""
-  weights = binomial(n, p)
-  rho, errors = curves(n, ks)
-  return weights @ (rho - weights @ rho) ** 2, weights @ errors**2
-
-
-@pytest.mark.parametrize("n", [2, 3, 5, 16])
-@pytest.mark.parametrize("p", [0.05, 0.5, 0.8])
-def test_the_standard_error_is_conservative_on_average(n, p):
-  variance, jackknife = moments(n, p, range(1, n))
-  np.testing.assert_allclose(variance[0], p * (1 - p) / n, rtol=1e-12)
-  np.testing.assert_allclose(jackknife[0], variance[0], rtol=1e-12)
-  assert np.all(jackknife[1:] > variance[1:] * (1 + 1e-6))
-
-
-@pytest.mark.parametrize("p", [0.02, 0.2, 0.6])
-def test_variance_law_of_corollary_3(p):
-  ks = np.array([1, 2, 4, 8])
-  law = ks**2 * p * (1 - p) ** (2 * ks - 1)
-  excess = []
-  for n in (512, 1024):
-    variance, jackknife = moments(n, p, tuple(ks))
-    excess.append(np.abs(variance * n / law - 1))
-    # The next term of Hoeffding's expansion is of order k^3 p / (1-p) / n.
-    assert np.all(excess[-1] <= ks**2 / n * (1 + ks * p / (1 - p)))
-    assert np.all(jackknife >= variance * (1 - 1e-12))
-  assert max(excess[0][0], excess[1][0]) < 1e-9
-  ratio = excess[1][1:] / excess[0][1:]
-  assert np.all((0.4 < ratio) & (ratio < 0.6))
-
-
-@pytest.mark.parametrize("n", [2, 10, 1024])
-def test_standard_error_at_k_1_is_that_of_a_share(n):
-  p = np.arange(n + 1) / n
-  errors = curves(n, (1,))[1][:, 0]
-  np.testing.assert_allclose(errors, np.sqrt(p * (1 - p) / (n - 1)), atol=1e-14)
-
-
 # --- Properties.
 
 quarters = st.integers(-64, 64).map(lambda x: x / 4)
@@ -325,11 +231,8 @@ def test_one_trace_serves_every_k():
   assert len(traces) == 1
 
 
-@pytest.mark.parametrize(
-  "dtype", ["bool", "int8", "uint8", "int32", "bfloat16", "float16", "float32"]
-)
-def test_narrow_rewards_are_computed_in_float32(dtype):
-  rewards = jnp.array([0, 1, 1, 0, 0], dtype)
+def test_narrow_rewards_are_computed_in_float32():
+  rewards = jnp.array([0, 1, 1, 0, 0], bool)
   for function, reference in ON_REWARDS.values():
     value = function(rewards, 2)
     chex.assert_type(value, jnp.float32)
@@ -338,12 +241,10 @@ def test_narrow_rewards_are_computed_in_float32(dtype):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("dtype", ["int64", "float32", "float64"])
-def test_only_float64_stays_wide(dtype):
-  rewards = jnp.array(exact.GROUPS[1], dtype)
-  expected = jnp.float64 if dtype == "float64" else jnp.float32
+def test_float64_stays_wide():
+  rewards = jnp.array(exact.GROUPS[1], "float64")
   for function, _ in ON_REWARDS.values():
-    assert jax.eval_shape(function, rewards, 2).dtype == expected
+    assert jax.eval_shape(function, rewards, 2).dtype == jnp.float64
 
 
 def hit_probabilities(n, cs, k):
@@ -468,79 +369,24 @@ def test_n_must_be_concrete():
     jax.jit(pkpo_jax.pass_at_k)(1, 4, 2)
 
 
-@pytest.mark.parametrize("k", [2.0, 1.5, True, np.float32(2)])
-def test_k_must_be_an_integer(k):
+def test_k_must_be_an_integer():
   for function, _ in ON_REWARDS.values():
     with pytest.raises(ValueError, match=r"k must be an integer.*n=4"):
-      function(np.ones(4), k)
+      function(np.ones(4), 2.0)
+
+
+@pytest.mark.parametrize("k", [2.0, 1.5, True, np.float32(2)])
+def test_k_of_pass_at_k_must_be_an_integer(k):
   for function in (pkpo_jax.pass_at_k, pkpo_jax.pass_at_k_standard_error):
     with pytest.raises(ValueError, match=r"k must be .*integer.*n=4"):
       function(2, 4, k)
 
 
 @pytest.mark.parametrize("name", ON_REWARDS)
-@pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
-def test_rewards_must_be_one_group(name, shape):
+def test_checks_its_group(name):
+  """By `check_group`, where every mistake is tried."""
+  function, _ = ON_REWARDS[name]
   with pytest.raises(ValueError, match=rf"^{name}: rewards must be one group"):
-    ON_REWARDS[name][0](np.ones(shape), 1)
-
-
-@pytest.mark.parametrize("name", ON_REWARDS)
-@pytest.mark.parametrize(
-  "where", [np.ones(3, bool), np.ones(4), np.ones((1, 4))]
-)
-def test_where_must_be_bool_of_the_same_shape(name, where):
-  with pytest.raises(ValueError, match=rf"^{name}: where must be bool .*4"):
-    ON_REWARDS[name][0](np.ones(4), 1, where=where)
-
-
-def test_rewards_must_be_real():
-  with pytest.raises(ValueError, match="max_at_k: rewards must be real"):
-    pkpo_jax.max_at_k(np.ones(4, complex), 1)
-
-
-# --- The package.
-
-
-def test_public_names():
-  assert set(pkpo_jax.__all__) == {
-    "constant_k",
-    "dr_grpo",
-    "get_transform",
-    "grpo",
-    "k_mixture",
-    "linear_k",
-    "max_at_k",
-    "max_at_k_standard_error",
-    "maxrl",
-    "pass_at_k",
-    "pass_at_k_standard_error",
-    "passk_training",
-    "piecewise_k",
-    "rloo",
-    "s",
-    "scloo",
-    "sloo",
-    "sloo_minus_one",
-  }
-  assert all(hasattr(pkpo_jax, name) for name in pkpo_jax.__all__)
-
-
-def test_import_loads_jax_chex_and_numpy_alone():
-  code = """
-import sys
-import chex, jax, jax.numpy, numpy
-before = set(sys.modules)
-import pkpo_jax
-roots = {name.split(".")[0] for name in set(sys.modules) - before}
-assert roots <= {"pkpo_jax", "jax", "jaxlib"}, roots
-heavy = ("gemma", "flax", "optax", "orbax", "tensorflow", "matplotlib")
-loaded = [name for name in heavy if name in sys.modules]
-assert not loaded, loaded
-rooms = [name for name in sys.modules if name.startswith("pkpo_jax.")]
-assert not set(rooms) & {"pkpo_jax.lm", "pkpo_jax.rl", "pkpo_jax.tasks"}, rooms
-"""
-  result = subprocess.run(
-    [sys.executable, "-c", code], capture_output=True, text=True, check=False
-  )
-  assert result.returncode == 0, result.stderr
+    function(np.ones((2, 4)), 1)
+  with pytest.raises(ValueError, match=rf"^{name}: where must be bool"):
+    function(np.ones(4), 1, where=np.ones(4))

@@ -7,7 +7,6 @@ rewarded: so the wiring is proved, and not just executed.
 
 import importlib
 import json
-import os
 import pathlib
 
 import jax
@@ -15,8 +14,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
-from helpers import vocabulary
-from jax.experimental.compilation_cache import compilation_cache
+from helpers import shared_data, vocabulary
 
 from configs import gemma2
 from experiments.hardware import programs
@@ -26,20 +24,8 @@ from pkpo_jax.training import config as config_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
-DATA = pathlib.Path(os.environ.get("PKPO_DATA", ROOT.parent / "shared/data"))
 PAPER = sorted(p.stem for p in CONFIGS.glob("gemma2_*_*.py"))
 LAPTOP_ONLY = ["countdown", "list_programs"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compile_once(tmp_path_factory):
-  """All domains have the same two programs, for each of the two sizes."""
-  folder = tmp_path_factory.mktemp("compiled")
-  jax.config.update("jax_compilation_cache_dir", str(folder))
-  compilation_cache.reset_cache()
-  yield
-  jax.config.update("jax_compilation_cache_dir", None)
-  compilation_cache.reset_cache()
 
 
 def get(name, *options):
@@ -168,16 +154,37 @@ def real(task, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["gsm8k", "mbpp"])
+@pytest.mark.vocabulary
+@pytest.mark.data
+@pytest.mark.parametrize(
+  "task", ["gsm8k", pytest.param("mbpp", marks=pytest.mark.bwrap)]
+)
 def test_real_problems_train(task, tmp_path):
-  path = DATA if task == "gsm8k" else DATA / "mbpp.jsonl"
-  if not path.exists():
-    pytest.skip(f"No {path}: set PKPO_DATA to a folder of GSM8K and MBPP.")
+  if task == "gsm8k":
+    path = shared_data.folder("gsm8k_train.jsonl", "gsm8k_test.jsonl")
+  else:
+    path = shared_data.folder("mbpp.jsonl") / "mbpp.jsonl"
   _check_training(real(task, path=str(path)), tmp_path)
 
 
+# One of each size for every change, in different domains.
+FREQUENT = ("gemma2_2b_math", "gemma2_9b_arc")
+VERIFY = pytest.mark.verify("configs", "pkpo_jax")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PAPER)
+@pytest.mark.vocabulary
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(
+      name,
+      marks=(pytest.mark.bwrap,) * name.endswith("code")
+      + (VERIFY,) * (name not in FREQUENT),
+    )
+    for name in PAPER
+  ],
+)
 def test_laptop_mode_trains(name, tmp_path):
   config, _ = laptop(name, tmp_path, max_new_tokens=6)
   _check_training(config, tmp_path)
@@ -196,7 +203,10 @@ def _check_training(config, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.vocabulary
+@pytest.mark.parametrize(
+  "domain", ["math", pytest.param("code", marks=pytest.mark.bwrap), "arc"]
+)
 def test_a_right_answer_is_rewarded(domain, tmp_path, monkeypatch):
   """Sample 0 of every problem is right, sample 1 is not, the rest is silent."""
   config, answer = laptop(f"gemma2_2b_{domain}", tmp_path, max_new_tokens=192)

@@ -1,28 +1,19 @@
 """The commands as a user runs them, killed and resumed."""
 
-import os
 import pathlib
+import runpy
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from absl import app, flags
 
 from pkpo_jax.training import metrics_writer
-
-pytestmark = pytest.mark.slow
-
-# The processes here compile the same programs over and over.
-CACHE = tempfile.mkdtemp()
-ENVIRONMENT = os.environ | {
-  "JAX_COMPILATION_CACHE_DIR": CACHE,
-  "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-}
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = "--config=tests/helpers/tiny_config.py"
@@ -57,7 +48,6 @@ def _run(module, *options, code=0):
   result = subprocess.run(
     _command(module, *options),
     cwd=ROOT,
-    env=ENVIRONMENT,
     capture_output=True,
     text=True,
     timeout=300,
@@ -73,7 +63,6 @@ def _signal_at(step, sig, workdir, base_dir):
   process = subprocess.Popen(
     _command("experiments.train", *_options(workdir, base_dir)),
     cwd=ROOT,
-    env=ENVIRONMENT,
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,
   )
@@ -112,6 +101,7 @@ def _assert_same_run(workdir, expected):
   assert _without_times(workdir) == _without_times(expected)
 
 
+@pytest.mark.slow
 def test_training_leaves_numbers_and_a_picture(uninterrupted):
   records = _train_records(uninterrupted)
   assert [r["step"] for r in records] == list(range(STEPS))
@@ -123,14 +113,29 @@ def test_training_leaves_numbers_and_a_picture(uninterrupted):
   assert list(uninterrupted.glob("events.out.tfevents.*"))
 
 
-def test_a_killed_run_continues_bit_for_bit(uninterrupted, base_dir, tmp_path):
-  """SIGKILL before the first checkpoint, amid saving, and in a later step."""
-  for step in (0, 2, 4):
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "steps",
+  [
+    (2,),
+    pytest.param(
+      (0, 1, 1, 2, 2, 2, 3, 3, 4, 4, 5),
+      marks=pytest.mark.verify("experiments/train.py", "pkpo_jax/training"),
+    ),
+  ],
+  ids=["once", "by the dozen"],
+)
+def test_a_killed_run_continues_bit_for_bit(
+  uninterrupted, base_dir, tmp_path, steps
+):
+  """SIGKILL amid saving; before the first checkpoint and in every step."""
+  for step in steps:
     assert _signal_at(step, signal.SIGKILL, tmp_path, base_dir) == -9
   _run("experiments.train", *_options(tmp_path, base_dir))
   _assert_same_run(tmp_path, uninterrupted)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_the_run_continues(uninterrupted, base_dir, tmp_path):
   assert _signal_at(2, signal.SIGTERM, tmp_path, base_dir) == 143
   saved = max(int(p.name) for p in (tmp_path / "checkpoints").glob("[0-9]*"))
@@ -139,6 +144,7 @@ def test_sigterm_saves_and_the_run_continues(uninterrupted, base_dir, tmp_path):
   _assert_same_run(tmp_path, uninterrupted)
 
 
+@pytest.mark.slow
 def test_another_config_is_refused(uninterrupted, base_dir):
   options = _options(uninterrupted, base_dir)
   output = _run(
@@ -147,6 +153,7 @@ def test_another_config_is_refused(uninterrupted, base_dir):
   assert "config.learning_rate: 0.0004 -> 0.5" in output
 
 
+@pytest.mark.slow
 def test_evaluate_compares_with_the_base_policy(uninterrupted, base_dir):
   output = _run(
     "experiments.evaluate",
@@ -158,9 +165,44 @@ def test_evaluate_compares_with_the_base_policy(uninterrupted, base_dir):
   assert (uninterrupted / "evaluation_test.json").exists()
 
 
-def test_evaluate_needs_a_run(tmp_path):
-  output = _run("experiments.evaluate", f"--workdir={tmp_path}", code=2)
+@pytest.fixture
+def run_here(monkeypatch, capsys):
+  """Runs a command in this process: its exit code and what it prints."""
+  app.define_help_flags()  # once a process, and so not to be forgotten
+  known = set(flags.FLAGS)
+
+  def run(module, *options):
+    monkeypatch.setattr(sys, "argv", [module, *options])
+    code = 0
+    try:
+      runpy.run_module(f"experiments.{module}", None, "__main__", True)
+    except SystemExit as end:
+      code = end.code
+    except Exception as error:
+      code = 1
+      print(error)
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
+
+  yield run
+  for name in set(flags.FLAGS) - known:  # the next command has the same
+    delattr(flags.FLAGS, name)
+
+
+def test_evaluate_needs_a_run(tmp_path, run_here):
+  code, output = run_here("evaluate", f"--workdir={tmp_path}")
+  assert code == 2
   assert "config.json is missing" in output
+
+
+@pytest.mark.slow
+def test_a_wrong_option_ends_the_process(tmp_path):
+  """At once: before gemma is imported."""
+  start = time.monotonic()
+  options = (CONFIG, f"--workdir={tmp_path}", "--config.k_optt=8")
+  assert "k_optt" in _run("experiments.train", *options, code=1)
+  assert time.monotonic() - start < 60
+  assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -173,28 +215,20 @@ def test_evaluate_needs_a_run(tmp_path):
     ("--config.transform=pkpo", "known: dr_grpo"),
   ],
 )
-def test_wrong_options_are_errors_at_once(option, message, tmp_path):
-  start = time.monotonic()
-  output = _run(
-    "experiments.train", CONFIG, f"--workdir={tmp_path}", option, code=1
-  )
+def test_wrong_options_are_errors(
+  option, message, tmp_path, run_here, monkeypatch
+):
+  monkeypatch.chdir(ROOT)
+  code, output = run_here("train", CONFIG, f"--workdir={tmp_path}", option)
+  assert code == 1
   assert message in output
-  assert time.monotonic() - start < 60
   assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-  "module",
-  ["train", "pretrain", "evaluate", "curves"],
-)
-def test_help_teaches(module):
-  result = subprocess.run(
-    _command(f"experiments.{module}", "--help"),
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    env=os.environ | {"COLUMNS": "80"},
-    check=False,
-  )
-  assert "Example:" in result.stdout
-  assert "--workdir" in result.stdout or "--base_dir" in result.stdout
+@pytest.mark.parametrize("module", ["train", "pretrain", "evaluate", "curves"])
+def test_help_teaches(module, run_here, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  monkeypatch.setenv("COLUMNS", "80")
+  _, output = run_here(module, "--help")
+  assert "Example:" in output
+  assert "--workdir" in output or "--base_dir" in output

@@ -5,7 +5,7 @@ import pathlib
 import sentencepiece
 import tokenizers as huggingface
 
-ROOT = pathlib.Path(__file__).parents[2]
+GEMMA2 = pathlib.Path(__file__).parents[2] / ".vocabulary/gemma2/tokenizer.json"
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>"]
 TURNS = ["<start_of_turn>", "<end_of_turn>"]
 IMAGES = ["<start_of_image>", "<end_of_image>"]
@@ -17,14 +17,13 @@ Two  lines,   and three blanks.
 
 
 def gemma2_path():
-  """Gemma 2's tokenizer.json; an error, not a skip, where it is absent."""
-  path = ROOT / ".vocabulary/gemma2/tokenizer.json"
-  if not path.is_file():
+  """Gemma 2's tokenizer.json; an error for a test without the marker."""
+  if not GEMMA2.is_file():
     raise FileNotFoundError(
-      f"Tests need {path}; get it with"
+      f"Tests marked `vocabulary` need {GEMMA2}; get it with"
       " `python tests/helpers/fetch_vocabulary.py --out .vocabulary`."
     )
-  return path
+  return GEMMA2
 
 
 def train_sentencepiece(folder, *, turns="user_defined_symbols", **options):

@@ -11,22 +11,20 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[2]
-# data x fsdp x tensor
-LAYOUTS = [
-  "2x1x1",
-  "1x2x1",
-  "1x1x2",
+# data x fsdp x tensor: each alone, and all three.
+LAYOUTS = ["2x1x1", "1x2x1", "1x1x2", "2x2x2"]
+RARE = [
   "2x2x1",
   "1x2x2",
   "8x1x1",  # more than the 4 problems, as many as rows in a part of them
   "1x8x1",
-  "2x2x2",
   "2x1x4",
 ]
+VERIFY = pytest.mark.verify("pkpo_jax/lm", "pkpo_jax/rl")
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results(tmp_path_factory, request):
   """Completions and the state after two updates: name -> array, by layout."""
   folder = tmp_path_factory.mktemp("layouts")
   environment = {
@@ -36,7 +34,7 @@ def results(tmp_path_factory):
     "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
     "JAX_PLATFORMS": "cpu",
   }
-  layouts = ["1x1x1", *LAYOUTS]
+  layouts = ["1x1x1", *sorted(_selected(request))]
   result = subprocess.run(
     [sys.executable, "tests/helpers/mesh_worker.py", folder, *layouts],
     cwd=ROOT,
@@ -50,7 +48,16 @@ def results(tmp_path_factory):
   return {layout: np.load(folder / f"{layout}.npz") for layout in layouts}
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+def _selected(request):
+  """The layouts of the tests that are to run: all are computed at once."""
+  items = [item for item in request.session.items if hasattr(item, "callspec")]
+  ours = [x.callspec.params for x in items if x.module is request.module]
+  return {params["layout"] for params in ours}
+
+
+@pytest.mark.parametrize(
+  "layout", [*LAYOUTS, *(pytest.param(x, marks=VERIFY) for x in RARE)]
+)
 def test_a_layout_changes_nothing(results, layout):
   """The same tokens, and the same update to float tolerance."""
   single, ours = results["1x1x1"], results[layout]

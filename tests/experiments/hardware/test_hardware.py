@@ -122,6 +122,7 @@ def compile_for_tpu(*options, timeout=1500):
 
 
 @pytest.mark.slow
+@pytest.mark.libtpu
 def test_a_mesh_that_does_not_fit_the_slice_is_an_error():
   result = compile_for_tpu("--topology=v5e:2x2", "--config.mesh.fsdp=3")
   assert result.returncode == 1
@@ -129,6 +130,7 @@ def test_a_mesh_that_does_not_fit_the_slice_is_an_error():
 
 
 @pytest.mark.slow
+@pytest.mark.libtpu
 def test_what_does_not_fit_into_memory_is_an_error_with_a_remedy():
   """A tiny model, but a cache of 16 x 4096 x 16k tokens."""
   result = compile_for_tpu(
@@ -143,15 +145,52 @@ def test_what_does_not_fit_into_memory_is_an_error_with_a_remedy():
 
 
 @pytest.mark.slow
+@pytest.mark.libtpu
+def test_a_small_model_is_split_over_4_chips(tmp_path):
+  """What the 2B on 16 chips has to show, in seconds."""
+  sampler, update = compiled_for_tpu(
+    tmp_path,
+    "--config=configs/gemma2_2b_math.py:k4,laptop",
+    "--topology=v5e:2x2",
+    "--config.model.num_layers=1",
+    "--config.model.embed_dim=256",
+    "--config.model.hidden_dim=512",
+    "--config.model.num_embed=4096",
+    "--config.prompts_per_step=4",
+    "--config.n=4",
+    "--config.microbatch.prompts=4",
+    "--config.max_prompt_tokens=64",
+  )
+  check_programs(sampler, update)
+
+
+@pytest.mark.libtpu
+@pytest.mark.verify(
+  "configs/gemma2.py",
+  "configs/gemma2_2b_math.py",
+  "experiments/hardware",
+  "pkpo_jax/lm",
+  "pkpo_jax/rl",
+)
 @pytest.mark.timeout(1600)
 def test_the_2b_fits_on_16_chips_of_v5e(tmp_path):
-  """As docs/hardware.md has it; and decoding sends nothing but its end."""
-  out = tmp_path / "programs.json"
-  result = compile_for_tpu(
-    "--topology=v5e:4x4", "--config.microbatch.samples=4", f"--json={out}"
+  """docs/hardware.md says so."""
+  sampler, update = compiled_for_tpu(
+    tmp_path, "--topology=v5e:4x4", "--config.microbatch.samples=4"
   )
+  check_programs(sampler, update)
+
+
+def compiled_for_tpu(tmp_path, *options):
+  """What the command reports of the sampler and of the update."""
+  out = tmp_path / "programs.json"
+  result = compile_for_tpu(*options, f"--json={out}")
   assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
-  sampler, update = json.loads(out.read_text())
+  return json.loads(out.read_text())
+
+
+def check_programs(sampler, update):
+  """They fit, no chip repeats others' work, and decoding sends but its end."""
   assert sampler["memory"]["total"] < 15.75 * 2**30
   assert update["memory"]["total"] < 15.75 * 2**30
   kinds = sampler["collectives"]

@@ -1,0 +1,50 @@
+"""The package's front door."""
+
+import subprocess
+import sys
+
+import pkpo_jax
+
+
+def test_public_names():
+  assert set(pkpo_jax.__all__) == {
+    "constant_k",
+    "dr_grpo",
+    "get_transform",
+    "grpo",
+    "k_mixture",
+    "linear_k",
+    "max_at_k",
+    "max_at_k_standard_error",
+    "maxrl",
+    "pass_at_k",
+    "pass_at_k_standard_error",
+    "passk_training",
+    "piecewise_k",
+    "rloo",
+    "s",
+    "scloo",
+    "sloo",
+    "sloo_minus_one",
+  }
+  assert all(hasattr(pkpo_jax, name) for name in pkpo_jax.__all__)
+
+
+def test_import_loads_jax_chex_and_numpy_alone():
+  code = """
+import sys
+import chex, jax, jax.numpy, numpy
+before = set(sys.modules)
+import pkpo_jax
+roots = {name.split(".")[0] for name in set(sys.modules) - before}
+assert roots <= {"pkpo_jax", "jax", "jaxlib"}, roots
+heavy = ("gemma", "flax", "optax", "orbax", "tensorflow", "matplotlib")
+loaded = [name for name in heavy if name in sys.modules]
+assert not loaded, loaded
+rooms = [name for name in sys.modules if name.startswith("pkpo_jax.")]
+assert not set(rooms) & {"pkpo_jax.lm", "pkpo_jax.rl", "pkpo_jax.tasks"}, rooms
+"""
+  result = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=False
+  )
+  assert result.returncode == 0, result.stderr

@@ -1,0 +1,137 @@
+"""pkpo_jax.multihost: what can be said of it in one process.
+
+What several processes do is in training/test_many_processes.py.
+"""
+
+import os
+
+import jax
+import numpy as np
+import pytest
+
+from pkpo_jax import multihost
+
+
+@pytest.fixture
+def be(monkeypatch):
+  """Takes the place of one of several processes."""
+
+  def replace(index, count):
+    monkeypatch.setattr(jax, "process_count", lambda: count)
+    monkeypatch.setattr(jax, "process_index", lambda: index)
+
+  return replace
+
+
+@pytest.mark.parametrize("total", [0, 2, 8, 9])
+def test_local_rows_are_all_of_the_items_in_order(be, total):
+  shares = []
+  for index in range(3):
+    be(index, 3)
+    shares.append(multihost.local_rows(range(total)))
+  assert [x for share in shares for x in share] == list(range(total))
+  lengths = sorted(len(share) for share in shares)
+  assert lengths[-1] - lengths[0] <= 1
+
+
+def test_gather_rows_undoes_local_rows(be, monkeypatch):
+  rows = np.arange(16.0).reshape(8, 2)
+
+  def allgather(padded):
+    """What the three processes would send: as long as the longest of them."""
+    sent = []
+    for index in range(3):
+      be(index, 3)
+      part = multihost.local_rows(rows)
+      sent.append(np.zeros_like(padded))
+      sent[-1][: len(part)] = part
+    return np.stack(sent)
+
+  monkeypatch.setattr(multihost.multihost_utils, "process_allgather", allgather)
+  be(0, 3)
+  gathered = multihost.gather_rows(multihost.local_rows(rows), len(rows))
+  np.testing.assert_array_equal(gathered, rows)
+
+
+def test_max_over_hosts_is_the_largest(be, monkeypatch):
+  monkeypatch.setattr(
+    multihost.multihost_utils,
+    "process_allgather",
+    lambda own: np.array([3, own, 5]),
+  )
+  be(1, 3)
+  assert multihost.max_over_hosts(9) == 9
+  assert multihost.max_over_hosts(-1) == 5
+
+
+@pytest.mark.parametrize("text", ["", "a longer config: ä", "short"])
+def test_broadcast_text_is_that_of_the_first(be, monkeypatch, text):
+  """However long the text of this process is."""
+  bytes_of_first = np.frombuffer(text.encode(), np.uint8)
+  answers = [np.int32(len(bytes_of_first)), bytes_of_first]
+  monkeypatch.setattr(
+    multihost.multihost_utils,
+    "broadcast_one_to_all",
+    lambda own: answers.pop(0),
+  )
+  be(1, 2)
+  assert multihost.broadcast_text("the own text") == text
+
+
+def test_one_process_exchanges_nothing():
+  rows = np.arange(3)
+  assert multihost.is_first()
+  assert multihost.broadcast_text("text") == "text"
+  assert multihost.max_over_hosts(7) == 7
+  assert multihost.local_rows(rows) is not None
+  assert multihost.gather_rows(rows, 3) is rows
+  assert multihost.place(rows, None) is rows
+  assert isinstance(multihost.fetch(jax.numpy.ones(2)), np.ndarray)
+  multihost.wait("nobody")
+
+
+def test_an_error_of_a_single_process_is_raised():
+  with (
+    pytest.raises(KeyError, match="mine"),
+    multihost.ending_together(),
+  ):
+    raise KeyError("mine")
+
+
+def test_an_error_of_one_of_several_ends_the_process(be, monkeypatch, capsys):
+  monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+  codes = []
+  monkeypatch.setattr(os, "_exit", codes.append)
+  be(1, 2)
+  with multihost.ending_together():
+    raise KeyError("mine")
+  assert codes == [1]
+  error = capsys.readouterr().err
+  assert "mine" in error and "Process 1 of 2 ends with this error" in error
+  assert "another process" not in error
+
+
+def test_a_lost_connection_points_to_the_others(be, monkeypatch, capsys):
+  monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+  monkeypatch.setattr(os, "_exit", lambda code: None)
+  be(0, 2)
+  with multihost.ending_together():
+    raise jax.errors.JaxRuntimeError("Connection closed by peer")
+  assert "another process of this run has ended" in capsys.readouterr().err
+
+
+def test_a_stop_is_no_error_of_the_others(monkeypatch):
+  monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+  with pytest.raises(SystemExit), multihost.ending_together():
+    raise SystemExit(143)
+
+
+def test_nobody_to_be_found_is_an_error_with_a_remedy(monkeypatch):
+  def initialize(**_):
+    raise ValueError("coordinator_address should be defined.")
+
+  monkeypatch.setattr(jax.distributed, "initialize", initialize)
+  preemption = jax.config.jax_enable_preemption_service
+  with pytest.raises(ValueError, match="set JAX_COORDINATOR_ADDRESS"):
+    multihost.initialize()
+  jax.config.update("jax_enable_preemption_service", preemption)
