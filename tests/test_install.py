@@ -19,10 +19,16 @@ print([round(float(w), 6) for w in weights])
 """
 
 
-@pytest.mark.slow
+@pytest.mark.verify(
+  "setup.py",
+  "pkpo_jax/__init__.py",
+  "pkpo_jax/_order_statistics.py",
+  "pkpo_jax/estimators.py",
+  "pkpo_jax/schedules.py",
+  "pkpo_jax/transforms",
+)
 def test_estimators_install_on_python_3_11(tmp_path):
-  if not UV.exists():
-    pytest.skip("needs .uv/bin/uv, which `make test` installs")
+  assert UV.exists(), "needs .uv/bin/uv, which `make verify` installs"
   options = ["--no-project", "--isolated", "--python", "3.11", "--with", ROOT]
   result = subprocess.run(
     [UV, "run", "--quiet", *options, "python", "-c", PROGRAM],
