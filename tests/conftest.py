@@ -6,7 +6,6 @@ import shutil
 import tempfile
 
 import pytest
-from helpers import vocabulary
 
 ROOT = pathlib.Path(__file__).parents[1]
 # These files take longest: what starts last keeps the other workers waiting.
@@ -19,8 +18,8 @@ LONGEST = (
 # What a test may need beyond .venv, by its marker.
 NEEDS = {
   "vocabulary": (
-    vocabulary.GEMMA2.is_file,
-    f"{vocabulary.GEMMA2} is absent; `make test` fetches it",
+    (ROOT / ".vocabulary/gemma2/tokenizer.json").is_file,
+    "there is no .vocabulary; `make test` fetches it",
   ),
   "bwrap": (
     lambda: shutil.which("bwrap"),
@@ -75,7 +74,7 @@ def pytest_runtest_makereport(item):
 @pytest.fixture
 def x64():
   """Sets jax to 64 bits for a test."""
-  import jax  # not before pytest_configure has set what it reads
+  from helpers import bits  # jax not before pytest_configure has set its cache
 
-  with jax.enable_x64(True):
+  with bits.enable_x64(True):
     yield

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import exact
+from helpers import bits, exact
 
 import pkpo_jax
 
@@ -47,8 +47,8 @@ max_at_k_standard_error = jax.jit(pkpo_jax.max_at_k_standard_error)
 # --- Values, against enumeration.
 
 
-@pytest.mark.parametrize("bits", [32, 64])
-def test_pass_at_k_is_the_share_of_subsets_with_a_hit(bits):
+@pytest.mark.parametrize("width", [32, 64])
+def test_pass_at_k_is_the_share_of_subsets_with_a_hit(width):
   cases = [
     (c, n, k)
     for n in range(1, 8)
@@ -57,9 +57,9 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_hit(bits):
   ]
   expected = [float(exact.pass_at_k(n, c, k)) for c, n, k in cases]
   c, n, k = np.array(cases).T
-  with jax.enable_x64(bits == 64):
+  with bits.enable_x64(width == 64):
     values = jax.jit(lambda c, k: pkpo_jax.pass_at_k(c, n, k))(c, k)
-  tolerance = 1e-6 if bits == 32 else 1e-14
+  tolerance = 1e-6 if width == 32 else 1e-14
   np.testing.assert_allclose(values, expected, rtol=tolerance, atol=0)
 
 
@@ -271,7 +271,7 @@ def test_standard_error_in_float32_at_n_16384():
   rewards = np.random.default_rng(0).uniform(size=16384).astype(np.float32)
   for k in (1, 8, 128):
     narrow = max_at_k_standard_error(rewards, k)
-    with jax.enable_x64(True):
+    with bits.enable_x64(True):
       wide = max_at_k_standard_error(rewards.astype(np.float64), k)
     # The left-out estimates differ by 1/n of their size, so that float32
     # leaves few digits; a standard error needs no more.

@@ -7,6 +7,7 @@ import math
 import jax
 import numpy as np
 import pytest
+from helpers import bits
 
 import pkpo_jax
 
@@ -24,7 +25,7 @@ def curves(n, ks):
       pkpo_jax.pass_at_k_standard_error(c, n, k),
     )
 
-  with jax.enable_x64(True):
+  with bits.enable_x64(True):
     values = both(np.arange(n + 1)[:, None], np.array(ks))
   return [np.asarray(value) for value in values]
 

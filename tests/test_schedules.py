@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import bits
 
 import pkpo_jax
 
@@ -91,7 +92,7 @@ def test_plain_jitted_and_vmapped_agree(name):
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("x64", [False, True])
 def test_returns_an_int32_scalar(name, x64):
-  with jax.enable_x64(x64):
+  with bits.enable_x64(x64):
     for step in (0, np.int64(1500), jnp.int32(7)):
       k = SCHEDULES[name](step)
       chex.assert_shape(k, ())

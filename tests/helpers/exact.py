@@ -9,6 +9,16 @@ import itertools
 import math
 from fractions import Fraction
 
+# The transforms; each has a reference of its name below. These are unbiased for
+# the gradient of max@k; their last valid k is n less this.
+PKPO = {"s": 0, "sloo": 1, "sloo_minus_one": 0, "scloo": 1}
+WITHOUT_K = ("rloo", "grpo", "dr_grpo")
+BINARY = ("maxrl", "passk_training")
+NAMES = (*PKPO, *WITHOUT_K, *BINARY)
+# These need a second sample for their baseline.
+BASELINED = ("sloo", "sloo_minus_one", "scloo", *WITHOUT_K)
+TAKES_K = (*PKPO, "passk_training")
+
 # Dyadic rewards, exact in every float type: distinct, tied, equal, spread.
 GROUPS = (
   (0.25, -1.5, 3.0, 0.5, -0.75, 2.0, 1.25),

@@ -8,7 +8,7 @@ import hypothesis
 import hypothesis.strategies as st
 import jax
 import numpy as np
-from helpers import exact
+from helpers import bits, exact
 
 import pkpo_jax
 
@@ -18,15 +18,6 @@ RANK_WEIGHT_ERROR = 3e-6
 properties = hypothesis.settings(
   deadline=None, derandomize=True, max_examples=60
 )
-
-# Unbiased for the gradient of max@k; the last valid k is n less this.
-PKPO = {"s": 0, "sloo": 1, "sloo_minus_one": 0, "scloo": 1}
-WITHOUT_K = ("rloo", "grpo", "dr_grpo")
-BINARY = ("maxrl", "passk_training")
-NAMES = (*PKPO, *WITHOUT_K, *BINARY)
-# These need a second sample for their baseline.
-BASELINED = ("sloo", "sloo_minus_one", "scloo", *WITHOUT_K)
-TAKES_K = (*PKPO, "passk_training")
 
 SHIFT = 10.0
 # A policy over three actions, and what these are rewarded with.
@@ -41,13 +32,13 @@ def rewards_of_length(n):
 
 
 def valid_ks(name, n):
-  if name in BASELINED and n < 2:
+  if name in exact.BASELINED and n < 2:
     return range(0)
-  return range(1, n + 1 - PKPO.get(name, 0))
+  return range(1, n + 1 - exact.PKPO.get(name, 0))
 
 
 def groups_for(name, n):
-  return exact.binary_groups(n) if name in BINARY else exact.groups(n)
+  return exact.binary_groups(n) if name in exact.BINARY else exact.groups(n)
 
 
 def references(name, rewards, ks):
@@ -55,7 +46,7 @@ def references(name, rewards, ks):
   return exact.floats([reference(g, int(k)) for g, k in zip(rewards, ks)])
 
 
-_jitted = {name: jax.jit(pkpo_jax.get_transform(name)) for name in NAMES}
+_jitted = {name: jax.jit(pkpo_jax.get_transform(name)) for name in exact.NAMES}
 
 
 def jitted(name, rewards, k=1, where=None):
@@ -87,8 +78,8 @@ def evaluated(n):
   shifted = [tuple(g + SHIFT for g in group) for group in exact.groups(n)]
   groups = exact.groups(n) + exact.binary_groups(n) + shifted
   cases = list(itertools.product(groups, range(1, n + 1)))
-  names = tuple(f for f in NAMES if n > 1 or f not in BASELINED)
-  with jax.enable_x64(True):
+  names = tuple(f for f in exact.NAMES if n > 1 or f not in exact.BASELINED)
+  with bits.enable_x64(True):
     weights = by_name(names, *map(np.array, zip(*cases)))
   return {f: dict(zip(cases, np.asarray(weights[f]))) for f in names}
 
@@ -109,14 +100,14 @@ def evaluated_with_masks(binary):
   n = 5 if binary else 7
   groups = exact.binary_groups(n) if binary else exact.groups(n)
   cases = list(itertools.product(groups, range(1, n), exact.masks(n)))
-  names = BINARY if binary else (*PKPO, *WITHOUT_K)
+  names = exact.BINARY if binary else (*exact.PKPO, *exact.WITHOUT_K)
   return cases, by_name(names, *map(np.array, zip(*cases)))
 
 
 def assert_a_mask_drops_samples(name):
   """For every mask and k: as if the masked had never been drawn."""
-  cases, weights = evaluated_with_masks(name in BINARY)
-  reference, ignores_k = getattr(exact, name), name not in TAKES_K
+  cases, weights = evaluated_with_masks(name in exact.BINARY)
+  reference, ignores_k = getattr(exact, name), name not in exact.TAKES_K
   expected = []
   for group, k, mask in cases:
     valid = valid_ks(name, sum(mask))
@@ -149,8 +140,8 @@ def weights_of_samples(n, action_rewards):
   """{name: weights [K, 3^n, n]} in float64, for k = 1..n."""
   rewards = np.array(action_rewards)[sampled_actions(n)]
   ks = np.repeat(np.arange(1, n + 1), len(rewards))
-  names = (*PKPO, "rloo", "dr_grpo") if n > 1 else ("s",)
-  with jax.enable_x64(True):
+  names = (*exact.PKPO, "rloo", "dr_grpo") if n > 1 else ("s",)
+  with bits.enable_x64(True):
     weights = by_name(names, np.tile(rewards, (n, 1)), ks)
   return {f: np.asarray(w).reshape(n, -1, n) for f, w in weights.items()}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import exact, transformed
 
-OTHERS = (*transformed.WITHOUT_K, *transformed.BINARY)
+OTHERS = (*exact.WITHOUT_K, *exact.BINARY)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_baselines_at_any_size(n):
     np.testing.assert_allclose(weights[name][0], values, rtol=3e-6)
 
 
-@pytest.mark.parametrize("name", transformed.BINARY)
+@pytest.mark.parametrize("name", exact.BINARY)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.5, 2.0, -1.0])
 def test_a_reward_that_is_not_binary(name, bad):
   rewards = np.array([0.0, 1.0, bad, 0.0, 1.0])

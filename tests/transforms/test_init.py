@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import transformed
+from helpers import exact, transformed
 
 import pkpo_jax
 
@@ -19,27 +19,27 @@ def draw_k(data, name, n):
 
 
 @transformed.properties
-@hypothesis.given(st.sampled_from(transformed.NAMES), st.data())
+@hypothesis.given(st.sampled_from(exact.NAMES), st.data())
 def test_permuting_samples_permutes_weights(name, data):
   group = st.lists(st.sampled_from([0.0, 1.0]), min_size=5, max_size=5)
-  if name not in transformed.BINARY:
+  if name not in exact.BINARY:
     group = transformed.rewards_of_length(5)
   rewards = np.array(data.draw(group, label="rewards"))
   order = np.array(data.draw(st.permutations(range(5)), label="order"))
   k = draw_k(data, name, 5)
   weights = np.array(transformed.jitted(name, rewards, k))
   permuted = np.array(transformed.jitted(name, rewards[order], k))
-  if name in transformed.WITHOUT_K:
+  if name in exact.WITHOUT_K:
     # Their means add in the order of the samples.
     np.testing.assert_allclose(permuted, weights[order], rtol=1e-5, atol=1e-6)
   else:
     np.testing.assert_array_equal(permuted, weights[order])
 
 
-@pytest.mark.parametrize("name", transformed.NAMES)
+@pytest.mark.parametrize("name", exact.NAMES)
 def test_under_jax_transformations(name):
   """Four groups at four k: plain, jitted, and vmapped without and with jit."""
-  plain, rewards = pkpo_jax.get_transform(name), exact_groups(name)
+  plain, rewards = pkpo_jax.get_transform(name), four_groups(name)
   ks = np.array([2, 4, 1, 3], np.int32)
   expected = transformed.references(name, rewards, ks)
   rows, vmapped = list(zip(rewards, ks)), jax.vmap(plain)
@@ -52,11 +52,11 @@ def test_under_jax_transformations(name):
     np.testing.assert_allclose(weights, expected, rtol=2e-6, atol=2e-6)
 
 
-def exact_groups(name):
+def four_groups(name):
   return np.array(transformed.groups_for(name, 5)[-4:])
 
 
-@pytest.mark.parametrize("name", transformed.TAKES_K)
+@pytest.mark.parametrize("name", exact.TAKES_K)
 def test_static_k_gives_the_same(name):
   rewards = transformed.groups_for(name, 5)[3]
   for k in transformed.valid_ks(name, 5):
@@ -65,7 +65,7 @@ def test_static_k_gives_the_same(name):
     np.testing.assert_allclose(weights, expected, rtol=2e-6, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", transformed.NAMES)
+@pytest.mark.parametrize("name", exact.NAMES)
 def test_narrow_rewards_are_computed_in_float32(name):
   """All promote them in `check_group`, where every dtype is tried."""
   rewards = (0, 1, 1, 0, 0)
@@ -79,7 +79,7 @@ def test_narrow_rewards_are_computed_in_float32(name):
 @pytest.mark.usefixtures("x64")
 def test_float64_stays_wide():
   rewards = jnp.array([0, 1, 1, 0, 0], "float64")
-  for name in transformed.NAMES:
+  for name in exact.NAMES:
     out = jax.eval_shape(pkpo_jax.get_transform(name), rewards, 2)
     assert out.dtype == jnp.float64, name
 
@@ -95,7 +95,7 @@ def test_one_sample():
     )
 
 
-@pytest.mark.parametrize("name", [*transformed.PKPO, *transformed.WITHOUT_K])
+@pytest.mark.parametrize("name", [*exact.PKPO, *exact.WITHOUT_K])
 def test_a_reward_that_is_not_finite(name):
   rewards = np.array([0.5, 1.0, np.inf, 2.0, 0.25])
   assert np.all(np.isnan(transformed.jitted(name, rewards, 2)))
@@ -109,29 +109,29 @@ def test_a_reward_that_is_not_finite(name):
 @pytest.mark.parametrize("value", [1.0, np.nan, np.inf])
 def test_all_masked_gives_zeros(value):
   rewards, nothing = np.full(5, value), np.zeros(5, bool)
-  for name in transformed.NAMES:
+  for name in exact.NAMES:
     weights = transformed.jitted(name, rewards, 1, where=nothing)
     np.testing.assert_array_equal(weights, np.zeros(5), err_msg=name)
 
 
-@pytest.mark.parametrize("name", transformed.TAKES_K)
+@pytest.mark.parametrize("name", exact.TAKES_K)
 def test_traced_k_out_of_range_gives_zeros(name):
   rewards = np.array([0.0, 1.0, 0.0, 0.0, 1.0])
-  for k in (-3, 0, 6 - transformed.PKPO.get(name, 0), 1000):
+  for k in (-3, 0, 6 - exact.PKPO.get(name, 0), 1000):
     weights = transformed.jitted(name, rewards, k)
     np.testing.assert_array_equal(weights, np.zeros(5), err_msg=str(k))
 
 
-@pytest.mark.parametrize("name", transformed.TAKES_K)
+@pytest.mark.parametrize("name", exact.TAKES_K)
 def test_static_k_out_of_range(name):
-  last = 4 - transformed.PKPO.get(name, 0)
+  last = 4 - exact.PKPO.get(name, 0)
   for k in (-1, 0, last + 1):
     message = rf"^{name}: k={k} is out of range for n=4 .* 1\.\.{last}\."
     with pytest.raises(ValueError, match=message):
       pkpo_jax.get_transform(name)(np.ones(4), k)
 
 
-@pytest.mark.parametrize("name", transformed.BASELINED)
+@pytest.mark.parametrize("name", exact.BASELINED)
 def test_a_baseline_needs_two_samples(name):
   function = pkpo_jax.get_transform(name)
   for f in (function, jax.jit(function)):
@@ -139,14 +139,14 @@ def test_a_baseline_needs_two_samples(name):
       f(np.ones(1), 1)
 
 
-@pytest.mark.parametrize("name", transformed.TAKES_K)
+@pytest.mark.parametrize("name", exact.TAKES_K)
 def test_k_must_be_an_integer_scalar(name):
   message = rf"^{name}: k must be an integer scalar.*n=4, valid k: 1\.\."
   with pytest.raises(ValueError, match=message):
     pkpo_jax.get_transform(name)(np.ones(4), 2.0)
 
 
-@pytest.mark.parametrize("name", transformed.NAMES)
+@pytest.mark.parametrize("name", exact.NAMES)
 def test_checks_its_group(name):
   """By `check_group`, where every mistake is tried."""
   transform = pkpo_jax.get_transform(name)
@@ -156,7 +156,7 @@ def test_checks_its_group(name):
     transform(np.ones(4), 1, where=np.ones(4))
 
 
-@pytest.mark.parametrize("name", transformed.NAMES)
+@pytest.mark.parametrize("name", exact.NAMES)
 def test_get_transform(name):
   assert pkpo_jax.get_transform(name) is getattr(pkpo_jax, name)
 
@@ -165,4 +165,4 @@ def test_get_transform(name):
 def test_get_transform_of_an_unknown_name(name):
   with pytest.raises(ValueError, match=f"{name!r}") as error:
     pkpo_jax.get_transform(name)
-  assert all(known in str(error.value) for known in transformed.NAMES)
+  assert all(known in str(error.value) for known in exact.NAMES)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import exact, transformed
+from helpers import bits, exact, transformed
 
 import pkpo_jax
 
@@ -22,7 +22,7 @@ import pkpo_jax
   ("name", "n"),
   [
     (f, n)
-    for f in transformed.PKPO
+    for f in exact.PKPO
     for n in range(1, 8)
     if transformed.valid_ks(f, n)
   ],
@@ -31,7 +31,7 @@ def test_is_its_definition(name, n):
   transformed.assert_is_its_definition(name, n)
 
 
-@pytest.mark.parametrize("name", transformed.PKPO)
+@pytest.mark.parametrize("name", exact.PKPO)
 def test_a_mask_drops_samples(name):
   transformed.assert_a_mask_drops_samples(name)
 
@@ -63,7 +63,7 @@ def test_the_policy_gradient_reference():
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
-@pytest.mark.parametrize("name", transformed.PKPO)
+@pytest.mark.parametrize("name", exact.PKPO)
 def test_is_unbiased(name, n):
   for k, rewards in itertools.product(
     transformed.valid_ks(name, n), transformed.ACTION_REWARDS
@@ -95,8 +95,7 @@ def test_sums(n):
   for case in itertools.product(exact.groups(n), range(1, n + 1)):
     rewards, k = case
     sums = {
-      name: np.sum(transformed.evaluated(n)[name][case])
-      for name in transformed.PKPO
+      name: np.sum(transformed.evaluated(n)[name][case]) for name in exact.PKPO
     }
     rho = float(exact.max_at_k(rewards, k))
     np.testing.assert_allclose(sums["s"], k * rho, rtol=1e-12, atol=1e-12)
@@ -110,7 +109,7 @@ def test_sums(n):
 
 
 @pytest.mark.parametrize("n", range(2, 8))
-@pytest.mark.parametrize("name", transformed.PKPO)
+@pytest.mark.parametrize("name", exact.PKPO)
 def test_a_shift_of_the_rewards(name, n):
   for rewards, k in itertools.product(
     exact.groups(n), transformed.valid_ks(name, n)
@@ -124,7 +123,7 @@ def test_a_shift_of_the_rewards(name, n):
     np.testing.assert_allclose(weights, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", transformed.PKPO)
+@pytest.mark.parametrize("name", exact.PKPO)
 def test_scales_with_the_rewards(name):
   for k, rewards in itertools.product((1, 2, 4), exact.groups(5)):
     weights = transformed.jitted(name, rewards, k)
@@ -198,7 +197,7 @@ def test_scloo_is_centred_s_without_its_bias(n):
 # --- Properties.
 
 a_group = st.sampled_from([2, 5]).flatmap(transformed.rewards_of_length)
-a_name = st.sampled_from(sorted(transformed.PKPO))
+a_name = st.sampled_from(sorted(exact.PKPO))
 
 
 def draw_k(data, name, n):
@@ -287,13 +286,11 @@ def test_float32_at_n_16384():
   rewards = np.random.default_rng(0).normal(size=LARGE).astype(np.float32)
   rewards[: LARGE // 2] = np.round(rewards[: LARGE // 2])  # Ties.
   groups = np.tile(rewards, (ks.size, 1))
-  narrow = transformed.by_name(tuple(transformed.PKPO), groups, ks)
-  with jax.enable_x64(True):
-    wide = transformed.by_name(
-      tuple(transformed.PKPO), groups.astype(np.float64), ks
-    )
+  narrow = transformed.by_name(tuple(exact.PKPO), groups, ks)
+  with bits.enable_x64(True):
+    wide = transformed.by_name(tuple(exact.PKPO), groups.astype(np.float64), ks)
   scale = ks[:, None] / LARGE * np.max(np.abs(rewards))
-  for name in transformed.PKPO:
+  for name in exact.PKPO:
     chex.assert_type([narrow[name], wide[name]], [jnp.float32, jnp.float64])
     error = np.abs(np.asarray(narrow[name]) - np.asarray(wide[name])) / scale
     # Rank weights add up over the gaps, and sloo subtracts two such sums.
@@ -306,7 +303,7 @@ def test_small_weights_keep_their_relative_precision_at_n_16384():
     ks = np.array([2, 8, 128, 1000, 4096, LARGE])
     groups = np.tile(np.arange(LARGE) < c, (ks.size, 1)).astype(np.float32)
     weights = np.asarray(
-      transformed.by_name(tuple(transformed.PKPO), groups, ks)["sloo_minus_one"]
+      transformed.by_name(tuple(exact.PKPO), groups, ks)["sloo_minus_one"]
     )
     for k, row in zip(ks.tolist(), weights):
       share = Fraction(math.comb(LARGE - c, k - 1), math.comb(LARGE - 1, k - 1))
@@ -317,7 +314,7 @@ def test_small_weights_keep_their_relative_precision_at_n_16384():
       assert not np.any(row[c:])
 
 
-@pytest.mark.parametrize("name", transformed.PKPO)
+@pytest.mark.parametrize("name", exact.PKPO)
 def test_static_k_beyond_the_unmasked_gives_zeros(name):
   where = np.array([True, True, True, False, False])
   weights = pkpo_jax.get_transform(name)(np.arange(5.0), 4, where=where)
