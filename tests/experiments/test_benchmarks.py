@@ -100,6 +100,7 @@ def tiny(monkeypatch):
   workload = workloads.Workload(8, 4, 5, 3)
   monkeypatch.setattr(workloads, "MODEL", workloads.MODEL | small)
   monkeypatch.setattr(workloads, "STEPS", (workload,))
+  monkeypatch.setattr(step, "MICROBATCHES", (1, 4))
   monkeypatch.setattr(sampler, "WORKLOADS", (workload,))
   return workload
 
