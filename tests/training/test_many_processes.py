@@ -1,15 +1,11 @@
 """Two processes as one run: the same result, and both end if one does."""
 
-import pathlib
 import signal
 
 import jax
 import numpy as np
 import pytest
-from helpers import process_pair, tiny_config
-
-from pkpo_jax import multihost
-from pkpo_jax.training import config as config_lib
+from helpers import process_pair
 
 STEPS = process_pair.STEPS
 # One run, stopped and continued, is for every change; all else is rarely due.
@@ -131,15 +127,3 @@ def test_an_error_in_one_process_ends_both(tmp_path):
   assert 0 not in codes
   assert "valid k: 1..4" in outputs[1]
   assert "Process 1 of 2 ends with this error" in outputs[1]
-
-
-def test_a_folder_that_is_not_shared_is_an_error(monkeypatch, tmp_path):
-  monkeypatch.setattr(multihost, "is_first", lambda: False)
-  monkeypatch.setattr(config_lib, "_PATIENCE", 0)
-  with pytest.raises(ValueError, match="all processes share"):
-    config_lib.claim(tmp_path, tiny_config.get_config())
-
-
-def test_a_bucket_is_not_taken_for_a_folder():
-  with pytest.raises(ValueError, match="mount the bucket"):
-    config_lib.claim(pathlib.Path("gs://bucket/run"), tiny_config.get_config())

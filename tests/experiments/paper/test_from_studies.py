@@ -75,7 +75,7 @@ def test_a_missing_result_is_an_error_in_two_lines(
   with pytest.raises(SystemExit) as error:
     from_studies.command(module.draw, module.__doc__)
   assert error.value.code == 2
-  _, message = capsys.readouterr().err.splitlines()
+  message, _ = capsys.readouterr().err.splitlines()
   assert absent.name in message
   assert "experiments.studies.run --study=countdown" in message
   assert not out.exists()

@@ -161,7 +161,7 @@ def test_mistakes_end_in_two_lines(options, message, monkeypatch, capsys):
     runner.main()
   assert error.value.code == 2
   lines = capsys.readouterr().err.splitlines()
-  assert len(lines) == 2 and message in lines[1]
+  assert len(lines) == 2 and message in lines[0]
 
 
 def test_a_dry_run_of_a_known_study(tmp_path, monkeypatch, capsys):
