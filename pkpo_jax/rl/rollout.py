@@ -126,8 +126,7 @@ class RolloutWorker:
       self._tokenizer, jax.tree.map(multihost.local_rows, completions)
     )
     grades = self._task.grades(own, texts)
-    rewards = np.array([[g.reward for g in row] for row in grades], np.float32)
-    valid = np.array([[g.valid for g in row] for row in grades], bool)
+    rewards, valid = base.rewards_and_valid(grades)
     _check_rewards(own, rewards, valid)
     return tuple(
       multihost.gather_rows(x, len(problems)) for x in (rewards, valid)

@@ -83,6 +83,15 @@ class WordTask(Task, Protocol):
     """Endless (prompt, answer) pairs; a fraction `wrong` do not match."""
 
 
+def rewards_and_valid(
+  grades: Sequence[Sequence[Grade]],
+) -> tuple[np.ndarray, np.ndarray]:
+  """Grades [B][n] -> rewards, float32, and valid, bool; [B, n] each."""
+  rewards = np.array([[g.reward for g in row] for row in grades], np.float32)
+  valid = np.array([[g.valid for g in row] for row in grades], bool)
+  return rewards, valid
+
+
 class BaseTask:
   """The part of a `Task` that most tasks share: all but `grade`."""
 
@@ -124,10 +133,7 @@ class BaseTask:
     self, problems: Sequence[Problem], completions: Sequence[Sequence[str]]
   ) -> tuple[np.ndarray, np.ndarray]:
     """Rewards, float32, and valid, bool, of `grades`; [B, n] each."""
-    rows = self.grades(problems, completions)
-    rewards = np.array([[g.reward for g in row] for row in rows], np.float32)
-    valid = np.array([[g.valid for g in row] for row in rows], bool)
-    return rewards, valid
+    return rewards_and_valid(self.grades(problems, completions))
 
   def start(self) -> None:
     """Has nothing to make ready, unless a subclass has."""

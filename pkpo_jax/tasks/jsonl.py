@@ -30,7 +30,7 @@ class Jsonl(answer_task.AnswerTask):
     answer_column: str = "answer",
     num_train: int | None = None,
     num_test: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     instruction: str | None = None,
     timeout: float = 5.0,
     num_workers: int = 2,
@@ -54,7 +54,7 @@ class Jsonl(answer_task.AnswerTask):
       num_train: the first so many training problems; None: all.
       num_test: how many problems to draw; with a `test_path` the first so
         many, or all for None.
-      seed: another seed, other problems are drawn.
+      seed: another seed, other problems are drawn; 0 by default.
       instruction: what the prompt says after the question; None: for "math"
         that the answer goes in a box, and nothing for a grader of yours.
       timeout: seconds for grading one answer; then it is wrong.
@@ -82,7 +82,12 @@ class Jsonl(answer_task.AnswerTask):
       places={},
     )
     if test_path is None:
-      train, test = _draw(read(path, "jsonl"), num_test, seed)
+      train, test = _draw(read(path, "jsonl"), num_test, seed or 0)
+    elif seed is not None:
+      raise ValueError(
+        f"seed={seed} has no effect with a test_path, from which nothing is"
+        " drawn; leave it out."
+      )
     else:
       train, test = read(path, "jsonl/train"), read(test_path, "jsonl/test")
     splits = {

@@ -202,7 +202,7 @@ def behaviours(max_words: int) -> list[list[Behaviour]]:
 
 
 def distinct(lengths: list[list[Behaviour]]) -> list[list[Behaviour]]:
-  """Those that differ from all shorter ones for half of the lists or more."""
+  """Keeps what differs from all that is shorter for half of the lists."""
 
   def agreement(some: Behaviour, shorter: np.ndarray) -> float:
     equal = (shorter == some.outputs).all(axis=2)  # [behaviours, lists]

@@ -184,6 +184,7 @@ def test_absent_files_are_errors(make):
   ("options", "message"),
   [
     ({}, "Give test_path, .* or num_test"),
+    ({"test_path": "other.jsonl", "seed": 1}, "seed=1 has no effect"),
     ({"num_test": 0}, r"num_test=0 is not in 1\.\.9"),
     ({"num_test": 10}, r"num_test=10 is not in 1\.\.9"),
     ({"num_test": 3, "num_train": 8}, r"num_train=8 is not in 1\.\.7"),

@@ -341,7 +341,7 @@ def _commands() -> tuple[list[str], list[str]]:
 
 
 def _unprivileged() -> tuple[str, ...]:
-  """As root: the words before a command that make it nobody's."""
+  """The words before a command that make it nobody's, where root runs it."""
   if os.geteuid() != 0:
     return ()
   ids = ("--reuid", _NOBODY, "--regid", _NOBODY, "--clear-groups")

@@ -9,6 +9,7 @@ import fcntl
 import importlib
 import inspect
 import json
+import math
 import numbers
 import os
 import resource
@@ -116,12 +117,19 @@ def _grade(grade: Callable[..., Any], answer: tuple) -> tuple[float, bool, str]:
 
 def _read(result: Any) -> tuple[float, bool, str]:
   """The grade that a grading function returned; invalid if it is none."""
-  if isinstance(result, numbers.Real):
-    result = (result, True, "graded")
-  match result:
+  is_whole = isinstance(result, tuple | list)
+  parts = result if is_whole else (result, True, "graded")
+  match tuple(map(_plain, parts)):
     case (numbers.Real() as reward, valid, str(reason)):
-      return float(reward), bool(valid), reason
+      if math.isfinite(reward) or not valid:
+        return float(reward), bool(valid), reason
+      return 0.0, False, f"{NO_GRADE} returned the reward {reward}"
   return 0.0, False, f"{NO_GRADE} returned {type(result).__name__}"
+
+
+def _plain(value: Any) -> Any:
+  """A number of numpy's as Python's; anything else as it is."""
+  return value.item() if getattr(value, "shape", None) == () else value
 
 
 def _takes(grade: Callable[..., Any], answer: tuple) -> bool:
@@ -136,7 +144,7 @@ def _takes(grade: Callable[..., Any], answer: tuple) -> bool:
 
 
 def _send(connection: Connection, message: Any) -> None:
-  """As JSON: what comes from a worker must not run anything."""
+  """Sends it as JSON: what comes from a worker must not run anything."""
   try:
     connection.send_bytes(json.dumps(message).encode())
   except ConnectionError:  # The parent is gone.

@@ -1,6 +1,7 @@
 """What a worker does with a grading function, in this process."""
 
 import decimal
+import math
 import sys
 
 import numpy as np
@@ -25,6 +26,10 @@ from pkpo_jax.tasks.grading.workers import worker
     ({"reward": 1}, (0.0, False, "the grader returned dict")),
     (decimal.Decimal(1), (0.0, False, "the grader returned Decimal")),
     (None, (0.0, False, "the grader returned NoneType")),
+    (np.bool_(True), (1.0, True, "graded")),
+    ((np.float64(0.5), np.bool_(True), "x"), (0.5, True, "x")),
+    (math.nan, (0.0, False, "the grader returned the reward nan")),
+    ((math.inf, True, "x"), (0.0, False, "the grader returned the reward inf")),
   ],
 )
 def test_a_grade_is_a_number_or_three_fields(result, grade):
