@@ -182,36 +182,57 @@ def test_wrong_ranks_are_refused(batch, wrong):
   arguments[wrong] = arguments[wrong][None]
   model, params = plain.tiny()
   with pytest.raises(AssertionError, match="rank"):
-    logprobs.completion_log_probs(model, params, *arguments, temperature=1.0)
+    jax.eval_shape(
+      functools.partial(score, model, temperature=1.0), params, *arguments
+    )
+
+
+@functools.partial(jax.jit, static_argnums=2)
+@functools.partial(jax.grad, has_aux=True)
+def chunked_gradient(params, batch, chunk):
+  """The gradient of a loss of both results, and the results."""
+  prompts, completions, mask = batch
+  log_probs, entropies = logprobs.completion_log_probs(
+    plain.tiny()[0],
+    params,
+    prompts,
+    LENGTHS,
+    completions,
+    mask,
+    temperature=TEMPERATURE,
+    logits_chunk=chunk,
+  )
+  return jnp.sum(log_probs * entropies), (log_probs, entropies)
 
 
 @pytest.mark.parametrize("chunk", [3, 7])
 def test_chunks_change_nothing(batch, chunk):
   """A chunk that does not divide T = 7, and one that holds all."""
-  model, params = plain.tiny()
-  prompts, completions, mask = batch
-
-  def loss(params, chunk):
-    log_probs, entropies = logprobs.completion_log_probs(
-      model,
-      params,
-      prompts,
-      LENGTHS,
-      completions,
-      mask,
-      temperature=TEMPERATURE,
-      logits_chunk=chunk,
-    )
-    return jnp.sum(log_probs * entropies), (log_probs, entropies)
-
-  run = jax.jit(jax.grad(loss, has_aux=True), static_argnums=1)
+  params = plain.tiny()[1]
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5),
-    run(params, chunk),
-    run(params, None),
+    chunked_gradient(params, batch, chunk),
+    chunked_gradient(params, batch, None),
   )
 
 
+def test_a_prefix_is_scored_as_its_prompts_are(batch):
+  """The two halves, which training calls apart, are the whole."""
+  model, params = plain.tiny()
+  prompts, completions, mask = batch
+
+  @jax.jit
+  def halves(params):
+    prefix = logprobs.prefill(model, params, models.Prompts(prompts, LENGTHS))
+    return logprobs.token_log_probs(
+      model, params, prefix, completions, mask, temperature=TEMPERATURE
+    )
+
+  for ours, whole in zip(halves(params), score_batch(params, batch)):
+    np.testing.assert_array_equal(ours, whole)
+
+
+@pytest.mark.slow
 def test_no_array_of_all_logits_exists():
   """With the vocabulary of Gemma 2: B n T V float32 would be 1 GB."""
   T, V = 128, 256_128

@@ -28,6 +28,8 @@ SIZES = {
 
 BATCH = models.Prompts(plain.PROMPTS, plain.LENGTHS)
 
+init_params = jax.jit(models.init_params, static_argnums=0)
+
 
 def shapes(model):
   """The parameters as shapes: nothing is allocated."""
@@ -154,13 +156,14 @@ def test_masters_are_float32_and_compute_params_are_rounded(rank):
   model = models.get_model(
     "gemma2_tiny", dtype="bfloat16", num_layers=1, lora_rank=rank
   )
-  masters = models.init_params(model, jax.random.key(0))
+  masters = init_params(model, jax.random.key(0))
   assert {x.dtype for x in jax.tree.leaves(masters)} == {jnp.dtype("float32")}
   fine = masters["layer_0"]["mlp"]["linear"]
   assert np.any(fine != fine.astype(jnp.bfloat16)), "initialised in bfloat16"
   rounded = models.compute_params(model, masters)
   assert {x.dtype for x in jax.tree.leaves(rounded)} == {jnp.dtype("bfloat16")}
-  out = model.apply({"params": rounded}, jnp.ones((1, 3), jnp.int32))
+  tokens = jnp.ones((1, 3), jnp.int32)
+  out = jax.eval_shape(model.apply, {"params": rounded}, tokens)
   assert out.logits.dtype == jnp.bfloat16
 
 
@@ -174,7 +177,7 @@ def test_remat_and_lora_rank_are_checked():
 def test_lora_starts_as_the_model_it_wraps():
   model, params = plain.tiny()
   wrapped = plain.tiny_model(lora_rank=2)
-  lora = models.init_params(wrapped, jax.random.key(1))
+  lora = init_params(wrapped, jax.random.key(1))
   base, adapters = models.split(wrapped, lora)
   assert jax.tree.structure(base) == jax.tree.structure(params)
   assert jax.tree.structure(models.merge(base, adapters)) == (
@@ -191,9 +194,7 @@ def test_lora_starts_as_the_model_it_wraps():
 def test_adapters_count_as_in_a_plain_forward(remat):
   wrapped = plain.tiny_model(lora_rank=2, remat=remat)
   params = plain.random_params(wrapped)
-  sequences, starts = plain.join(
-    plain.PROMPTS, plain.LENGTHS, plain.COMPLETIONS
-  )
+  sequences, starts = plain.join(*BATCH, plain.COMPLETIONS)
   _, hidden = plain.forward(wrapped, params, sequences)
   _, without = plain.forward(
     models.without_adapters(wrapped),
@@ -239,9 +240,7 @@ def prefix(variant):
 def expected(variant):
   """[B, n, T, D]: from the last token of the prompt on, by gemma alone."""
   model, params = variant
-  sequences, starts = plain.join(
-    plain.PROMPTS, plain.LENGTHS, plain.COMPLETIONS
-  )
+  sequences, starts = plain.join(*BATCH, plain.COMPLETIONS)
   _, hidden = plain.forward(model, params, sequences)
   return plain.gather(hidden, starts, 7).reshape(3, 2, 7, -1)
 
@@ -250,11 +249,10 @@ def test_the_reference_cannot_see_how_a_sequence_is_filled_up(
   variant, expected
 ):
   model, params = variant
-  short = np.concatenate(
-    [plain.PROMPTS[0, : plain.LENGTHS[0]], plain.COMPLETIONS[0, 1]]
-  )
-  _, hidden = plain.forward(model, params, short[None])
-  alone = hidden[0, plain.LENGTHS[0] - 1 :]
+  length = plain.LENGTHS[0]
+  short = [*plain.PROMPTS[0, :length], *plain.COMPLETIONS[0, 1]]
+  _, hidden = plain.forward(model, params, np.array([short]))
+  alone = hidden[0, length - 1 :]
   np.testing.assert_allclose(alone, expected[0, 1], atol=1e-5)
 
 

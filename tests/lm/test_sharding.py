@@ -18,6 +18,16 @@ def shape(*sizes):
   return jax.ShapeDtypeStruct(sizes, jnp.float32)
 
 
+def constraints(function, *args):
+  """The specs to which a function constrains arrays, in order."""
+  equations = jax.make_jaxpr(function)(*args).eqns
+  return [
+    e.params["sharding"].spec
+    for e in equations
+    if e.primitive.name == "sharding_constraint"
+  ]
+
+
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (1, -1, 1), (-1, 1, 1)])
 def test_a_mesh_has_three_axes_and_all_devices(sizes):
   mesh = sharding.make_mesh(*sizes, devices=jax.devices()[:1])
@@ -124,3 +134,20 @@ def test_on_a_mesh_values_stay():
   for values in (gathered, rows):
     np.testing.assert_array_equal(values, tree["mlp"]["linear"])
   assert "fsdp" not in jax.tree.leaves(tuple(gathered.sharding.spec))
+
+
+def test_parameters_are_gathered_over_fsdp_alone():
+  tree = {"mlp": {"linear": jnp.ones((8, 4))}, "scale": jnp.ones(4)}
+  with jax.sharding.use_abstract_mesh(abstract_mesh(1, 2, 4)):
+    found = constraints(sharding.gather_over_fsdp, tree)
+  assert found == [PartitionSpec("tensor", None), PartitionSpec(None)]
+
+
+def test_rows_are_constrained_to_the_axes_that_divide_them():
+  with jax.sharding.use_abstract_mesh(abstract_mesh(2, 4, 3)):
+    rows = constraints(sharding.constrain_rows, jnp.ones((8, 6)))
+    few = constraints(
+      lambda x: sharding.constrain_rows(x, "tensor"), jnp.ones((4, 6))
+    )
+  assert rows == [PartitionSpec(("fsdp", "data"))]
+  assert few == [PartitionSpec(("fsdp",), "tensor")]

@@ -74,7 +74,12 @@ def tiny_model(tmp_path_factory):
 
 @pytest.fixture(
   scope="module",
-  params=["real", "bytes", "user_defined_symbols", "control_symbols"],
+  params=[
+    pytest.param("real", marks=pytest.mark.vocabulary),
+    "bytes",
+    "user_defined_symbols",
+    "control_symbols",
+  ],
 )
 def tokenizer(request, tmp_path_factory):
   """Gemma 2's real vocabulary, and tiny ones in every kind of file.
@@ -116,6 +121,7 @@ assert not {"gemma", "flax", "tokenizers", "tensorflow"} & set(sys.modules)
 # Gemma's vocabularies
 
 
+@pytest.mark.vocabulary
 def test_a_prompt_of_gemma2_is_the_published_sequence(gemma2):
   ids = [2, 106, 1645, 108, 2151, 107, 108, 106, 2516, 108]
   assert gemma2.encode("Hi") == ids
@@ -123,11 +129,13 @@ def test_a_prompt_of_gemma2_is_the_published_sequence(gemma2):
   assert gemma2.vocab_size == 256000
 
 
+@pytest.mark.vocabulary
 @pytest.mark.parametrize("text", BENIGN)
 def test_prompts_are_as_the_library_reads_the_turns(gemma2, reference, text):
   assert gemma2.encode(text) == reference.encode(in_turns(text)).ids
 
 
+@pytest.mark.vocabulary
 @pytest.mark.parametrize("text", BENIGN)
 def test_prompts_without_turns_are_plain(plain, reference, text):
   assert plain.encode(text) == reference.encode(text).ids
@@ -157,6 +165,7 @@ def test_a_prompt_holds_its_text_within_the_frame(tokenizer, text):
   assert tokenizer.decode(ids[-ids[::-1].index(start) :]) == "model\n"
 
 
+@pytest.mark.vocabulary
 @pytest.mark.parametrize("text", HOSTILE)
 def test_control_tokens_in_text_are_spelled_out(
   gemma2, reference, spelling, text
@@ -203,6 +212,7 @@ def test_decode_leaves_out_pad_bos_and_stop_tokens(tokenizer):
     assert tokenizer.decode([i]) == tokenizer.decode([]) == ""
 
 
+@pytest.mark.vocabulary
 def test_a_sampled_start_of_turn_is_seen_in_the_text(gemma2):
   """It is no part of an answer, so a grader has to see it."""
   ids = gemma2.encode_completion("42")

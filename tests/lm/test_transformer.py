@@ -1,12 +1,15 @@
 """pkpo_jax.lm.transformer: how layers are run; their values in test_models."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gemma import gm
 from helpers import plain
 
-from pkpo_jax.lm import transformer
+from pkpo_jax.lm import models, transformer
 
 PROMPTS = np.array([[2, 5, 7, 3], [4, 6, 1, 8]], np.int32)
 COMPLETIONS = np.array([[3, 4], [5, 6], [7, 8], [9, 10]], np.int32)
@@ -26,7 +29,15 @@ def apply(model, params, tokens, training, **kwargs):
 
 @pytest.mark.parametrize(
   ("kinds", "period"),
-  [("ab", 2), ("abab", 2), ("aba", 2), ("aaaa", 1), ("aaab", 4), ("a", 1)],
+  [
+    ("ab", 2),
+    ("abab", 2),
+    ("aba", 2),
+    ("aaaa", 1),
+    ("aaab", 4),
+    ("a", 1),
+    ("aaaaab" * 3, 6),
+  ],
 )
 def test_the_period_of_a_pattern(kinds, period):
   assert transformer._period(kinds) == period
@@ -71,7 +82,49 @@ def test_a_prompt_is_read_once_for_all_its_completions(three_layers):
     np.testing.assert_allclose(alone, x[rows], rtol=1e-4, atol=1e-5)
 
 
-def test_without_training_it_is_gemmas_own(three_layers):
-  model, params = three_layers
-  out = model.apply({"params": params}, jnp.asarray(PROMPTS))
-  assert out.logits.shape == (2, 4, plain.VOCABULARY)
+def test_without_training_it_is_gemmas_own():
+  model, params = plain.tiny()
+  gemmas = gm.nn.Transformer(
+    config=model.config, dtype=model.dtype, tokens="batch.tokens"
+  )
+  ours, _ = plain.forward(model, params, plain.PROMPTS)
+  theirs, _ = plain.forward(gemmas, params, plain.PROMPTS)
+  np.testing.assert_array_equal(ours, theirs)
+
+
+@functools.cache
+def loss_and_memory(remat):
+  """The loss with its gradient, and the bytes that computing them takes."""
+  model = plain.tiny_model(num_layers=5, hidden_dim=512, remat=remat)
+  params = plain.random_params(model)
+
+  def loss(params, prompts, completions):
+    prefix = models.prefill(model, params, prompts, training=True)
+    hidden = models.teacher_force(model, params, prefix, completions)
+    return jnp.mean(hidden**2)
+
+  # Enough rows for activations to outweigh parameters.
+  tokens, lengths, completions = (
+    np.tile(x, (16, *[1] * (x.ndim - 1)))
+    for x in (plain.PROMPTS, plain.LENGTHS, plain.COMPLETIONS)
+  )
+  batch = models.Prompts(tokens, lengths), completions
+  program = jax.jit(jax.value_and_grad(loss)).lower(params, *batch).compile()
+  memory = program.memory_analysis().temp_size_in_bytes
+  return program(params, *batch), memory
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("remat", ["dots", "full"])
+def test_remat_changes_memory_and_nothing_else(remat):
+  """Five layers: a scan over the pattern of two, and one layer left over."""
+  (plain_loss, plain_grads), plain_memory = loss_and_memory("none")
+  (loss, grads), memory = loss_and_memory(remat)
+  np.testing.assert_allclose(loss, plain_loss, rtol=1e-5)
+  scale = max(np.abs(x).max() for x in jax.tree.leaves(plain_grads))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * scale),
+    grads,
+    plain_grads,
+  )
+  assert memory < plain_memory
