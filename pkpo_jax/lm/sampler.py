@@ -162,7 +162,9 @@ def program(
     model, params, models.Prompts(prompts, prompt_lengths), training=False
   )
 
-  def draw(t, hidden, out, done):
+  def draw(
+    t: chex.Numeric, hidden: chex.Array, out: Completions, done: chex.Array
+  ) -> tuple[Completions, chex.Array]:
     """Draws token t of every row, and writes it into `out`."""
     log_p = logprobs.log_policy(model, params, hidden, temperature)
     tokens = _categorical(fold_in(keys, t), log_p)
@@ -179,7 +181,7 @@ def program(
     )
     return out, done | jnp.isin(tokens, jnp.asarray(stop_tokens, jnp.int32))
 
-  def step(start, carry):
+  def step(start: int, carry: tuple) -> tuple:
     """Reads token start + i of every row, and draws the next."""
     i, out, done, cache = carry
     t = start + i

@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from gemma import gm
@@ -64,7 +65,9 @@ class Transformer(gm.nn.Transformer):
 
   remat: str = "none"
 
-  def __call__(self, tokens, *, training=None, **kwargs):
+  def __call__(
+    self, tokens: chex.Array, *, training: bool | None = None, **kwargs: Any
+  ) -> Any:
     """Calls gemma's own forward pass, or `_read` if `training` is given."""
     if training is None:
       return super().__call__(tokens, **kwargs)
@@ -97,7 +100,12 @@ class Transformer(gm.nn.Transformer):
     """
     keep = prompts is None or cache is not None
 
-    def layer(block, params, x, kvs):
+    def layer(
+      block: nn.Module,
+      params: Any,
+      x: chex.Array,
+      kvs: Sequence[attention.KeysValues | None],
+    ) -> tuple[chex.Array, attention.KeysValues | None]:
       prompt, own = kvs
       prefix = prompt and attention.LayerPrefix(prompt, lengths)
       x, own = block.apply(
@@ -135,7 +143,12 @@ class Transformer(gm.nn.Transformer):
     period = _period(self.config.attention_types)
     end = len(blocks) // period * period if scan else 0
 
-    def run(x, blocks, params, kvs):
+    def run(
+      x: chex.Array,
+      blocks: Sequence[nn.Module],
+      params: Sequence[Any],
+      kvs: Sequence[Sequence[attention.KeysValues] | None],
+    ) -> tuple[chex.Array, list[Any]]:
       new = []
       for i, (block, own) in enumerate(zip(blocks, params)):
         x, out = layer(block, own, x, [kv and kv[i] for kv in kvs])
