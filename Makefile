@@ -1,6 +1,6 @@
 # make train    sets up, pretrains, trains with PKPO, evaluates, draws: runs/
-# make check    lint and most tests, with nothing but .venv: 3 minutes
-# make test     all tests that every change must pass: 15 minutes
+# make check    lint and most tests, with nothing but .venv
+# make test     all tests that every change must pass
 # make verify   those that take long, where due: docs/verification.md
 # make figures  draws the figures of the paper there are data for: figures/
 # make lint     format, lint and types
