@@ -10,8 +10,10 @@ UV := .uv/bin/uv
 PYTHON := .venv/bin/python
 WORKDIR := runs/countdown
 VOCABULARY := .vocabulary/gemma2/tokenizer.json
-TEST := $(PYTHON) -m pytest --numprocesses=2 --dist=loadfile \
-  --no-loadscope-reorder
+# Most of the time of a test is compiling, so XLA's code generator does not
+# optimise there.
+TEST := XLA_FLAGS="--xla_backend_optimization_level=0 $$XLA_FLAGS" \
+  $(PYTHON) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 # What needs more than .venv and a few seconds.
 BEYOND := slow or vocabulary or bwrap or libtpu or data or verify
 
@@ -25,11 +27,8 @@ train: .venv/installed
 check: lint
 	$(TEST) -m "not ($(BEYOND))"
 
-# Most of its time is compiling, so XLA's code generator does not optimise here;
-# make check runs what it runs with code as users have it.
 test: .venv/installed $(VOCABULARY) .libtpu/installed
-	XLA_FLAGS="--xla_backend_optimization_level=0 $$XLA_FLAGS" \
-	  $(TEST) -m "not verify"
+	$(TEST) -m "not verify"
 
 verify: .venv/installed $(VOCABULARY) .libtpu/installed
 	$(PYTHON) tests/verify.py

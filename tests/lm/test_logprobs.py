@@ -205,6 +205,7 @@ def chunked_gradient(params, batch, chunk):
   return jnp.sum(log_probs * entropies), (log_probs, entropies)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [3, 7])
 def test_chunks_change_nothing(batch, chunk):
   """A chunk that does not divide T = 7, and one that holds all."""

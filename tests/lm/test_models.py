@@ -174,6 +174,7 @@ def test_remat_and_lora_rank_are_checked():
     models.get_model("gemma2_tiny", lora_rank=0)
 
 
+@pytest.mark.slow
 def test_lora_starts_as_the_model_it_wraps():
   model, params = plain.tiny()
   wrapped = plain.tiny_model(lora_rank=2)

@@ -115,6 +115,7 @@ def test_decoding_with_a_cache_equals_plain_forwards(drawn):
   assert_as_plain_forwards(drawn)
 
 
+@pytest.mark.slow
 def test_a_cache_that_grows_keeps_what_it_holds():
   assert len(sampler.stages(70)) == 2
   completions = draw(max_new_tokens=70, stop_tokens=(1,))

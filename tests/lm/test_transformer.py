@@ -43,6 +43,7 @@ def test_the_period_of_a_pattern(kinds, period):
   assert transformer._period(kinds) == period
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", [x for x in transformer.REMAT if x != "none"])
 def test_a_scan_leaves_over_what_fills_no_pattern(three_layers, remat):
   """Of three layers two are a scan of one step; the values are the same."""

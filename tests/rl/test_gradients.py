@@ -124,6 +124,7 @@ def with_entropy(completions, sample_gradients):
   return jax.tree.map(lambda x, y: -x / B - y, policy, bonus)
 
 
+@pytest.mark.slow
 def test_the_entropy_bonus_and_no_kl_at_the_reference(
   penalised, with_entropy, sample_gradients
 ):
@@ -198,6 +199,7 @@ def test_microbatches_add_up_to_the_whole(
       assert part_metrics[name] == pytest.approx(float(value), rel=1e-4), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("terms", "fraction"),
   [({}, 8 / 16), ({"loss.entropy_coef": ENTROPY}, 1.0)],
@@ -214,6 +216,7 @@ def test_what_has_no_gradient_is_left_out(make_rollout, terms, fraction):
   assert metrics["fraction_updated"] == pytest.approx(fraction)
 
 
+@pytest.mark.slow
 def test_adapters_alone_are_trained(make_rollout):
   """The first gradient of LoRA: of B, which is zero, alone."""
   model = plain.tiny_model(lora_rank=2)

@@ -41,6 +41,7 @@ def test_a_checkpoint_of_another_model_is_an_error(tmp_path):
     initial_policy.base_params(config, parts, tmp_path)
 
 
+@pytest.mark.slow
 def test_adapters_are_new_and_all_else_is_frozen(tmp_path):
   config = tiny_config.get_config()
   with config.unlocked():

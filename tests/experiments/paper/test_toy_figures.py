@@ -130,6 +130,7 @@ def variances():
   return table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [8, 32])
 @pytest.mark.parametrize("method", [f.__name__ for f in fig4_variance.METHODS])
 def test_gradient_estimates_are_unbiased(n, method):
@@ -210,6 +211,7 @@ def effective_rewards():
   return {key: np.array(points) for key, points in table.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", KS)
 @pytest.mark.parametrize("transform", ["s", "sloo", "sloo_minus_one"])
 def test_effective_rewards_are_exact(transform, k):

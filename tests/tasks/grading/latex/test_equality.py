@@ -256,6 +256,7 @@ def workers():
     yield workers
 
 
+@pytest.mark.slow
 def test_no_hostile_answer_passes_or_holds_up_the_others(workers):
   """They take turns with good answers; few of them may use up their time."""
   good = [(str(i), box(rf"\frac{{{2 * i}}}{{2}}")) for i in range(20)]

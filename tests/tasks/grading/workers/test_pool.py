@@ -85,6 +85,7 @@ def test_late_answers_are_wrong_and_their_workers_replaced(make, how):
   assert not is_running(before)
 
 
+@pytest.mark.slow
 def test_the_time_of_an_answer_does_not_count_its_wait(make):
   workers = make(num_workers=1, timeout=2.0)
   items = [("sleep", 0.5 + i / 1000) for i in range(6)]
@@ -213,6 +214,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_no_worker_outlives_its_parent(number):
   """Not even one that leaves Python no turn."""
