@@ -66,6 +66,7 @@ def test_the_page_remembers_all_outcomes(verify):
   assert list(verify.read()) == outcomes[:1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "result"), [("1", "passed"), ("0", "failed")])
 def test_an_outcome_has_its_commit(verify, text, result):
   lines = f"import pytest\n@pytest.mark.verify\ndef test(): assert {text}\n"

@@ -191,6 +191,7 @@ def test_lora_starts_as_the_model_it_wraps():
   np.testing.assert_array_equal(ours.hidden, theirs.hidden)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", ["none", "full"])
 def test_adapters_count_as_in_a_plain_forward(remat):
   wrapped = plain.tiny_model(lora_rank=2, remat=remat)

@@ -61,6 +61,7 @@ def test_a_scan_leaves_over_what_fills_no_pattern(three_layers, remat):
   np.testing.assert_array_equal(unrolled, x)
 
 
+@pytest.mark.slow
 def test_a_prompt_is_read_once_for_all_its_completions(three_layers):
   """Teacher forcing keeps nothing, and each row sees its own prompt."""
   model, params = three_layers

@@ -133,6 +133,7 @@ def test_the_entropy_bonus_and_no_kl_at_the_reference(
   assert_close(gradient, with_entropy, sample_gradients)
 
 
+@pytest.mark.slow
 def test_the_kl_penalty_away_from_the_reference(
   penalised, with_entropy, completions
 ):

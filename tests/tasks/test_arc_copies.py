@@ -87,6 +87,7 @@ def is_copy(copy, source):
   return False
 
 
+@pytest.mark.slow
 def test_copies_are_their_sources_under_one_bijection(augmented):
   """Found by search, not from the code: the answer moves as the prompt does."""
   puzzles = {p.id: p.data for p in augmented.problems("train")}

@@ -144,6 +144,7 @@ def test_no_shorter_program_explains_the_examples(task, behaviours):
         assert answers != [output for _, output in shown], problem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_no_training_problem_or_demonstration_is_of_a_held_out_behaviour(seed):
   task = list_programs.ListPrograms(seed=seed)
@@ -273,6 +274,7 @@ def test_demonstrations_are_in_the_vocabulary_and_of_every_length(task):
   assert pairs != list(itertools.islice(other, 300))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_hidden", [1, 5, 8])
 def test_rewards_are_the_fraction_of_hidden_lists_that_are_right(num_hidden):
   task = list_programs.ListPrograms(num_hidden=num_hidden, num_train=20)

@@ -75,6 +75,7 @@ def nats_per_token(params, config):
   return -np.sum(log_probs) / np.sum(answers != 0)
 
 
+@pytest.mark.slow
 def test_the_base_policy_has_learned_the_format(trained):
   """From log 105 = 4.7 nats; the format alone leaves (2 log 13 + log 3) / 4."""
   config = make_config()

@@ -140,6 +140,7 @@ def test_gradient_estimates_are_unbiased(n, method):
   assert abs(row["mean"] - TRUE_GRADIENT) < 4 * row["mean_se"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [8, 32])
 def test_sloo_minus_one_has_the_least_variance(n):
   rows = variances()[n]
@@ -228,6 +229,7 @@ def test_effective_rewards_are_exact(transform, k):
   np.testing.assert_allclose(effective, expected, atol=0.005 * k / N)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", KS[1:])
 def test_baselined_rewards_are_nearly_centred(k):
   mean = {

@@ -79,6 +79,7 @@ def test_a_published_checkpoint_is_flat_and_has_no_model_with_it(tmp_path):
     formats.load_gemma(tmp_path / "saved", model=other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", models.PRESETS)
 def test_the_preset_is_known_by_its_size(name):
   model = models.get_model(name, num_embed=300)

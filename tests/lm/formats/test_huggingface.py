@@ -79,6 +79,7 @@ def test_logits_through_the_cache_are_too(name):
   np.testing.assert_allclose(decoded(params), theirs, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_greedy_generations_are_those_of_transformers(name):
   model, params = loaded(name)
@@ -97,6 +98,7 @@ def test_greedy_generations_are_those_of_transformers(name):
   np.testing.assert_array_equal(ours.tokens[:, 0], known["generations"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "change"),
   [
