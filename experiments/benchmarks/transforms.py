@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import pkpo_jax
+from experiments import command_line
 from experiments.benchmarks import timing
 
 Contenders = dict[str, Callable[[], Any]]
@@ -255,44 +256,39 @@ def report(results: dict[str, dict[str, Any]]) -> None:
 
 def parser() -> argparse.ArgumentParser:
   """The command line."""
-  p = argparse.ArgumentParser(
-    description=__doc__, formatter_class=_HelpFormatter
-  )
-  add = functools.partial(p.add_argument, type=int)
-  add("--groups", default=65536, help="groups in the comparison with the sort")
-  add("--numpy-groups", default=1024, help="groups for the loop in numpy")
-  add("--samples", default=16, help="n, samples of a group")
-  add("--k", default=4, help="the k of pass@k, 2 <= k <= n")
-  add("--repetitions", default=15, help="turns of each contender, at least 7")
-  add("--seed", default=0, help="of the rewards, uniform on [0, 1)")
+  p = command_line.parser(__doc__)
+
+  def add(name: str, default: int, text: str) -> None:
+    help = f"{text} (default: {default})"
+    p.add_argument(name, type=int, default=default, help=help)
+
+  add("--groups", 65536, "groups in the comparison with the sort")
+  add("--numpy_groups", 1024, "groups for the loop in numpy")
+  add("--n", 16, "samples of a group")
+  add("--k", 4, "the k of pass@k, 2 <= k <= n")
+  add("--repetitions", 15, "turns of each contender, at least 7")
+  add("--seed", 0, "of the rewards, uniform on [0, 1)")
   p.add_argument(
     "--out",
     type=pathlib.Path,
     default=pathlib.Path("runs/benchmarks/transforms.json"),
-    help="the JSON file to write",
+    help="the JSON file to write (default: runs/benchmarks/transforms.json)",
   )
   return p
-
-
-class _HelpFormatter(
-  argparse.ArgumentDefaultsHelpFormatter,
-  argparse.RawDescriptionHelpFormatter,
-):
-  """Shows defaults and leaves the lines of the description alone."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Measures, prints, and writes --out."""
   arguments = parser()
-  args = arguments.parse_args(argv)
-  if not 2 <= args.k <= args.samples:
-    arguments.error(f"--k {args.k} is not in 2..{args.samples}.")
+  args = command_line.parse(arguments, argv)
+  if not 2 <= args.k <= args.n:
+    arguments.error(f"--k={args.k} must be in 2..{args.n}, up to --n.")
   if args.repetitions < 7:
-    arguments.error(f"--repetitions {args.repetitions} is less than 7.")
+    arguments.error(f"--repetitions={args.repetitions} must be at least 7.")
   draw = np.random.default_rng(args.seed).random
 
   def rewards(groups: int) -> np.ndarray:
-    return draw((groups, args.samples), dtype=np.float32)
+    return draw((groups, args.n), dtype=np.float32)
 
   results = {
     "sort": against_sort(rewards(args.groups), args.k, args.repetitions),

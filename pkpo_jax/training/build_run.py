@@ -153,7 +153,7 @@ def _task(config: ml_collections.ConfigDict) -> base.Task:
   name = options.pop("name", None)
   try:
     return tasks.get_task(name, **options)
-  except (TypeError, ValueError) as error:
+  except (TypeError, ValueError, OSError, ImportError) as error:
     raise ValueError(f"config.task (name={name!r}): {error}") from error
 
 

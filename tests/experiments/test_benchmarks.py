@@ -17,7 +17,7 @@ from experiments.benchmarks import (
   workloads,
 )
 
-TINY = ["--groups=8", "--numpy-groups=4", "--samples=5", "--k=3"]
+TINY = ["--groups=8", "--numpy_groups=4", "--n=5", "--k=3"]
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_contenders_take_turns():
 @pytest.mark.parametrize(
   ("argument", "message"),
   [
-    ("--k=1", "--k 1 is not in 2..16"),
-    ("--k=17", "--k 17 is not in 2..16"),
-    ("--repetitions=6", "--repetitions 6 is less than 7"),
+    ("--k=1", "--k=1 must be in 2..16"),
+    ("--k=17", "--k=17 must be in 2..16"),
+    ("--repetitions=6", "--repetitions=6 must be at least 7"),
   ],
 )
 def test_refuses_what_it_cannot_measure(argument, message, capsys):

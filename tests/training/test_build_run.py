@@ -35,3 +35,11 @@ def test_the_model_has_a_row_for_every_word():
 def test_what_does_not_fit_is_an_error(changes, message):
   with pytest.raises(ValueError, match=message):
     build_run.build(make_config(**changes))
+
+
+def test_a_missing_file_names_the_task_that_wants_it(tmp_path):
+  config = tiny_config.get_config()
+  with config.unlocked():
+    config.task = {"name": "gsm8k", "path": str(tmp_path / "absent")}
+  with pytest.raises(ValueError, match=r"config.task \(name='gsm8k'\).*absent"):
+    build_run.build(config)

@@ -14,6 +14,11 @@ import resource
 import sys
 from _json import encode_basestring_ascii as quote  # json takes 3 ms to import
 
+TYPE_CHECKING = False  # typing would take longer
+if TYPE_CHECKING:
+  from collections.abc import Iterable, Iterator
+  from typing import Any
+
 LONGEST = 1 << 14  # characters of one value
 CONTAINERS = (
   (list, "[", "]"),
@@ -27,7 +32,7 @@ class NoLiteralError(Exception):
   """The value, or a part of it, has no literal."""
 
 
-def pieces(value):
+def pieces(value: "Any") -> "Iterator[str]":
   """The JSON of a value, piece by piece.
 
   A subclass of a builtin type counts as that type, read by that type's own
@@ -53,7 +58,7 @@ def pieces(value):
     yield from container_pieces(value, kind)
 
 
-def container_pieces(value, kind):
+def container_pieces(value: "Any", kind: type) -> "Iterator[str]":
   """The same for a list, a tuple or a set."""
   for base, opening, closing in CONTAINERS:
     if issubclass(kind, base):
@@ -62,7 +67,9 @@ def container_pieces(value, kind):
   raise NoLiteralError
 
 
-def joined(opening, values, closing):
+def joined(
+  opening: str, values: "Iterable[Any]", closing: str
+) -> "Iterator[str]":
   """The same for several values."""
   yield opening
   for i, value in enumerate(values):
@@ -72,7 +79,7 @@ def joined(opening, values, closing):
   yield closing
 
 
-def encode(value):
+def encode(value: "Any") -> str:
   """The JSON of a value, which may be endless or too long."""
   parts, length = [], 0
   for piece in pieces(value):
@@ -83,7 +90,7 @@ def encode(value):
   return f'["value",{"".join(parts)}]'
 
 
-def evaluate(call, namespace):
+def evaluate(call: str, namespace: dict[str, object]) -> str:
   """One line for one call."""
   try:
     return encode(eval(call, namespace))
@@ -93,7 +100,7 @@ def evaluate(call, namespace):
     return '"raised"'
 
 
-def load(sources, namespace):
+def load(sources: list[str], namespace: dict[str, object]) -> str | None:
   """Runs the sources; returns the kind of failure, or None."""
   try:
     for source in sources:
@@ -105,7 +112,7 @@ def load(sources, namespace):
   return None
 
 
-def main():
+def main() -> None:
   """All of it."""
   limits, sources, calls = eval(sys.stdin.read())
   out = os.dup(1)
