@@ -162,7 +162,9 @@ def test_problems_and_ungraded_answers_stand_in_the_pictures(folder):
 
 def test_a_metric_that_was_not_measured_is_an_error(folder):
   data = from_studies.load("countdown", folder)
-  with pytest.raises(ValueError, match="has no pass@3; it has step, .*pass@1,"):
+  with pytest.raises(
+    ValueError, match=r"has no pass@3; it has step, .*pass@1,"
+  ):
     from_studies.metric(data, "k1", "pass@3")
 
 
