@@ -27,7 +27,7 @@ class Completions(NamedTuple):
   Attributes:
     tokens: int32; PAD after the end. A stop token is part of its completion.
     log_probs: float32, of the tokens under the distribution they were drawn
-      from.
+      from; not finite where the policy is not.
     entropy: float32, the entropy of that distribution in nats.
     mask: bool, True up to the stop token, which is included.
   """
@@ -221,10 +221,13 @@ def _categorical(keys: chex.PRNGKey, log_p: chex.Array) -> chex.Array:
 
   It is the first maximum of log_p plus Gumbel noise, bit for bit that of
   `jax.random.categorical`, whose argmax XLA would fuse with the noise on CPU
-  into a slow loop over scalars.
+  into a slow loop over scalars. PAD is not drawn even from a row of NaN: some
+  token is, whose log-prob says that the policy is broken.
   """
   V = log_p.shape[-1]
+  tokens = jnp.arange(V, dtype=jnp.int32)
   noise = jax.vmap(lambda key: jax.random.gumbel(key, (V,), log_p.dtype))(keys)
-  odds = log_p + noise
+  odds = jnp.where(tokens == models.PAD, -jnp.inf, log_p + noise)
   highest = ~(odds < jnp.max(odds, axis=-1, keepdims=True))  # NaN is highest
-  return jnp.min(jnp.where(highest, jnp.arange(V, dtype=jnp.int32), V), axis=-1)
+  highest &= tokens != models.PAD
+  return jnp.min(jnp.where(highest, tokens, V), axis=-1)
