@@ -3,10 +3,14 @@
 Example:
   python -m experiments.curves --workdir=runs/k8
 
-experiments.train does the same at its end.
+pass@k counts answers of reward 1 and more; where rewards are not 0/1, max@k is
+the expected best reward of k. Where a problem has fewer than k graded answers,
+their means do not exist, and bars or hatches show the bounds between which they
+lie. experiments.train draws the same at its end.
 """
 
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -44,46 +48,89 @@ def draw_run(workdir: pathlib.Path) -> pathlib.Path:
   _draw_learning(axes[1], train)
   _draw_exploration(axes[2], train)
   rows = [
-    {"policy": policy, "k": k, "pass_at_k": mean, "standard_error": error}
+    {"policy": policy, "metric": f"{name}@{k}"} | numbers
     for policy, record in curves.items()
-    for k, mean, error in zip(*pass_at_k(record))
+    for name in ("pass", "max")
+    for k, numbers in numbers_by_k(record, name).items()
   ]
   plotting.save(figure, rows, workdir, "curves")
   return workdir / "curves.png"
 
 
-def pass_at_k(
-  record: dict[str, Any],
-) -> tuple[list[int], list[float], list[float]]:
-  """The ks of a record, with the means and standard errors at them."""
-  ks = [int(x[5:]) for x in record if x.startswith("pass@") and "_" not in x]
-  means = [record[f"pass@{k}"] for k in ks]
-  return ks, means, [record[f"pass@{k}_stderr"] for k in ks]
+def numbers_by_k(
+  record: dict[str, Any], name: str
+) -> dict[int, dict[str, float]]:
+  """k -> mean, standard_error, lower and upper of pass@k, or of max@k.
+
+  The bounds are the mean where it exists, see `rl.rollout_metrics.Curve`.
+  """
+  found = {}
+  for metric, mean in record.items():
+    if match := re.fullmatch(rf"{name}@(\d+)", metric):
+      ends = {end: record.get(f"{metric}_{end}", mean) for end in _ENDS}
+      error = record[f"{metric}_stderr"]
+      found[int(match[1])] = {"mean": mean, "standard_error": error} | ends
+  return found
+
+
+_ENDS = ("lower", "upper")
+
+
+def counted(records: Records) -> str:
+  """How many problems a record has, and answers without a grade in all."""
+  if any("num_problems" not in r for r in records):
+    return "problems not counted"  # by a version before this one
+  problems = sorted({int(r["num_problems"]) for r in records})
+  ungraded = sum(int(r["num_ungraded"]) for r in records)
+  return f"{', '.join(map(str, problems))} problems, {ungraded} ungraded"
 
 
 def _draw_pass_at_k(axes, curves: dict[str, dict[str, Any]]) -> None:
-  for (label, record), style in zip(curves.items(), ("o--", "s-")):
-    ks, means, errors = pass_at_k(record)
-    axes.errorbar(ks, means, errors, fmt=style, capsize=2, label=label)
+  """Both policies: pass@k in filled markers, max@k, if any, in hollow ones."""
   axes.set_xscale("log", base=2)
-  axes.set_xticks(ks, [str(k) for k in ks])
+  styles = (("C0", "o", "--"), ("C1", "s", "-"))
+  for (policy, record), (color, marker, line) in zip(curves.items(), styles):
+    for name, face in (("pass", color), ("max", "none")):
+      by_k = numbers_by_k(record, name)
+      if not by_k:
+        continue
+      mean, error, lower, upper = (
+        np.array([numbers[x] for numbers in by_k.values()])
+        for x in ("mean", "standard_error", *_ENDS)
+      )
+      axes.errorbar(
+        list(by_k), mean, error, color=color, marker=marker, linestyle=line,
+        markerfacecolor=face, capsize=2, label=f"{policy}, {name}@$k$",
+      )  # fmt: skip
+      gaps = np.isnan(mean)
+      axes.vlines(
+        np.array(list(by_k))[gaps], lower[gaps], upper[gaps], color, lw=4,
+        alpha=0.5,
+      )  # fmt: skip
+      axes.set_xticks(list(by_k), [str(k) for k in by_k])
   axes.set_xlabel("$k$")
-  axes.set_ylabel("pass@$k$ on held-out problems")
+  axes.set_title(f"held out: {counted(list(curves.values()))}", fontsize=9)
   axes.set_ylim(0, 1)
   axes.legend()
 
 
 def _draw_learning(axes, train: Records) -> None:
-  """Rolling training pass@k, and the band of its standard error."""
+  """Rolling training pass@k, or max@k, and the band of its standard error."""
   steps, window = [r["step"] for r in train], max(1, len(train) // 15)
-  ks, *_ = pass_at_k(train[0])
-  for k in (k for k in ks if k in (1, 4, 16)):
-    mean = plotting.rolling([r[f"pass@{k}"] for r in train], window)
-    error = plotting.rolling([r[f"pass@{k}_stderr"] for r in train], window)
+  name = "max" if numbers_by_k(train[0], "max") else "pass"
+  by_step = [numbers_by_k(record, name) for record in train]
+  for k in (k for k in by_step[0] if k in (1, 4, 16)):
+    mean, error, lower, upper = (
+      plotting.rolling([numbers[k][x] for numbers in by_step], window)
+      for x in ("mean", "standard_error", *_ENDS)
+    )
     error = error / np.sqrt(np.minimum(np.arange(len(mean)) + 1, window))
-    plotting.band(axes, steps, mean, error, **plotting.k_style(k))
+    style = plotting.k_style(k)
+    plotting.band(axes, steps, mean, error, **style)
+    plotting.bounds(axes, steps, lower, upper, style["color"])
   axes.set_xlabel("step")
-  axes.set_ylabel(f"training pass@$k$, mean of {window} steps")
+  axes.set_ylabel(f"training {name}@$k$, mean of {window} steps")
+  axes.set_title(f"training: {counted(train)}", fontsize=9)
   axes.set_ylim(0, 1)
   axes.legend()
 

@@ -3,13 +3,19 @@
 Example:
   python -m experiments.evaluate --workdir=runs/k8 --split=test --n=256
 
-The run's own config is read from --workdir. Errors are standard errors over
-the problems; those of the gain are of the paired differences, problem by
-problem, and so are smaller. Writes evaluation_SPLIT.json to --workdir.
+The run's own config is read from --workdir. pass@k counts answers of reward 1
+and more; where rewards are not 0/1, max@k is the expected best reward of k.
+Errors are standard errors over the problems; those of the gain are of the
+paired differences, problem by problem, and so are smaller. Where a problem has
+fewer than k answers that could be graded, "low..high" stands in place of a
+mean: as if the others were all wrong, and all right. Writes
+evaluation_SPLIT.json to --workdir.
 """
 
 import json
+import math
 import pathlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments import command_line
@@ -29,12 +35,14 @@ class Policies(NamedTuple):
     parts: what it is built from.
     base: all parameters of the base policy.
     trained: all parameters of the newest checkpoint.
+    step: that of the checkpoint.
   """
 
   config: "ml_collections.ConfigDict"
   parts: "build_run.Parts"
   base: "models.Params"
   trained: "models.Params"
+  step: int
 
 
 def load(workdir: pathlib.Path, base_dir: pathlib.Path) -> Policies:
@@ -69,30 +77,32 @@ def load(workdir: pathlib.Path, base_dir: pathlib.Path) -> Policies:
     sharding.with_shardings(state),
     np.zeros(len(parts.problems["train"]), bool),
   )
-  trained = checkpointer.restore(like).state.params
+  state = checkpointer.restore(like).state
   checkpointer.close()
   return Policies(
     config,
     parts,
     models.merge(initial.frozen, initial.trained),
-    models.merge(initial.frozen, trained),
+    models.merge(initial.frozen, state.params),
+    int(state.step),
   )
 
 
-def evaluate(policies: Policies, split: str, n: int) -> list[dict[str, Any]]:
+def evaluate(policies: Policies, split: str, n: int) -> dict[str, Any]:
   """Samples n answers of both policies to each problem of a split.
 
   Returns:
-    A row for each k: pass@k of both policies, the gain, and their errors, see
-    `rl.evaluation.compare`.
+    What was evaluated, all metrics of both policies, and "compared": pass@k of
+    both, the gain, and their errors, see `rl.evaluation.compare`.
   """
   import tqdm
 
-  from pkpo_jax.rl import evaluation
+  from pkpo_jax.rl import evaluation, rollout_metrics
+  from pkpo_jax.tasks import base
 
   problems = policies.parts.problems[split]
-  before, after = (
-    evaluation.evaluate(
+  by_name = {
+    name: evaluation.evaluate(
       policies.parts.rollout_worker,
       params,
       problems,
@@ -101,9 +111,68 @@ def evaluate(policies: Policies, split: str, n: int) -> list[dict[str, Any]]:
       batch_size=min(policies.config.prompts_per_step, len(problems)),
       progress=tqdm.tqdm,
     )
-    for params in (policies.base, policies.trained)
+    for name, params in (("base", policies.base), ("trained", policies.trained))
+  }
+  binary = base.has_binary_rewards(policies.parts.task)
+  before, after = ((x.rewards, x.valid) for x in by_name.values())
+  compared = evaluation.compare(
+    before, after, rollout_metrics.k_eval(n), binary=binary
   )
-  return evaluation.compare(before, after, evaluation.powers_of_two(n))
+  return {
+    "split": split,
+    "step": policies.step,
+    "n": n,
+    "temperature": policies.config.temperature,
+    "seed": policies.config.eval.seed,
+    "num_problems": len(problems),
+    "num_dropped": policies.parts.dropped[split],
+    "metrics": {
+      name: rollout_metrics.measure(x, binary=binary)
+      for name, x in by_name.items()
+    },
+    "compared": {
+      name: {who: number._asdict() for who, number in row.items()}
+      for name, row in compared.items()
+    },
+  }
+
+
+def table(found: Mapping[str, Any]) -> str:
+  """What `evaluate` found, for people."""
+  n, metrics = found["n"], found["metrics"]
+  total = found["num_problems"] * n
+  lines = [
+    f"{found['num_problems']} {found['split']} problems x {n} answers at step"
+    f" {found['step']}; {found['num_dropped']} problems dropped as too long",
+    *(
+      f"{who}: {metrics[who]['num_ungraded']:.0f} of {total} answers ungraded"
+      for who in metrics
+    ),
+    f"{'':>8}  {'base':>16}  {'trained':>16}  {'gain':>16}",
+  ]
+  for name, row in found["compared"].items():
+    cells = (f"{_cell(**number):>16}" for number in row.values())
+    lines.append(f"{name:>8}  " + "  ".join(cells))
+  return "\n".join(lines)
+
+
+def _cell(
+  mean: float, standard_error: float, lower: float, upper: float
+) -> str:
+  if math.isnan(mean):
+    return f"{lower:.3f}..{upper:.3f}"
+  return f"{mean:.3f} ± {standard_error:.3f}"
+
+
+def as_json(found: Mapping[str, Any]) -> str:
+  """JSON in which null stands for what does not exist."""
+
+  def plain(x: Any) -> Any:
+    if isinstance(x, Mapping):
+      return {name: plain(value) for name, value in x.items()}
+    return None if isinstance(x, float) and math.isnan(x) else x
+
+  return json.dumps(plain(found), indent=2, allow_nan=False) + "\n"
 
 
 def main() -> None:
@@ -117,14 +186,11 @@ def main() -> None:
   args = command_line.parse(parser)
   with command_line.mistakes(parser):
     policies = load(args.workdir, args.base_dir)
-  rows = evaluate(policies, args.split, args.n)
+  found = evaluate(policies, args.split, args.n)
   policies.parts.task.close()
   path = args.workdir / f"evaluation_{args.split}.json"
-  path.write_text(json.dumps(rows, indent=2) + "\n")
-  print(f"{'k':>4}  {'base':>15}  {'trained':>15}  {'gain':>15}")
-  for row in rows:
-    cells = (f"{x:7.3f} ± {e:5.3f}" for x, e in list(row.values())[1:])
-    print(f"{row['k']:>4}  " + "  ".join(cells))
+  path.write_text(as_json(found))
+  print(table(found))
   print(f"Wrote {path}")
 
 

@@ -126,17 +126,31 @@ def band(
   )
 
 
+def bounds(
+  axes: "Axes",
+  x: Sequence[float] | np.ndarray,
+  lower: np.ndarray,
+  upper: np.ndarray,
+  color: Any,
+) -> None:
+  """Hatches what lies between two bounds, where a curve itself has a gap."""
+  axes.fill_between(
+    x, lower, upper, facecolor="none", edgecolor=color, hatch="////", lw=0
+  )
+
+
 def rolling(values: Sequence[float] | np.ndarray, window: int) -> np.ndarray:
   """The mean of the last `window` values at each place; fewer at the start.
 
-  Values that are NaN are left out.
+  It is NaN where one of them is: a mean over the others would be one of other
+  steps.
   """
   end = np.arange(1, len(values) + 1)
   start = np.maximum(end - window, 0)
   total = np.insert(np.nancumsum(values), 0, 0)
-  count = np.insert(np.cumsum(~np.isnan(values)), 0, 0)
-  with np.errstate(invalid="ignore"):
-    return (total[end] - total[start]) / (count[end] - count[start])
+  missing = np.insert(np.cumsum(np.isnan(values)), 0, 0)
+  mean = (total[end] - total[start]) / (end - start)
+  return np.where(missing[end] > missing[start], np.nan, mean)
 
 
 def save(

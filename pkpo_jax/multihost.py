@@ -89,6 +89,18 @@ def broadcast_text(text: str) -> str:
   return bytes(multihost_utils.broadcast_one_to_all(padded)).decode()
 
 
+def gather_texts(text: str) -> list[str]:
+  """The texts of all processes, by their numbers, in each of them."""
+  if jax.process_count() == 1:
+    return [text]
+  own = np.frombuffer(text.encode(), np.uint8)
+  lengths = multihost_utils.process_allgather(np.int32(len(own)))
+  padded = np.zeros(lengths.max(), np.uint8)
+  padded[: len(own)] = own
+  gathered = multihost_utils.process_allgather(padded)
+  return [bytes(x[:n]).decode() for x, n in zip(gathered, lengths)]
+
+
 def local_rows(items: Sequence[T]) -> Sequence[T]:
   """The part of B items, the same in all processes, that falls to this one.
 
@@ -97,25 +109,6 @@ def local_rows(items: Sequence[T]) -> Sequence[T]:
   bounds = _bounds(len(items))
   index = jax.process_index()
   return items[bounds[index] : bounds[index + 1]]
-
-
-def gather_rows(part: np.ndarray, total: int) -> np.ndarray:
-  """The results for the parts of `local_rows` -> those for all, everywhere.
-
-  Args:
-    part: [own items, ...].
-    total: B.
-
-  Returns:
-    [B, ...].
-  """
-  if jax.process_count() == 1:
-    return part
-  lengths = np.diff(_bounds(total))
-  padded = np.zeros((lengths.max(), *part.shape[1:]), part.dtype)
-  padded[: len(part)] = part
-  gathered = multihost_utils.process_allgather(padded)
-  return np.concatenate([x[:n] for x, n in zip(gathered, lengths)])
 
 
 def fetch(tree: Any) -> Any:

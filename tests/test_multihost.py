@@ -34,23 +34,24 @@ def test_local_rows_are_all_of_the_items_in_order(be, total):
   assert lengths[-1] - lengths[0] <= 1
 
 
-def test_gather_rows_undoes_local_rows(be, monkeypatch):
-  rows = np.arange(16.0).reshape(8, 2)
+def test_gather_texts_are_those_of_all_processes_in_order(be, monkeypatch):
+  texts = ["[]", 'a longer one: "ä"', "short"]
+  sent = [np.frombuffer(text.encode(), np.uint8) for text in texts]
 
-  def allgather(padded):
-    """What the three processes would send: as long as the longest of them."""
-    sent = []
-    for index in range(3):
-      be(index, 3)
-      part = multihost.local_rows(rows)
-      sent.append(np.zeros_like(padded))
-      sent[-1][: len(part)] = part
-    return np.stack(sent)
+  def allgather(own):
+    """What three processes would send: lengths, then bytes of one length."""
+    if np.ndim(own) == 0:
+      assert own == len(sent[1])
+      return np.array([len(x) for x in sent])
+    padded = np.zeros((3, len(own)), np.uint8)
+    for row, x in zip(padded, sent):
+      row[: len(x)] = x
+    np.testing.assert_array_equal(own, padded[1])
+    return padded
 
   monkeypatch.setattr(multihost.multihost_utils, "process_allgather", allgather)
-  be(0, 3)
-  gathered = multihost.gather_rows(multihost.local_rows(rows), len(rows))
-  np.testing.assert_array_equal(gathered, rows)
+  be(1, 3)
+  assert multihost.gather_texts(texts[1]) == texts
 
 
 def test_max_over_hosts_is_the_largest(be, monkeypatch):
@@ -84,7 +85,7 @@ def test_one_process_exchanges_nothing():
   assert multihost.broadcast_text("text") == "text"
   assert multihost.max_over_hosts(7) == 7
   assert multihost.local_rows(rows) is not None
-  assert multihost.gather_rows(rows, 3) is rows
+  assert multihost.gather_texts("text") == ["text"]
   assert multihost.place(rows, None) is rows
   assert isinstance(multihost.fetch(jax.numpy.ones(2)), np.ndarray)
   multihost.wait("nobody")

@@ -1,7 +1,9 @@
 """What the figures and tables that are drawn from studies share.
 
 A curve is the mean over the reported seeds at the best rate of an arm, with a
-band of one standard error; the rate was chosen on another seed.
+band of one standard error; the rate was chosen on another seed. Where answers
+without a grade leave a mean open, the curve has a gap, and what lies between
+its bounds is hatched.
 """
 
 import pathlib
@@ -72,6 +74,34 @@ def metric(data: Data, arm: str, name: str, stage: str = "train") -> np.ndarray:
   return np.array([found[name] for found in columns])
 
 
+def bounds(
+  data: Data, arm: str, name: str, stage: str = "train"
+) -> tuple[np.ndarray, np.ndarray]:
+  """Lower and upper bounds of a metric, [seeds, steps]: itself, if it is."""
+  from experiments.studies import results as results_lib
+
+  metric(data, arm, name, stage)
+  columns = [getattr(result, stage) for result in data.by_arm[arm]]
+  lower, upper = zip(*(results_lib.bounds(x, name) for x in columns))
+  return np.array(lower), np.array(upper)
+
+
+def counted(data: Data, stage: str) -> str:
+  """How many problems means are over, and answers of all runs lack a grade."""
+  columns = [
+    getattr(result, stage) for runs in data.by_arm.values() for result in runs
+  ]
+  if any("num_problems" not in x for x in columns):
+    return "problems not counted"  # by the version that made these results
+  numbers = np.unique([x["num_problems"] for x in columns]).astype(int)
+  ungraded = sum(int(x["num_ungraded"].sum()) for x in columns)
+  per = "a step" if stage == "train" else "an evaluation"
+  return (
+    f"{', '.join(map(str, numbers))} problems {per}, {ungraded} answers"
+    f" ungraded in {len(columns)} runs"
+  )
+
+
 def draw_curves(axes: Any, data: Data, name: str, *, window: int = 1) -> Rows:
   """Draws a training metric of all arms by step, rolling over `window` steps.
 
@@ -82,14 +112,20 @@ def draw_curves(axes: Any, data: Data, name: str, *, window: int = 1) -> Rows:
 
   rows: Rows = []
   for arm, style in plotting.arm_styles(data.by_arm).items():
-    by_seed = metric(data, arm, name)
     steps = metric(data, arm, "step")[0].astype(int)
+    by_seed = metric(data, arm, name)
     smooth = np.array([plotting.rolling(seed, window) for seed in by_seed])
     mean, error = results_lib.mean_and_error(smooth)
+    lower, upper = (
+      np.mean([plotting.rolling(seed, window) for seed in bound], axis=0)
+      for bound in bounds(data, arm, name)
+    )
     plotting.band(axes, steps, mean, error, **style)
+    plotting.bounds(axes, steps, lower, upper, style["color"])
+    columns = ("step", "mean", "error", "lower", "upper")
     rows += [
-      {"arm": arm, "metric": name, "step": s, "mean": m, "error": e}
-      for s, m, e in zip(steps, mean, error)
+      {"arm": arm, "metric": name} | dict(zip(columns, numbers))
+      for numbers in zip(steps, mean, error, lower, upper)
     ]
   axes.set_ylim(bottom=0)
   return rows
@@ -123,7 +159,13 @@ def draw_panels(
     panel.set_axis_off()
   handles, labels = panels[0].get_legend_handles_labels()
   columns = min(len(labels), 6)
-  figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+  figure.legend(
+    handles,
+    labels,
+    loc="outside upper center",
+    ncols=columns,
+    title=counted(data, "train"),
+  )
   return figure, panels[: len(titles)], rows
 
 

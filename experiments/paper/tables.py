@@ -6,26 +6,38 @@ Example:
 Four tables in Markdown, printed and written to tables_STUDY.md, with a .csv of
 the first: pass@k of the trained policies on held-out problems; differences from
 the first arm, paired by seed; the end of training; and how rates were chosen.
-Percent, mean ± standard error over seeds; the best of a column is bold.
+Percent, mean ± standard error over seeds; the best of a column is bold. Where
+answers without a grade leave a mean open, "low..high" stands in its place.
 """
 
+import math
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from experiments import plotting
 from experiments.paper import from_studies
 from experiments.paper.from_studies import Data
+from experiments.studies.study import Run
+
+if TYPE_CHECKING:  # It imports jax, which --help need not wait for.
+  from experiments.studies import results
 
 BASE = "base policy"
-NAN = float("nan")
 
 
 class Cell(NamedTuple):
-  """A mean over seeds with its standard error, NaN for a single seed."""
+  """A mean over seeds with its standard error, NaN for a single seed.
+
+  The bounds are the mean where it exists, see `studies.results.Value`.
+  """
 
   mean: float
   error: float
+  lower: float
+  upper: float
 
 
 Table = Mapping[str, Sequence[Cell]]  # row -> a cell for each column
@@ -40,29 +52,36 @@ def markdown(
 ) -> str:
   """The table as Markdown; the best of a column is bold.
 
-  What is equal as it is written is bold together.
+  What is equal as it is written is bold together; nothing is where the upper
+  bound of another row is larger.
   """
   scale, digits = (100, 2) if percent else (1, 3)
-  texts = {
-    row: [f"{scale * c.mean:.{digits}f}" for c in cells]
-    for row, cells in table.items()
-  }
+
+  def number(x: float) -> str:
+    return f"{scale * x:.{digits}f}"
+
   best = [
-    max(column, key=float) if bold else "" for column in zip(*texts.values())
+    max((number(cell.upper) for cell in column), key=float) if bold else ""
+    for column in zip(*table.values())
   ]
   lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
   for row, cells in table.items():
     shown = [
-      _shown(mean, f"{scale * cell.error:.{digits}f}", mean == winner)
-      for mean, cell, winner in zip(texts[row], cells, best)
+      f"**{_shown(cell, number)}**"
+      if number(cell.mean) == winner
+      else _shown(cell, number)
+      for cell, winner in zip(cells, best)
     ]
     lines.append(f"| {row} | {' | '.join(shown)} |")
   return "\n".join(lines)
 
 
-def _shown(mean: str, error: str, is_best: bool) -> str:
-  whole = mean if error == "nan" else f"{mean} ± {error}"
-  return f"**{whole}**" if is_best else whole
+def _shown(cell: Cell, number: Callable[[float], str]) -> str:
+  if math.isnan(cell.mean):
+    return f"{number(cell.lower)}..{number(cell.upper)}"
+  if math.isnan(cell.error):
+    return number(cell.mean)
+  return f"{number(cell.mean)} ± {number(cell.error)}"
 
 
 def held_out(data: Data) -> Table:
@@ -73,12 +92,9 @@ def held_out(data: Data) -> Table:
   """
   names = [f"pass@{k}" for k in data.study.k_eval]
   first = next(iter(data.by_arm))
-  base = [
-    Cell(float(from_studies.metric(data, first, name, "test")[0, 0]), NAN)
-    for name in names
-  ]
+  base = [_cell([_of_test(data, first, name, 0)[0]]) for name in names]
   return {BASE: base} | {
-    arm: [_cell(_last(data, arm, name)) for name in names]
+    arm: [_cell(_of_test(data, arm, name)) for name in names]
     for arm in data.by_arm
   }
 
@@ -91,10 +107,13 @@ def differences(data: Data) -> Table:
   baseline, *others = data.by_arm
   return {
     f"{arm} - {baseline}": [
-      Cell(
-        *results.paired_difference(
-          _last(data, arm, name), _last(data, baseline, name)
-        )
+      _cell(
+        [
+          results.Value(x.mean - y.mean, x.lower - y.upper, x.upper - y.lower)
+          for x, y in zip(
+            _of_test(data, arm, name), _of_test(data, baseline, name)
+          )
+        ]
       )
       for name in names
     ]
@@ -118,16 +137,16 @@ def training(data: Data) -> Table:
 def tuning(data: Data, folder: pathlib.Path) -> Table:
   """Each arm's own objective at every rate, on the seed that chose the rate."""
   from experiments.studies import results
-  from experiments.studies.study import Run
 
   study, done = data.study, results.load(data.study, folder).done
   return {
     f"{arm}: {study.objective(arm)}": [
-      Cell(
-        results.summarise(
-          study, done[Run(arm, rate, study.seeds[0])], study.objective(arm)
-        ),
-        NAN,
+      _cell(
+        [
+          results.summarise(
+            study, done[Run(arm, rate, study.seeds[0])], study.objective(arm)
+          )
+        ]
       )
       for rate in study.rates
     ]
@@ -135,15 +154,24 @@ def tuning(data: Data, folder: pathlib.Path) -> Table:
   }
 
 
-def _last(data: Data, arm: str, name: str) -> list[float]:
-  return from_studies.metric(data, arm, name, "test")[:, -1].tolist()
-
-
-def _cell(by_seed: Sequence[float]) -> Cell:
+def _of_test(
+  data: Data, arm: str, name: str, evaluation: int = -1
+) -> "list[results.Value]":
+  """A held-out metric of each seed in an evaluation, the last by default."""
   from experiments.studies import results
 
-  mean, error = results.mean_and_error(by_seed)
-  return Cell(float(mean), float(error))
+  by_seed = from_studies.metric(data, arm, name, "test")
+  bounds = from_studies.bounds(data, arm, name, "test")
+  columns = (x[:, evaluation].tolist() for x in (by_seed, *bounds))
+  return [results.Value(*values) for values in zip(*columns)]
+
+
+def _cell(by_seed: "Sequence[results.Value]") -> Cell:
+  from experiments.studies import results
+
+  mean, error = results.mean_and_error([value.mean for value in by_seed])
+  ends = (float(np.mean(x)) for x in list(zip(*by_seed))[1:])
+  return Cell(float(mean), float(error), *ends)
 
 
 def text(data: Data, folder: pathlib.Path) -> str:
@@ -154,7 +182,7 @@ def text(data: Data, folder: pathlib.Path) -> str:
   ks = [f"pass@{k}" for k in study.k_eval]
   parts = [
     f"# Study {study.name}: seeds {seeds}, commit {', '.join(commits)}",
-    "Held-out problems, percent:",
+    f"Held-out problems, percent; {from_studies.counted(data, 'test')}:",
     markdown(["arm", *ks], held_out(data)),
   ]
   if len(data.by_arm) > 1:
@@ -163,7 +191,8 @@ def text(data: Data, folder: pathlib.Path) -> str:
       markdown(["arms", *ks], differences(data), bold=False),
     ]
   parts += [
-    f"Training, mean of the last {study.last} steps (final: last step):",
+    f"Training, mean of the last {study.last} steps (final: last step);"
+    f" {from_studies.counted(data, 'train')}:",
     markdown(
       ["arm", *study.summary], training(data), percent=False, bold=False
     ),
@@ -194,7 +223,7 @@ def draw(
   data = from_studies.load(study, results, arms)
   name = from_studies.name_of("tables", data)
   rows = [
-    {"arm": arm, "k": k, "mean": cell.mean, "error": cell.error}
+    {"arm": arm, "k": k} | cell._asdict()
     for arm, cells in held_out(data).items()
     for k, cell in zip(data.study.k_eval, cells)
   ]

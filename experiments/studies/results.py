@@ -8,6 +8,7 @@ was made with another config than the study has now is not counted.
 import json
 import math
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,8 +19,10 @@ from pkpo_jax.training import config as config_lib
 
 _KEPT = (
   "completion_length entropy fraction_updated grad_norm groups_all_right"
-  " groups_all_wrong groups_skipped invalid k solve_rate step"
+  " groups_all_wrong groups_skipped invalid k num_problems num_ungraded"
+  " solve_rate step"
 )
+_CURVES = re.compile(r"(pass|max)@\d+(_stderr|_lower|_upper)?")
 _DIGITS = 4  # significant ones; sampling errors are far above
 
 
@@ -44,6 +47,20 @@ class Result(NamedTuple):
   seconds: float
   train: dict[str, np.ndarray]
   test: dict[str, np.ndarray]
+
+
+class Value(NamedTuple):
+  """One number of a run, or bounds in its place.
+
+  Attributes:
+    mean: NaN where answers that could not be graded leave it open.
+    lower: the mean if these were wrong; where the mean exists, the mean.
+    upper: the same if they were right.
+  """
+
+  mean: float
+  lower: float
+  upper: float
 
 
 class Found(NamedTuple):
@@ -107,13 +124,16 @@ def path_of(study: Study, folder: pathlib.Path, run: Run) -> pathlib.Path:
 
 
 def _columns(records: Sequence[Mapping[str, Any]]) -> dict[str, list]:
-  """Metric -> values by step; NaN, which JSON lacks, becomes null."""
+  """Metric -> values by step; NaN, and what a step lacks, become null."""
   names = [
     name
-    for name in records[0]
-    if name in _KEPT.split() or name.startswith("pass@")
+    for name in dict.fromkeys(name for record in records for name in record)
+    if name in _KEPT.split() or _CURVES.fullmatch(name)
   ]
-  return {name: [_rounded(r[name]) for r in records] for name in names}
+  return {
+    name: [_rounded(record.get(name, math.nan)) for record in records]
+    for name in names
+  }
 
 
 def _rounded(x: float) -> float | int | None:
@@ -169,7 +189,19 @@ def _result(run: Run, saved: Mapping[str, Any]) -> Result:
   return Result(run, saved["commit"], saved["seconds"], train, test)
 
 
-def summarise(study: Study, result: Result, metric: str) -> float:
+def bounds(
+  columns: Mapping[str, np.ndarray], name: str
+) -> tuple[np.ndarray, np.ndarray]:
+  """The lower and upper bounds of a metric: itself, where it exists."""
+  value = columns[name]
+  lower, upper = (
+    np.where(np.isnan(value), columns.get(f"{name}_{end}", value), value)
+    for end in ("lower", "upper")
+  )
+  return lower, upper
+
+
+def summarise(study: Study, result: Result, metric: str) -> Value:
   """One number of a run: "train NAME", "final NAME" or "test NAME".
 
   Raises:
@@ -182,15 +214,18 @@ def summarise(study: Study, result: Result, metric: str) -> float:
       f"{result.run.name} has no metric {metric!r}; known are train, final and"
       f" test before one of: {', '.join(columns)}."
     )
-  if kind == "train":
-    return float(np.mean(columns[name][-study.last :]))
-  return float(columns[name][-1])
+  last = study.last if kind == "train" else 1
+  by_step = (columns[name], *bounds(columns, name))
+  return Value(*(float(np.mean(x[-last:])) for x in by_step))
 
 
 def best_rates(study: Study, done: Mapping[Run, Result]) -> dict[str, float]:
   """Arm -> the rate that is best for its objective on the first seed.
 
   Arms that have not been trained at all rates are left out.
+
+  Raises:
+    ValueError: answers that could not be graded leave open which rate is best.
   """
   best = {}
   for arm in study.arms:
@@ -198,10 +233,24 @@ def best_rates(study: Study, done: Mapping[Run, Result]) -> dict[str, float]:
     if len(runs) == 1:
       best[arm] = runs[0].rate
     elif all(run in done for run in runs):
-      metric = study.objective(arm)
-      values = [summarise(study, done[run], metric) for run in runs]
-      best[arm] = runs[int(np.nanargmax(values))].rate
+      best[arm] = _best(study, [done[run] for run in runs]).rate
   return best
+
+
+def _best(study: Study, found: Sequence[Result]) -> Run:
+  """The run of an arm whose objective is largest."""
+  metric = study.objective(found[0].run.arm)
+  values = [summarise(study, result, metric) for result in found]
+  first = int(np.nanargmax([value.lower for value in values]))
+  for result, value in zip(found, values):
+    if result.run != found[first].run and value.upper > values[first].lower:
+      raise ValueError(
+        f"{metric} of {found[first].run.name} is at least"
+        f" {values[first].lower:g}, and of {result.run.name} up to"
+        f" {value.upper:g}: too many answers are ungraded to say which rate is"
+        " best. Run them again, or choose another objective in the study."
+      )
+  return found[first].run
 
 
 def reported(

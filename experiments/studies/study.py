@@ -52,7 +52,8 @@ class Study:
     seconds: that a run takes, for the estimate before one has finished.
     tuned: the config value that the rates are of.
     objectives: arm -> the metric that is largest at its best rate. For other
-      arms it is training pass@k, for the k that the arm ends with.
+      arms it is training pass@k, for the k that the arm ends with; where
+      rewards are not 0/1, the objective of training is "train max@K".
     k_eval: at which pass@k is drawn and tabled.
     last: how many steps "train NAME" is the mean over; also the window of
       rolling means.

@@ -164,6 +164,42 @@ def rows_axes(
   return ()
 
 
+def check_rows(mesh: Mesh, prompts: int, samples: int, what: str) -> None:
+  """Checks that no device computes the rows of another one.
+
+  Completions must split over `fsdp` and `data`. Their prompts, of which there
+  are fewer, must split over `fsdp` at least: the replicas of `data` each read
+  all prompts of their own, which costs little beside the completions.
+
+  Args:
+    mesh: a mesh of `make_mesh`.
+    prompts: how many are computed at once.
+    samples: completions of each.
+    what: the two numbers by name, for the message.
+
+  Raises:
+    ValueError: they do not split; says what it would cost, and the remedy.
+  """
+  fsdp, data = mesh.shape["fsdp"], mesh.shape["data"]
+  rows = prompts * samples
+  times = (
+    fsdp * data // math.prod(mesh.shape[axis] for axis in rows_axes(mesh, rows))
+  )
+  if times > 1:
+    raise ValueError(
+      f"{prompts} prompts x {samples} completions ({what}) do not split over"
+      f" the {fsdp * data} devices of data={data} x fsdp={fsdp}: each"
+      f" completion would be computed {times} times. Let {fsdp * data} divide"
+      " them, or give devices to config.mesh.tensor."
+    )
+  if prompts % fsdp:
+    raise ValueError(
+      f"{prompts} prompts ({what}) do not split over fsdp={fsdp}: each device"
+      f" would read all of them, {fsdp} times the work. Let {fsdp} divide them,"
+      " or give devices to config.mesh.data or config.mesh.tensor."
+    )
+
+
 def rows_sharding(mesh: Mesh, rows: int) -> NamedSharding:
   """Returns the sharding of arrays [rows, ...] of the batch."""
   return NamedSharding(mesh, PartitionSpec(rows_axes(mesh, rows)))

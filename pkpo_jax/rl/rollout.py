@@ -1,5 +1,6 @@
 """Problems -> Rollout: encode, sample, decode, grade."""
 
+import json
 import time
 from collections.abc import Callable, Sequence
 
@@ -33,6 +34,11 @@ class Rollout:
   valid: chex.Array
 
 
+# What a worker returns: a rollout, the reasons [B][n] of its grades, which are
+# text and so no arrays for devices, and seconds by phase.
+Rolled = tuple[Rollout, list[list[str]], dict[str, float]]
+
+
 class RolloutWorker:
   """Samples and grades with one model, tokenizer and task."""
 
@@ -59,7 +65,7 @@ class RolloutWorker:
     key: chex.PRNGKey,
     *,
     n: int,
-  ) -> tuple[Rollout, dict[str, float]]:
+  ) -> Rolled:
     """Samples n answers to each problem and grades them.
 
     Args:
@@ -69,8 +75,9 @@ class RolloutWorker:
       n: answers per problem.
 
     Returns:
-      The rollout, whole on every host; and the seconds spent in sampling and
-      grading. Each process grades its own share of the problems.
+      The rollout and the reasons of its grades, whole on every host; and the
+      seconds spent in sampling and grading. Each process grades its own share
+      of the problems; what could not be graded, once more.
 
     Raises:
       ValueError: a prompt is longer than `max_prompt_tokens`, or the task gave
@@ -86,7 +93,7 @@ class RolloutWorker:
     key: chex.PRNGKey,
     *,
     n: int,
-  ) -> Callable[[], tuple[Rollout, dict[str, float]]]:
+  ) -> Callable[[], Rolled]:
     """Starts to sample; the function that it returns waits, and grades.
 
     Between the two, the devices work while the host is free: to grade what was
@@ -108,31 +115,63 @@ class RolloutWorker:
       stop_tokens=self._tokenizer.stop_tokens,
     )
 
-    def finish() -> tuple[Rollout, dict[str, float]]:
+    def finish() -> Rolled:
       completions = multihost.fetch(on_device)
       sampled = time.perf_counter()
       _check_policy(problems, completions)
-      rewards, valid = self._grade(problems, completions)
+      grades = self._grade(problems, completions)
       graded = time.perf_counter()
+      rewards, valid = base.rewards_and_valid(grades, problems)
       rollout = Rollout(prompts, lengths, completions, rewards, valid)
-      return rollout, {"sample": sampled - start, "grade": graded - sampled}
+      reasons = [[grade.reason for grade in row] for row in grades]
+      seconds = {"sample": sampled - start, "grade": graded - sampled}
+      return rollout, reasons, seconds
 
     return finish
 
   def _grade(
     self, problems: Sequence[base.Problem], completions: sampler.Completions
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """Rewards and valid, [B, n]."""
-    own = multihost.local_rows(problems)
+  ) -> list[list[base.Grade]]:
+    """Grades [B][n] of all problems, each from the process that it falls to."""
     texts = decode_completions(
       self._tokenizer, jax.tree.map(multihost.local_rows, completions)
     )
-    grades = self._task.grades(own, texts)
-    rewards, valid = base.rewards_and_valid(grades)
-    _check_rewards(own, rewards, valid)
-    return tuple(
-      multihost.gather_rows(x, len(problems)) for x in (rewards, valid)
+    own = grade_twice(self._task, multihost.local_rows(problems), texts)
+    plain = [
+      [(float(g.reward), bool(g.valid), g.reason) for g in row] for row in own
+    ]
+    return [
+      [base.Grade(*grade) for grade in row]
+      for part in multihost.gather_texts(json.dumps(plain))
+      for row in json.loads(part)
+    ]
+
+
+def grade_twice(
+  task: base.Task,
+  problems: Sequence[base.Problem],
+  completions: Sequence[Sequence[str]],
+) -> list[list[base.Grade]]:
+  """Grades n answers to each of B problems [B][n], and invalid ones again.
+
+  A worker that did not start, say, need not fail twice; and a single answer
+  without a grade takes pass@n from all problems.
+  """
+  grades = task.grades(problems, completions)
+  invalid = [
+    (b, i)
+    for b, row in enumerate(grades)
+    for i, grade in enumerate(row)
+    if not grade.valid
+  ]
+  if invalid:
+    again = task.grades(
+      [problems[b] for b, _ in invalid],
+      [[completions[b][i]] for b, i in invalid],
     )
+    for (b, i), (grade,) in zip(invalid, again, strict=True):
+      grades[b][i] = grade
+  return grades
 
 
 def encode_prompts(
@@ -183,18 +222,4 @@ def _check_policy(
       " completions are broken. Look for parameters that are NaN or infinite,"
       " for a type to compute in that overflows (float16), and for a learning"
       " rate that is too high."
-    )
-
-
-def _check_rewards(
-  problems: Sequence[base.Problem], rewards: np.ndarray, valid: np.ndarray
-) -> None:
-  """Stops the run at a broken grader, which must not vanish from averages."""
-  broken = np.argwhere(valid & ~np.isfinite(rewards))
-  if len(broken):
-    row, sample = broken[0]
-    raise ValueError(
-      f"Sample {sample} of problem {problems[row].id!r} has reward"
-      f" {rewards[row, sample]} and is called valid; a grader that fails must"
-      " return valid=False."
     )

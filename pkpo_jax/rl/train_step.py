@@ -232,18 +232,10 @@ def shardings(
 
 
 def _check_microbatch(mesh: Mesh, options: UpdateOptions) -> None:
-  """Checks that a microbatch splits evenly over the devices.
-
-  Otherwise they would silently repeat each other's work.
-  """
+  """Checks that a microbatch splits evenly over the devices."""
   prompts, samples = options.microbatch_prompts, options.microbatch_samples
-  devices = mesh.shape["data"] * mesh.shape["fsdp"]
-  if prompts * samples % devices:
-    raise ValueError(
-      f"A microbatch of {prompts} prompts x {samples} samples"
-      f" (config.microbatch) does not split over the {devices} devices of data"
-      " x fsdp; choose another, or raise config.mesh.tensor."
-    )
+  what = f"config.microbatch.prompts={prompts}, .samples={samples}"
+  sharding.check_rows(mesh, prompts, samples, what)
 
 
 def _minibatch_order(

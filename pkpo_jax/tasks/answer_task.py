@@ -41,6 +41,7 @@ class AnswerTask(base.BaseTask):
     """
     super().__init__(splits)
     self._few_shot = few_shot
+    self.binary_rewards = grader == LATEX_GRADER
     self._pool = pool.Pool(grader, timeout=timeout, num_workers=num_workers)
 
   def grade(self, problem: base.Problem, completion: str) -> base.Grade:

@@ -152,7 +152,7 @@ class Arc(base.BaseTask):
           f"arc/{name}/{i}", puzzle, copies, seed, instruction
         )
     super().__init__(splits)
-    self._exact = reward == "exact"
+    self._exact = self.binary_rewards = reward == "exact"
 
   def grade(self, problem: base.Problem, completion: str) -> base.Grade:
     """Grades the last grid of the answer, see `last_grid`."""

@@ -31,7 +31,8 @@ class Grade(NamedTuple):
     reward: higher is better; 1 for a right answer where rewards are 0/1.
     valid: False if the grading itself failed; the answer is then left out of
       all estimates. An answer that cannot be read is wrong, not invalid.
-    reason: in a few words, for logs and for counting.
+    reason: in a few words, for logs and for counting: "timeout". What follows
+      a colon is not counted apart: "no worker: disk full".
   """
 
   reward: float
@@ -40,7 +41,10 @@ class Grade(NamedTuple):
 
 
 class Task(Protocol):
-  """A source of problems with a grader."""
+  """A source of problems with a grader.
+
+  It may have an attribute `binary_rewards`, see `BaseTask`.
+  """
 
   def problems(self, split: str) -> Sequence[Problem]:
     """All problems of "train" or "test", in a fixed order."""
@@ -84,16 +88,61 @@ class WordTask(Task, Protocol):
 
 
 def rewards_and_valid(
-  grades: Sequence[Sequence[Grade]],
+  grades: Sequence[Sequence[Grade]], problems: Sequence[Problem]
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Grades [B][n] -> rewards, float32, and valid, bool; [B, n] each."""
-  rewards = np.array([[g.reward for g in row] for row in grades], np.float32)
+  """Grades [B][n] of B problems -> rewards, float32, and valid, bool; [B, n].
+
+  Raises:
+    ValueError: as `check_rewards`.
+  """
+  rewards = np.array([[g.reward for g in row] for row in grades], float)
   valid = np.array([[g.valid for g in row] for row in grades], bool)
-  return rewards, valid
+  check_rewards(rewards, valid, [problem.id for problem in problems])
+  with np.errstate(over="ignore"):  # in what is not valid
+    return rewards.astype(np.float32), valid
+
+
+def check_rewards(
+  rewards: np.ndarray, valid: np.ndarray, ids: Sequence[str] = ()
+) -> None:
+  """Stops at a broken grader, which must not vanish from averages.
+
+  Args:
+    rewards: [B, n], real numbers of any type.
+    valid: [B, n] bool.
+    ids: of the problems, for the message; without them it has their numbers.
+
+  Raises:
+    ValueError: a reward is called valid and is not finite in float32; names
+      the problem and the sample.
+  """
+  # Not isfinite: a comparison with NaN is false too, and integers pass.
+  finite = abs(np.asarray(rewards, float)) <= np.finfo(np.float32).max
+  broken = np.argwhere(np.asarray(valid) & ~finite)
+  if len(broken):
+    row, sample = broken[0]
+    name = ids[row] if ids else int(row)
+    raise ValueError(
+      f"Sample {sample} of problem {name!r} has reward"
+      f" {float(rewards[row][sample])}, not finite in float32, and is called"
+      " valid; a grader that fails must return valid=False."
+    )
+
+
+def has_binary_rewards(task: Task) -> bool:
+  """Whether a task says so; one without a word on it does not."""
+  return bool(getattr(task, "binary_rewards", False))
 
 
 class BaseTask:
-  """The part of a `Task` that most tasks share: all but `grade`."""
+  """The part of a `Task` that most tasks share: all but `grade`.
+
+  Attributes:
+    binary_rewards: whether every reward is 0 or 1. Then max@k is pass@k, and
+      metrics have the latter alone.
+  """
+
+  binary_rewards: bool = False
 
   def __init__(self, splits: Mapping[str, Sequence[Problem]]):
     """Takes the problems of each split, by its name."""
@@ -132,8 +181,13 @@ class BaseTask:
   def grade_batch(
     self, problems: Sequence[Problem], completions: Sequence[Sequence[str]]
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Rewards, float32, and valid, bool, of `grades`; [B, n] each."""
-    return rewards_and_valid(self.grades(problems, completions))
+    """Rewards, float32, and valid, bool, of `grades`; [B, n] each.
+
+    Raises:
+      ValueError: as `grades` and `check_rewards`.
+    """
+    grades = self.grades(problems, completions)
+    return rewards_and_valid(grades, problems)
 
   def start(self) -> None:
     """Has nothing to make ready, unless a subclass has."""

@@ -59,7 +59,7 @@ class CodeTask(base.BaseTask):
       raise ValueError(f"num_workers={num_workers} must be at least 1.")
     super().__init__(splits)
     self._sandbox = code_sandbox
-    self._binary = reward == "binary"
+    self._binary = self.binary_rewards = reward == "binary"
     self._num_workers = num_workers or os.cpu_count() or 1
 
   def grade(self, problem: base.Problem, completion: str) -> base.Grade:

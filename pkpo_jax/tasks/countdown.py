@@ -25,7 +25,10 @@ class Countdown(base.BaseTask):
   Attributes:
     words: all words of prompts and answers, for a tokenizer.
     max_answer_words: the longest well-formed answer, in words.
+    binary_rewards: True.
   """
+
+  binary_rewards = True
 
   def __init__(
     self,

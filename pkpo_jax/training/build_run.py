@@ -8,11 +8,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import jax
 import ml_collections
 import numpy as np
 
 from pkpo_jax import multihost, tasks
-from pkpo_jax.lm import tokenizers
+from pkpo_jax.lm import sharding, tokenizers
 from pkpo_jax.tasks import base
 from pkpo_jax.training import config as config_lib
 
@@ -77,10 +78,12 @@ def build(config: ml_collections.ConfigDict, data: Data | None = None) -> Parts:
   """Builds the model and the rollout worker; and loads the data, unless given.
 
   Raises:
-    ValueError: as `load_data`; or the model does not go with the tokenizer.
+    ValueError: as `load_data`; or the model does not go with the tokenizer, or
+      what is sampled at once does not split over the mesh that is set.
   """
   from pkpo_jax.rl import rollout
 
+  _check_mesh(config)
   data = load_data(config) if data is None else data
   model = build_model(config, data.tokenizer)
   worker = rollout.RolloutWorker(
@@ -93,6 +96,16 @@ def build(config: ml_collections.ConfigDict, data: Data | None = None) -> Parts:
   )
   fields = {f.name: getattr(data, f.name) for f in dataclasses.fields(Data)}
   return Parts(**fields, model=model, rollout_worker=worker)
+
+
+def _check_mesh(config: ml_collections.ConfigDict) -> None:
+  """Checks what a step and an evaluation sample at once, if a mesh is set."""
+  mesh, prompts = jax.sharding.get_mesh(), config.prompts_per_step
+  if mesh.empty:
+    return
+  for name, samples in (("n", config.n), ("eval.n", config.eval.n)):
+    what = f"config.prompts_per_step={prompts}, config.{name}={samples}"
+    sharding.check_rows(mesh, prompts, samples, what)
 
 
 def make_optimizer(

@@ -104,7 +104,7 @@ def _step(
   train = parts.problems["train"]
   problems = [train[(i * B + j) % len(train)] for j in range(B)]
   start = time.perf_counter()
-  rollout, seconds = parts.rollout_worker(
+  rollout, _, seconds = parts.rollout_worker(
     models.merge(frozen, state.params), problems, jax.random.key(i), n=n
   )
   rewards = np.random.default_rng(i).permuted(

@@ -13,6 +13,7 @@ import numpy as np
 from pkpo_jax import multihost
 from pkpo_jax.lm import models, sharding
 from pkpo_jax.rl import evaluation, rollout_metrics, train_step
+from pkpo_jax.tasks import base
 from pkpo_jax.training import (
   build_run,
   checkpointing,
@@ -145,7 +146,7 @@ class Run:
     rows = self._order(step)
     sample_key, update_key = jax.random.split(_key(self._config.seed, step))
     problems = [self._parts.problems["train"][i] for i in rows]
-    rollout, seconds = self._parts.rollout_worker(
+    rollout, reasons, seconds = self._parts.rollout_worker(
       self.params, problems, sample_key, n=self._config.n
     )
     sampled = time.perf_counter()
@@ -157,7 +158,10 @@ class Run:
       self._frozen,
       self._reference,
     )
-    measured = rollout_metrics.rollout_metrics(rollout)
+    # In numpy alone, while the devices update.
+    measured = self._measure(
+      rollout_metrics.answers(rollout, problems, reasons), "train"
+    )
     update_metrics = jax.device_get(update_metrics)
     end = time.perf_counter()
     check_finite(step, update_metrics, self._config.learning_rate)
@@ -180,21 +184,29 @@ class Run:
     )
 
   def evaluate(self, step: int) -> None:
-    """Logs pass@k on the held-out problems, sampled with keys of their own."""
+    """Logs metrics of held-out problems, sampled with keys of their own."""
     options = self._config.eval
     start = time.perf_counter()
-    rewards, valid = evaluation.evaluate(
+    answers = evaluation.evaluate(
       self._parts.rollout_worker,
       self.params,
-      self._parts.problems["test"][: options.num_problems],
+      evaluation.draw(
+        self._parts.problems["test"], options.num_problems, options.seed
+      ),
       evaluation.key(options.seed),
       n=options.n,
       batch_size=self._config.prompts_per_step,
     )
-    ks = evaluation.powers_of_two(options.n)
-    curve = rollout_metrics.pass_at_k_curve(rewards, valid, ks)
     seconds = {"seconds_eval": time.perf_counter() - start}
-    self._writer.write(step, "eval", rollout_metrics.named(curve) | seconds)
+    self._writer.write(step, "eval", self._measure(answers, "test") | seconds)
+
+  def _measure(
+    self, answers: rollout_metrics.Answers, split: str
+  ) -> dict[str, float]:
+    """The metrics of answers to problems of a split."""
+    dropped = {"num_dropped": self._parts.dropped[split]}
+    binary = base.has_binary_rewards(self._parts.task)
+    return dropped | rollout_metrics.measure(answers, binary=binary)
 
   def save(self) -> None:
     """Starts to save the progress, in the background."""

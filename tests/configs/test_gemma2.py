@@ -226,7 +226,7 @@ def test_a_right_answer_is_rewarded(domain, tmp_path, monkeypatch):
     return sampler.Completions(tokens, zeros, zeros, tokens != 0)
 
   monkeypatch.setattr(sampler, "sample", sample)
-  rollout, _ = parts.rollout_worker(None, problems, jax.random.key(0), n=4)
+  rollout, *_ = parts.rollout_worker(None, problems, jax.random.key(0), n=4)
   assert rollout.valid.all()
   np.testing.assert_array_equal(rollout.rewards[:, 0], 1)
   assert np.all(rollout.rewards[:, 1:] < 1)

@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from pkpo_jax.lm import sampler
-from pkpo_jax.rl import rollout
+from pkpo_jax.rl import rollout, rollout_metrics
+from pkpo_jax.tasks import base
 
 
 def pass_at_k(n, c, k):
@@ -28,3 +29,12 @@ def make_rollout(rewards, valid, lengths, T=4):
   )
   prompts = np.zeros((B, 2), np.int32)
   return rollout.Rollout(prompts, np.full(B, 2), completions, rewards, valid)
+
+
+def make_answers(rewards, valid, reasons=None):
+  """Answers of one token each, to problems without tiers."""
+  valid = np.array(valid, bool)
+  rollout = make_rollout(rewards, valid, np.ones(valid.shape))
+  problems = [base.Problem(str(i), "", "", None) for i in range(len(valid))]
+  reasons = np.full(valid.shape, "graded") if reasons is None else reasons
+  return rollout_metrics.answers(rollout, problems, reasons)

@@ -97,6 +97,33 @@ def test_rows_are_split_over_what_divides_them(rows, axes):
   assert sharding.rows_sharding(mesh, rows).spec == PartitionSpec(axes)
 
 
+@pytest.mark.parametrize(
+  ("sizes", "prompts", "samples"),
+  [
+    ((1, 1, 1), 3, 5),  # one device takes anything
+    ((8, 16, 1), 16, 16),  # the paper's slice: all prompts in each replica
+    ((8, 4, 4), 16, 16),
+    ((8, 1, 1), 2, 4),
+    ((1, 1, 8), 1, 1),
+  ],
+)
+def test_rows_that_no_device_repeats(sizes, prompts, samples):
+  sharding.check_rows(abstract_mesh(*sizes), prompts, samples, "n")
+
+
+@pytest.mark.parametrize(
+  ("sizes", "prompts", "samples", "message"),
+  [
+    ((2, 4, 1), 4, 5, r"4 prompts x 5 .*8 devices .*computed 2 times.*mesh"),
+    ((2, 4, 1), 3, 5, r"\(its name\) .* computed 8 times. Let 8 divide"),
+    ((1, 8, 1), 4, 4, r"4 prompts \(its name\) .* fsdp=8: .*8 times the work"),
+  ],
+)
+def test_rows_that_devices_would_repeat(sizes, prompts, samples, message):
+  with pytest.raises(ValueError, match=message):
+    sharding.check_rows(abstract_mesh(*sizes), prompts, samples, "its name")
+
+
 def test_describe_counts_bytes_and_copies():
   tree = {"mlp": {"linear": shape(16, 8)}, "key": jax.random.key(0)}
   found = sharding.param_shardings(abstract_mesh(2, 4, 1), tree)

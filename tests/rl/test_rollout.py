@@ -1,6 +1,7 @@
 """pkpo_jax.rl.rollout with a task that grades by counting words."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
@@ -51,8 +52,8 @@ def rolled():
   model = plain.tiny_model(num_layers=1, num_embed=7)
   params, task = plain.random_params(model), CountTask()
   roll = make_roller(task, model)
-  result, seconds = roll(params, PROBLEMS, keys(), n=n)
-  return roll, params, task.seen[:], result, seconds
+  rolled = roll(params, PROBLEMS, keys(), n=n)
+  return roll, params, task.seen[:], *rolled
 
 
 def read(tokens):
@@ -66,7 +67,7 @@ def read(tokens):
 
 
 def test_rewards_are_the_grades_of_the_completions(rolled):
-  *_, result, _ = rolled
+  *_, result, reasons, _ = rolled
   texts = [[read(tokens) for tokens in rows] for rows in result.completions[0]]
   expected = [[text.count("a") for text in row] for row in texts]
   np.testing.assert_array_equal(result.rewards, expected)
@@ -76,20 +77,43 @@ def test_rewards_are_the_grades_of_the_completions(rolled):
   assert result.valid.dtype == bool
   assert len(np.unique(result.rewards)) > 2
   assert 0 < result.valid.mean() < 1
+  assert reasons == [["counted"] * n] * 3
 
 
 def test_the_task_sees_every_completion_with_its_problem(rolled):
-  _, _, seen, result, _ = rolled
+  """And those that it could not grade once more."""
+  _, _, seen, result, *_ = rolled
   expected = [
     (problem.id, " ".join(read(tokens)))
     for problem, rows in zip(PROBLEMS, result.completions.tokens)
     for tokens in rows
   ]
-  assert seen == expected
+  again = [answer for answer in expected if "b" in answer[1].split()]
+  assert again and seen == expected + again
+
+
+def test_what_could_not_be_graded_is_graded_once_more():
+  class Flaky(CountTask):
+    def grade(self, problem, completion):
+      grade = super().grade(problem, completion)
+      fails = (completion, problem.id) in failures
+      failures.discard((completion, problem.id))
+      return base.Grade(7.0, False, "flaky") if fails else grade
+
+  failures = {("a", "0"), ("b", "1")}
+  task = Flaky()
+  grades = rollout.grade_twice(
+    task, PROBLEMS[:2], [["a", "c", "a a"], ["b", "c", "d"]]
+  )
+  assert grades == [
+    [(1, True, "counted"), (0, True, "counted"), (2, True, "counted")],
+    [(0, False, "counted"), (0, True, "counted"), (0, True, "counted")],
+  ]
+  assert len(task.seen) == 6 + 2 and not failures
 
 
 def test_the_rollout_holds_what_was_sampled_on_the_host(rolled):
-  *_, result, seconds = rolled
+  *_, result, _, seconds = rolled
   expected = [[2, 3, 0, 0], [2, 4, 5, 0], [2, 5, 5, 6]]
   np.testing.assert_array_equal(result.prompts, expected)
   np.testing.assert_array_equal(result.prompt_lengths, [2, 3, 4])
@@ -102,13 +126,37 @@ def test_the_rollout_holds_what_was_sampled_on_the_host(rolled):
 
 
 def test_a_problem_keeps_its_samples_with_its_key(rolled):
-  roll, params, _, result, _ = rolled
+  roll, params, _, result, *_ = rolled
   order = np.array([2, 0, 1])
-  moved, _ = roll(params, [PROBLEMS[i] for i in order], keys()[order], n=n)
+  moved, *_ = roll(params, [PROBLEMS[i] for i in order], keys()[order], n=n)
   np.testing.assert_array_equal(
     moved.completions.tokens, result.completions.tokens[order]
   )
   np.testing.assert_array_equal(moved.rewards, result.rewards[order])
+
+
+@pytest.mark.parametrize("process", [0, 2])
+def test_several_processes_grade_a_part_each(rolled, monkeypatch, process):
+  """Three problems on four processes: the first of them has none."""
+  roll, params, *_, result, reasons, _ = rolled
+
+  def gather(own):
+    parts = ["[]", *(json.dumps([row]) for row in graded)]
+    assert own == parts[process]
+    return parts
+
+  graded = [
+    [[float(g), bool(ok), why] for g, ok, why in zip(*row)]
+    for row in zip(result.rewards, result.valid, reasons)
+  ]
+  monkeypatch.setattr(rollout.multihost, "gather_texts", gather)
+  monkeypatch.setattr(rollout.multihost, "fetch", jax.device_get)
+  monkeypatch.setattr(jax, "process_count", lambda: 4)
+  monkeypatch.setattr(jax, "process_index", lambda: process)
+  again, same_reasons, _ = roll(params, PROBLEMS, keys(), n=n)
+  np.testing.assert_array_equal(again.rewards, result.rewards)
+  np.testing.assert_array_equal(again.valid, result.valid)
+  assert same_reasons == reasons
 
 
 def test_a_prompt_too_long_is_named(rolled):

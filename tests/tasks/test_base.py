@@ -1,6 +1,9 @@
+import re
+
 import numpy as np
 import pytest
 
+from pkpo_jax import tasks
 from pkpo_jax.tasks import base
 
 PROBLEMS = [base.Problem(str(i), "?", "", 10.0 * i) for i in range(3)]
@@ -45,6 +48,31 @@ def test_grade_batch_is_rewards_and_valid_of_the_grades():
   np.testing.assert_array_equal(rewards, [[0.5, np.nan], [11, 12]])
   np.testing.assert_array_equal(valid, [[True, False], [True, True]])
   assert rewards.dtype == np.float32 and valid.dtype == bool
+
+
+@pytest.mark.parametrize("reward", ["nan", "inf", "-1e+39"])
+def test_a_valid_reward_that_is_not_finite_in_float32_is_an_error(reward):
+  message = f"Sample 1 of problem '1' has reward {re.escape(reward)}"
+  with pytest.raises(ValueError, match=message):
+    oracle().grade_batch(PROBLEMS[1:], [["1", reward], ["2", "3"]])
+
+
+@pytest.mark.parametrize(
+  ("name", "options", "binary"),
+  [
+    ("countdown", {"num_train": 1, "num_test": 1}, True),
+    ("list_programs", {"num_train": 1, "num_test": 1}, False),
+    ("arc", {"reward": "exact"}, True),
+    ("arc", {"reward": "cells"}, False),
+  ],
+)
+def test_a_task_says_whether_its_rewards_are_0_and_1(name, options, binary):
+  assert base.has_binary_rewards(tasks.get_task(name, **options)) == binary
+
+
+def test_a_task_without_a_word_on_it_has_any_rewards():
+  assert not base.has_binary_rewards(object())
+  assert not base.has_binary_rewards(oracle())
 
 
 @pytest.mark.parametrize("method", ["grades", "grade_batch"])

@@ -1,8 +1,13 @@
 """training.build_run: the parts fit together, or it says what does not."""
 
+import jax
 import pytest
 from helpers import tiny_config
+from jax.sharding import AbstractMesh, AxisType
 
+from configs import countdown, gemma2_2b_math, list_programs
+from pkpo_jax.lm import sharding
+from pkpo_jax.rl import train_step
 from pkpo_jax.training import build_run
 
 
@@ -35,3 +40,44 @@ def test_the_model_has_a_row_for_every_word():
 def test_what_does_not_fit_is_an_error(changes, message):
   with pytest.raises(ValueError, match=message):
     build_run.build(make_config(**changes))
+
+
+def mesh_of(*sizes):
+  return AbstractMesh(sizes, sharding.AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    (
+      {"prompts_per_step": 2},
+      r"2 prompts .*config.prompts_per_step=2.* fsdp=4",
+    ),
+    ({"n": 3, "prompts_per_step": 4}, r"config.n=3\) .*computed 2 times"),
+    ({"eval.n": 5}, r"config.eval.n=5\) .*computed 2 times"),
+    ({}, None),
+  ],
+)
+def test_what_is_sampled_at_once_splits_over_the_mesh(
+  changes, message, monkeypatch
+):
+  """2 x 4 devices; before anything is loaded."""
+  monkeypatch.setattr(jax.sharding, "get_mesh", lambda: mesh_of(2, 4, 1))
+  monkeypatch.setattr(build_run, "load_data", lambda config: 1 / 0)
+  expected = ValueError if message else ZeroDivisionError
+  with pytest.raises(expected, match=message):
+    build_run.build(make_config(**changes))
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+def test_shipped_configs_split_over_one_host(devices, monkeypatch):
+  for config in (
+    countdown.get_config(),
+    list_programs.get_config(),
+    gemma2_2b_math.get_config("k8,laptop"),
+  ):
+    sizes = [devices if x == -1 else x for x in config.mesh.values()]
+    mesh = mesh_of(*(sizes[list(config.mesh).index(x)] for x in sharding.AXES))
+    monkeypatch.setattr(jax.sharding, "get_mesh", lambda mesh=mesh: mesh)
+    build_run._check_mesh(config)
+    train_step._check_microbatch(mesh, build_run.update_options(config))

@@ -120,9 +120,51 @@ def test_curve_and_band_by_hand(folder):
   np.testing.assert_allclose(axes.lines[0].get_ydata(), means)
 
 
+def test_a_gap_in_a_curve_is_hatched_between_its_bounds(folder):
+  """Rolling over two steps, one of which lies between .1 and .5."""
+  data = from_studies.load("countdown", folder, ["k1"])
+  for result in data.by_arm["k1"]:
+    ones = np.full(made_up_results.STEPS, 0.3)
+    nothing = ones * np.nan
+    result.train["pass@2"] = ones.copy()
+    result.train["pass@2_lower"] = nothing.copy()
+    result.train["pass@2_upper"] = nothing.copy()
+  result.train["pass@2"][1] = np.nan  # of one of two seeds
+  result.train["pass@2_lower"][1] = 0.1
+  result.train["pass@2_upper"][1] = 0.5
+  _, axes = plotting.subplots()
+  rows = from_studies.draw_curves(axes, data, "pass@2", window=2)
+  nan = float("nan")
+  for name, values in (
+    ("mean", [0.3, nan, nan, 0.3]),
+    ("lower", [0.3, 0.25, 0.25, 0.3]),
+    ("upper", [0.3, 0.35, 0.35, 0.3]),
+  ):
+    np.testing.assert_allclose([row[name] for row in rows], values)
+  hatched = axes.collections[1]
+  assert hatched.get_hatch()
+  heights = hatched.get_paths()[0].vertices[:, 1]
+  assert (heights.min(), heights.max()) == pytest.approx((0.25, 0.35))
+
+
+def test_problems_and_ungraded_answers_stand_in_the_pictures(folder):
+  """3 arms, 2 seeds each; 2 answers in each of 4 steps have no grade."""
+  data = from_studies.load("countdown", folder)
+  expected = "32 problems a step, 48 answers ungraded in 6 runs"
+  assert from_studies.counted(data, "train") == expected
+  titles = from_studies.pass_at_k_titles(data)
+  figure, *_ = from_studies.draw_panels(data, titles)
+  (legend,) = figure.legends
+  assert legend.get_title().get_text() == expected
+  del data.by_arm["k8"][0].train["num_problems"]
+  assert from_studies.counted(data, "train") == "problems not counted"
+
+
 def test_a_metric_that_was_not_measured_is_an_error(folder):
   data = from_studies.load("countdown", folder)
-  with pytest.raises(ValueError, match="has no pass@3; it has step, pass@1"):
+  with pytest.raises(
+    ValueError, match=r"has no pass@3; it has step, .*pass@1,"
+  ):
     from_studies.metric(data, "k1", "pass@3")
 
 
@@ -162,8 +204,12 @@ def test_arms_are_told_apart_by_colour_and_by_dashes():
 
 
 def test_rolling_means_by_hand():
-  values = [1.0, 3.0, float("nan"), 7.0]
-  np.testing.assert_allclose(plotting.rolling(values, 2), [1, 2, 3, 7])
+  """None where one of them is missing."""
+  nan = float("nan")
+  values = [1.0, 3.0, nan, 7.0, 9.0]
+  found = plotting.rolling(values, 2)
+  np.testing.assert_allclose(found, [1, 2, nan, nan, 8])
+  np.testing.assert_allclose(plotting.rolling(values, 1), values)
 
 
 MODULES = sorted(

@@ -2,16 +2,24 @@
 
 import csv
 import dataclasses
+import math
 
+import numpy as np
 import pytest
 from helpers import made_up_results
 
 from experiments.paper import from_studies, tables
-from experiments.paper.tables import Cell
 from experiments.studies import countdown
 
 STUDY = dataclasses.replace(countdown.STUDY, last=2)
 NAN = float("nan")
+
+
+def cell(mean, error, lower=None, upper=None):
+  """A cell whose bounds are the mean, unless given."""
+  ends = (mean if x is None else x for x in (lower, upper))
+  return tables.Cell(mean, error, *ends)
+
 
 # Held-out pass@k of the reported seeds, 1 and 2; of k8 times 1 + k / 10.
 FINAL = {"k1": (0.20, 0.24), "k8": (0.10, 0.20), "annealed": (0.24, 0.28)}
@@ -46,21 +54,21 @@ def test_held_out_by_hand(data):
   table = tables.held_out(data)
   assert list(table) == ["base policy", "k1", "k8", "annealed"]
   assert table["base policy"][0].mean == 0.05
-  assert table["k1"][0] == pytest.approx(Cell(0.22, 0.02))
+  assert table["k1"][0] == pytest.approx(cell(0.22, 0.02))
   # k = 16: (.10 and .20) * 2.6, mean .39, error .13.
-  assert table["k8"][4] == pytest.approx(Cell(0.39, 0.13))
+  assert table["k8"][4] == pytest.approx(cell(0.39, 0.13))
 
 
 def test_differences_are_paired_by_seed(data):
   """Annealed: .04 more in both seeds: no error. k8 at k = 1: -.09 and -.02."""
   table = tables.differences(data)
   assert list(table) == ["k8 - k1", "annealed - k1"]
-  assert table["annealed - k1"][0] == pytest.approx(Cell(0.04, 0), abs=1e-12)
-  assert table["k8 - k1"][0] == pytest.approx(Cell(-0.055, 0.035))
+  assert table["annealed - k1"][0] == pytest.approx(cell(0.04, 0), abs=1e-12)
+  assert table["k8 - k1"][0] == pytest.approx(cell(-0.055, 0.035))
 
 
 def test_training_is_the_mean_of_the_last_steps(data):
-  assert tables.training(data)["k1"][0] == pytest.approx(Cell(0.5, 0))
+  assert tables.training(data)["k1"][0] == pytest.approx(cell(0.5, 0))
 
 
 def test_tuning_shows_the_seed_that_chose(data, folder):
@@ -75,9 +83,9 @@ def test_tuning_shows_the_seed_that_chose(data, folder):
 
 def test_the_best_of_a_column_is_bold():
   table = {
-    "base policy": [Cell(0.1, NAN), Cell(0.7, NAN)],
-    "a": [Cell(0.20001, 0.01), Cell(0.5, 0.02)],
-    "b": [Cell(0.20002, 0.03), Cell(-0.5, 0.123456)],
+    "base policy": [cell(0.1, NAN), cell(0.7, NAN)],
+    "a": [cell(0.20001, 0.01), cell(0.5, 0.02)],
+    "b": [cell(0.20002, 0.03), cell(-0.5, 0.123456)],
   }
   assert tables.markdown(["arm", "pass@1", "pass@2"], table) == (
     "| arm | pass@1 | pass@2 |\n"
@@ -88,8 +96,36 @@ def test_the_best_of_a_column_is_bold():
   )
 
 
+def test_bounds_stand_in_the_place_of_a_mean():
+  """And nothing is best that may be beaten."""
+  table = {
+    "a": [cell(NAN, NAN, 0.1, 0.45), cell(NAN, NAN, 0.1, 0.2)],
+    "b": [cell(0.4, 0.01), cell(0.4, 0.01)],
+  }
+  assert tables.markdown(["arm", "pass@1", "pass@2"], table).splitlines()[
+    2:
+  ] == [
+    "| a | 10.00..45.00 | 10.00..20.00 |",
+    "| b | 40.00 ± 1.00 | **40.00 ± 1.00** |",
+  ]
+
+
+def test_bounds_of_means_and_of_differences(data):
+  """k8 has 0 to .3 and .22 at k = 1; k1 has .20 and .24."""
+  column = data.by_arm["k8"][0].test
+  column["pass@1"][-1] = NAN
+  column["pass@1_lower"] = np.array([NAN, 0.0])
+  column["pass@1_upper"] = np.array([NAN, 0.3])
+  found = tables.held_out(data)["k8"][0]
+  assert math.isnan(found.mean) and math.isnan(found.error)
+  assert found[2:] == pytest.approx((0.22 / 2, (0.3 + 0.22) / 2))
+  gain = tables.differences(data)["k8 - k1"][0]
+  assert math.isnan(gain.mean)
+  assert gain[2:] == pytest.approx(((-0.2 - 0.02) / 2, (0.1 - 0.02) / 2))
+
+
 def test_without_bold_and_percent():
-  table = {"a": [Cell(0.6667, 0.05)], "b": [Cell(0.1, NAN)]}
+  table = {"a": [cell(0.6667, 0.05)], "b": [cell(0.1, NAN)]}
   text = tables.markdown(["arm", "entropy"], table, percent=False, bold=False)
   assert text.splitlines()[2:] == ["| a | 0.667 ± 0.050 |", "| b | 0.100 |"]
 
@@ -99,6 +135,8 @@ def test_all_tables_are_written(folder, tmp_path, capsys):
   text = (tmp_path / "tables_countdown.md").read_text()
   assert capsys.readouterr().out.strip() == text.strip()
   assert text.startswith("# Study countdown: seeds 1, 2, commit abc1234\n")
+  counted = "128 problems an evaluation, 24 answers ungraded in 6 runs"
+  assert f"Held-out problems, percent; {counted}:" in text
   assert "| k1 | 22.00 ± 2.00 |" in text
   assert "| annealed - k1 | 4.00 ± 0.00 |" in text
   assert "| annealed | **26.00 ± 2.00** |" in text

@@ -73,10 +73,48 @@ def test_metrics_of_a_run_by_hand(tmp_path):
     ("final solve_rate", 0.3),
     ("test pass@8", 0.4),
   ):
-    assert results.summarise(STUDY, result, metric) == pytest.approx(value)
+    found = results.summarise(STUDY, result, metric)
+    assert found == pytest.approx((value, value, value))
   for metric in ("train pass@3", "pass@1", "end pass@1"):
     with pytest.raises(ValueError, match=f"no metric '{metric}'"):
       results.summarise(STUDY, result, metric)
+
+
+def with_bounds(lower, upper):
+  """pass@1 of 0.5, and bounds in its place in the last step."""
+
+  def value(run, name, step):
+    last = step == made_up_results.STEPS - 1 and name == "pass@1"
+    return {"": math.nan, "_lower": lower, "_upper": upper} if last else 0.5
+
+  return value
+
+
+def test_bounds_stand_where_a_step_has_no_number(tmp_path):
+  write(tmp_path, [RUN], with_bounds(0.3, 0.7))
+  result = results.load(STUDY, tmp_path).done[RUN]
+  np.testing.assert_array_equal(
+    result.train["pass@1"], [0.5, 0.5, 0.5, math.nan]
+  )
+  lower, upper = results.bounds(result.train, "pass@1")
+  np.testing.assert_array_equal(lower, [0.5, 0.5, 0.5, 0.3])
+  np.testing.assert_array_equal(upper, [0.5, 0.5, 0.5, 0.7])
+  mean, *ends = results.summarise(STUDY, result, "train pass@1")
+  assert math.isnan(mean) and ends == pytest.approx([0.4, 0.6])
+  np.testing.assert_array_equal(result.train["num_ungraded"], [2] * 4)
+
+
+def test_a_rate_is_not_chosen_on_answers_that_have_no_grade(tmp_path):
+  """.5 at one rate; at the other .4 to .6, or clearly less."""
+  write(tmp_path, STUDY.runs_to_tune)
+  other = [Run("k1", 2e-4, 0)]
+  write(tmp_path, other, with_bounds(0.1, 0.4))
+  done = results.load(STUDY, tmp_path).done
+  assert results.best_rates(STUDY, done)["k1"] == 1e-4
+  write(tmp_path, other, with_bounds(0.3, 0.7))
+  done = results.load(STUDY, tmp_path).done
+  with pytest.raises(ValueError, match=r"seed0 is at least 0.5, .* up to 0.6"):
+    results.best_rates(STUDY, done)
 
 
 def better_at(rates):
