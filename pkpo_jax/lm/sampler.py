@@ -25,11 +25,13 @@ class Completions(NamedTuple):
   """n sampled completions of each of B prompts; each array is [B, n, T].
 
   Attributes:
-    tokens: int32; PAD after the end. A stop token is part of its completion.
+    tokens: int32; PAD after the end. A stop token is part of its completion,
+      and so is the token that completes a stop string.
     log_probs: float32, of the tokens under the distribution they were drawn
-      from.
+      from; not finite where the policy is not.
     entropy: float32, the entropy of that distribution in nats.
-    mask: bool, True up to the stop token, which is included.
+    mask: bool, True up to the token that ends the completion, which is
+      included.
   """
 
   tokens: chex.Array
@@ -49,6 +51,7 @@ def sample(
   max_new_tokens: int,
   temperature: float = 1.0,
   stop_tokens: Sequence[int],
+  stop_table: chex.Array | None = None,
 ) -> Completions:
   """Samples n completions of every prompt.
 
@@ -60,9 +63,11 @@ def sample(
     key: one key, which is folded by the prompt's row; or [B] keys, one for each
       prompt, where the row must not matter.
     n: completions per prompt.
-    max_new_tokens: T; a completion without a stop token ends there.
+    max_new_tokens: T; a completion that does not end before ends there.
     temperature: divides the logits; 1 is the model's own distribution.
     stop_tokens: tokens that end a completion.
+    stop_table: [S, V] integers, of `stop_strings.stop_table`: strings whose
+      last character ends a completion.
 
   Returns:
     Completions of shape [B, n, T], zero and masked after their ends.
@@ -79,6 +84,11 @@ def sample(
       f"key must be one key or [B] keys, but has shape {key.shape} for"
       f" B={len(prompts)} prompts."
     )
+  V = model.config.num_embed
+  if stop_table is not None and stop_table.shape[1:] != (V,):
+    raise ValueError(
+      f"stop_table must be [S, V={V}], but is {stop_table.shape}."
+    )
   if key.ndim == 0:
     rows = jnp.arange(prompts.shape[0])
     key = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
@@ -89,6 +99,7 @@ def sample(
     prompt_lengths,
     key,
     temperature,
+    stop_table,
     n=n,
     T=max_new_tokens,
     stop_tokens=tuple(int(t) for t in stop_tokens),
@@ -143,6 +154,7 @@ def program(
   prompt_lengths: chex.Array,
   keys: chex.PRNGKey,
   temperature: chex.Numeric,
+  stop_table: chex.Array | None = None,
   *,
   n: int,
   T: int,
@@ -163,9 +175,10 @@ def program(
   )
 
   def draw(
-    t: chex.Numeric, hidden: chex.Array, out: Completions, done: chex.Array
-  ) -> tuple[Completions, chex.Array]:
+    t: chex.Numeric, hidden: chex.Array, out: Completions, ends: _Ends
+  ) -> tuple[Completions, _Ends]:
     """Draws token t of every row, and writes it into `out`."""
+    done = ends.done
     log_p = logprobs.log_policy(model, params, hidden, temperature)
     tokens = _categorical(fold_in(keys, t), log_p)
     tokens = jnp.where(done, models.PAD, tokens)
@@ -179,11 +192,11 @@ def program(
     out = jax.tree.map(
       lambda x, y: sharding.constrain_rows(x.at[:, t].set(y)), out, new
     )
-    return out, done | jnp.isin(tokens, jnp.asarray(stop_tokens, jnp.int32))
+    return out, _read_ends(ends, tokens, stop_tokens, stop_table)
 
   def step(start: int, carry: tuple) -> tuple:
     """Reads token start + i of every row, and draws the next."""
-    i, out, done, cache = carry
+    i, out, ends, cache = carry
     t = start + i
     hidden, cache = models.decode(
       model,
@@ -193,8 +206,8 @@ def program(
       cache,
       t,
     )
-    out, done = draw(t + 1, hidden[:, 0], out, done)
-    return i + 1, out, done, cache
+    out, ends = draw(t + 1, hidden[:, 0], out, ends)
+    return i + 1, out, ends, cache
 
   out = Completions(
     tokens=jnp.full((R, T), models.PAD, jnp.int32),
@@ -203,17 +216,52 @@ def program(
     mask=jnp.zeros((R, T), bool),
   )
   hidden = jnp.repeat(prefix.hidden, n, axis=0)
-  out, done = draw(0, hidden, out, jnp.zeros(R, bool))
+  out, ends = draw(0, hidden, out, _no_ends(R, stop_table))
   cache = models.empty_cache(model, R)
   for start, end in stages(T):
-    _, out, done, cache = jax.lax.while_loop(
-      lambda carry, steps=end - start: (carry[0] < steps) & ~jnp.all(carry[2]),
+    _, out, ends, cache = jax.lax.while_loop(
+      lambda carry, steps=end - start: (
+        (carry[0] < steps) & ~jnp.all(carry[2].done)
+      ),
       functools.partial(step, start),
-      (jnp.int32(0), out, done, models.grow_cache(cache, end)),
+      (jnp.int32(0), out, ends, models.grow_cache(cache, end)),
     )
   return jax.tree.map(
     lambda x: sharding.constrain_rows(x.reshape(B, n, T)), out
   )
+
+
+class _Ends(NamedTuple):
+  """Which rows have ended.
+
+  Attributes:
+    done: [R] bool.
+    state: [R] int32, how much of a stop string a row ends with, see
+      `stop_strings`; None without any.
+  """
+
+  done: chex.Array
+  state: chex.Array | None
+
+
+def _no_ends(R: int, stop_table: chex.Array | None) -> _Ends:
+  """R rows without tokens."""
+  state = None if stop_table is None else jnp.zeros(R, jnp.int32)
+  return _Ends(jnp.zeros(R, bool), state)
+
+
+def _read_ends(
+  ends: _Ends,
+  tokens: chex.Array,
+  stop_tokens: tuple[int, ...],
+  stop_table: chex.Array | None,
+) -> _Ends:
+  """Reads the next token [R] of every row: does it end there?"""
+  done = ends.done | jnp.isin(tokens, jnp.asarray(stop_tokens, jnp.int32))
+  if stop_table is None:
+    return _Ends(done, None)
+  state = jnp.asarray(stop_table)[ends.state, tokens].astype(jnp.int32)
+  return _Ends(done | (state == len(stop_table) - 1), state)
 
 
 def _categorical(keys: chex.PRNGKey, log_p: chex.Array) -> chex.Array:
@@ -221,10 +269,13 @@ def _categorical(keys: chex.PRNGKey, log_p: chex.Array) -> chex.Array:
 
   It is the first maximum of log_p plus Gumbel noise, bit for bit that of
   `jax.random.categorical`, whose argmax XLA would fuse with the noise on CPU
-  into a slow loop over scalars.
+  into a slow loop over scalars. PAD is not drawn even from a row of NaN: some
+  token is, whose log-prob says that the policy is broken.
   """
   V = log_p.shape[-1]
+  tokens = jnp.arange(V, dtype=jnp.int32)
   noise = jax.vmap(lambda key: jax.random.gumbel(key, (V,), log_p.dtype))(keys)
-  odds = log_p + noise
+  odds = jnp.where(tokens == models.PAD, -jnp.inf, log_p + noise)
   highest = ~(odds < jnp.max(odds, axis=-1, keepdims=True))  # NaN is highest
-  return jnp.min(jnp.where(highest, jnp.arange(V, dtype=jnp.int32), V), axis=-1)
+  highest &= tokens != models.PAD
+  return jnp.min(jnp.where(highest, tokens, V), axis=-1)

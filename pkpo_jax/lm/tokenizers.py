@@ -4,7 +4,7 @@ PAD, EOS and BOS have Gemma's ids in all of them.
 """
 
 import dataclasses
-import itertools
+import functools
 import os
 import pathlib
 import re
@@ -18,6 +18,7 @@ PAD, EOS, BOS = 0, 1, 2
 
 _SPECIAL = {"<pad>": PAD, "<eos>": EOS, "<bos>": BOS}
 _START, _END = "<start_of_turn>", "<end_of_turn>"
+UNKNOWN = "\ufffd"  # what ids without a token, and broken bytes, become
 _NAMES = ("gemma2", "gemma3", "huggingface")
 
 # Where a text is cut so that none of these pieces is left in it: SentencePiece
@@ -27,10 +28,24 @@ _CUT = re.compile(r"(?<=<)(?=(?:start|end)_of_(?:turn|image)>)")
 
 
 class Tokenizer(Protocol):
-  """The methods that training needs of a tokenizer."""
+  """What sampling and training need of a tokenizer.
+
+  Attributes:
+    vocab_size: how many ids the encoding of a text can have.
+    stop_tokens: ids that end a completion.
+    drops_first_blank: whether a text leaves out a blank that it begins with.
+  """
 
   vocab_size: int
   stop_tokens: tuple[int, ...]
+  drops_first_blank: bool
+
+  @property
+  def token_bytes(self) -> Sequence[bytes]:
+    """UTF-8 of what each id adds to a text, whatever came before.
+
+    `decode` joins them; bytes that are not UTF-8 then become U+FFFD.
+    """
 
   def encode(self, text: str) -> list[int]:
     """Encodes a prompt, BOS included."""
@@ -83,10 +98,11 @@ class _Vocabulary:
 
   Attributes:
     source: where it comes from, for messages.
-    size: how many ids there are.
+    size: how many ids the encoding of a text can have.
     encode: maps plain text to ids.
     decode: maps ids to text.
     find: maps a piece to its id; None if there is no such piece.
+    texts: makes the text of each id by itself.
   """
 
   source: str
@@ -94,6 +110,7 @@ class _Vocabulary:
   encode: Callable[[str], list[int]]
   decode: Callable[[list[int]], str]
   find: Callable[[str], int | None]
+  texts: Callable[[], list[str]]
 
 
 def _load_sentencepiece(name: str, path: str | None) -> _Vocabulary:
@@ -111,7 +128,12 @@ def _load_sentencepiece(name: str, path: str | None) -> _Vocabulary:
     ) from error
   ids = {piece: i for i, piece in enumerate(pieces)}
   return _Vocabulary(
-    str(model.path), len(pieces), model.encode, model.decode, ids.get
+    str(model.path),
+    len(pieces),
+    model.encode,
+    model.decode,
+    ids.get,
+    lambda: [model.decode([i]) for i in range(len(pieces))],
   )
 
 
@@ -138,7 +160,16 @@ def _load_huggingface(path: str) -> _Vocabulary:
     lambda text: fast.encode(text, add_special_tokens=False).ids,
     lambda ids: fast.decode(ids, skip_special_tokens=False),
     fast.token_to_id,
+    lambda: _texts(fast),
   )
+
+
+def _texts(fast: Any) -> list[str]:
+  """Decodes each id by itself, special ones too; U+FFFD where there is none."""
+  ids = range(1 + max(fast.get_vocab().values()))
+  texts = fast.decode_batch([[i] for i in ids], skip_special_tokens=False)
+  known = (fast.id_to_token(i) is not None for i in ids)
+  return [text if found else UNKNOWN for text, found in zip(texts, known)]
 
 
 def _num_rows(fast: Any) -> int:
@@ -184,9 +215,12 @@ class GemmaTokenizer:
   vocabulary and comes back as one.
 
   Attributes:
-    vocab_size: how many ids there are.
+    vocab_size: how many ids the encoding of a text can have.
     stop_tokens: EOS, and <end_of_turn> where the vocabulary has it.
+    drops_first_blank: False.
   """
+
+  drops_first_blank = False
 
   def __init__(self, vocabulary: _Vocabulary, *, turns: bool):
     """See `get_tokenizer`."""
@@ -215,15 +249,26 @@ class GemmaTokenizer:
   def decode(self, ids: Sequence[int]) -> str:
     """Decodes a completion, without PAD, BOS and stop tokens.
 
-    Bytes that are not UTF-8 become U+FFFD, and so do ids beyond the vocabulary,
-    which occur where a model has more embeddings, to a round number.
+    Special tokens that were added to the vocabulary keep their text. Bytes that
+    are not UTF-8 become U+FFFD, and so do ids without a token, which occur
+    where a model has more embeddings, to a round number.
     """
-    dropped = {PAD, BOS, *self.stop_tokens}
-    kept = (int(i) for i in ids if i not in dropped)
-    return "".join(
-      self._vocabulary.decode(list(some)) if known else "\ufffd" * len([*some])
-      for known, some in itertools.groupby(kept, lambda i: i < self.vocab_size)
-    )
+    known, unknown = self.token_bytes, UNKNOWN.encode()
+    pieces = (known[i] if i < len(known) else unknown for i in ids)
+    return b"".join(pieces).decode(errors="replace")
+
+  @functools.cached_property
+  def token_bytes(self) -> Sequence[bytes]:
+    """UTF-8 of what each id adds to a text; none for PAD, BOS, stop tokens."""
+    pieces = [text.encode() for text in self._vocabulary.texts()]
+    for byte in range(256):
+      piece = f"<0x{byte:02X}>"
+      i = self._vocabulary.find(piece)
+      if i is not None and pieces[i] != piece.encode():
+        pieces[i] = bytes([byte])
+    for i in (PAD, BOS, *self.stop_tokens):
+      pieces[i] = b""
+    return pieces
 
 
 class WordTokenizer:
@@ -232,7 +277,10 @@ class WordTokenizer:
   Attributes:
     vocab_size: how many ids there are, the three special ones included.
     stop_tokens: (EOS,).
+    drops_first_blank: True: blanks are between words.
   """
+
+  drops_first_blank = True
 
   def __init__(self, words: Iterable[str]):
     """Numbers the words from 3 on."""
@@ -259,6 +307,14 @@ class WordTokenizer:
   def decode(self, ids: Sequence[int]) -> str:
     """Decodes words, without PAD and EOS."""
     return " ".join(self._words[i] for i in ids if i not in (PAD, EOS))
+
+  @property
+  def token_bytes(self) -> Sequence[bytes]:
+    """UTF-8 of a blank and the word of each id; none for PAD and EOS."""
+    return [
+      b"" if i in (PAD, EOS) else f" {word}".encode()
+      for i, word in enumerate(self._words)
+    ]
 
 
 def pad(rows: Sequence[Sequence[int]], length: int) -> np.ndarray:

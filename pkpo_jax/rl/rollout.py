@@ -82,6 +82,7 @@ class RolloutWorker:
     Raises:
       ValueError: a prompt is longer than `max_prompt_tokens`, or the task gave
         a reward that is not finite to an answer that it calls valid.
+      FloatingPointError: the policy is not finite.
     """
     return self.start(params, problems, key, n=n)()
 
@@ -117,6 +118,7 @@ class RolloutWorker:
     def finish() -> Rolled:
       completions = multihost.fetch(on_device)
       sampled = time.perf_counter()
+      _check_policy(problems, completions)
       grades = self._grade(problems, completions)
       graded = time.perf_counter()
       rewards, valid = base.rewards_and_valid(grades, problems)
@@ -199,3 +201,25 @@ def decode_completions(
     ]
     for rows, row_lengths in zip(np.asarray(completions.tokens), lengths)
   ]
+
+
+def _check_policy(
+  problems: Sequence[base.Problem], completions: sampler.Completions
+) -> None:
+  """Stops at a policy that is not finite: its completions mean nothing.
+
+  All hosts hold all completions, and so they all stop.
+  """
+  log_probs, entropy = completions.log_probs, completions.entropy
+  broken = np.argwhere(~(np.isfinite(log_probs) & np.isfinite(entropy)))
+  if len(broken):
+    row, sample, token = first = tuple(broken[0])
+    num_completions = len(np.unique(broken[:, :2], axis=0))
+    raise FloatingPointError(
+      f"The policy is not finite: token {token} of sample {sample} of problem"
+      f" {problems[row].id!r} has log-prob {log_probs[first]} and entropy"
+      f" {entropy[first]}; {num_completions} of {log_probs[..., 0].size}"
+      " completions are broken. Look for parameters that are NaN or infinite,"
+      " for a type to compute in that overflows (float16), and for a learning"
+      " rate that is too high."
+    )

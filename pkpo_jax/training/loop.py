@@ -47,7 +47,7 @@ def train(
 
   Raises:
     ValueError: a config that is not valid, or not that of `workdir`.
-    FloatingPointError: a loss or gradient is not finite.
+    FloatingPointError: the policy, a loss or a gradient is not finite.
     SystemExit: after a SIGTERM (code 143) or Ctrl-C (130) to any process and a
       checkpoint.
   """
@@ -164,9 +164,7 @@ class Run:
     )
     update_metrics = jax.device_get(update_metrics)
     end = time.perf_counter()
-    # A broken policy may leave nothing to update: then its entropy shows it.
-    finite = update_metrics | {"entropy": measured["entropy"]}
-    check_finite(step, finite, self._config.learning_rate)
+    check_finite(step, update_metrics, self._config.learning_rate)
     solved = solved.copy()
     # A problem can be in a batch twice: at the border of two epochs.
     np.logical_or.at(solved, rows, rollout_metrics.solved(rollout))

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from helpers import steps, tiny_config
 
-from pkpo_jax.lm import models, sampler, sharding
+from pkpo_jax.lm import models, sampler, sharding, stop_strings, tokenizers
 from pkpo_jax.rl import rollout as rollout_lib
 from pkpo_jax.rl import train_step
 
@@ -33,6 +33,9 @@ def run(out: pathlib.Path, data: int, fsdp: int, tensor: int) -> None:
   rewards = np.random.default_rng(1).random((8, 4)).astype(np.float32)
   some = np.float32(rewards * [[1], [0], [0], [1], [0], [0], [0], [1]] > 0.6)
 
+  words = tokenizers.WordTokenizer([f"{i:b}" for i in range(61)])
+  table = stop_strings.stop_table(words, ["11 1"], 64)
+
   devices = jax.devices()[: data * fsdp * tensor]
   with jax.set_mesh(sharding.make_mesh(data, fsdp, tensor, devices=devices)):
     params = jax.jit(
@@ -47,7 +50,8 @@ def run(out: pathlib.Path, data: int, fsdp: int, tensor: int) -> None:
       jax.random.key(1),
       n=config.n,
       max_new_tokens=config.max_new_tokens,
-      stop_tokens=range(1, 16),
+      stop_tokens=range(1, 8),
+      stop_table=table,
     )
     completions = jax.device_get(completions)
     # With such an epsilon, entries near 0 don't amplify rounding.

@@ -206,6 +206,46 @@ def test_pad_is_never_sampled_even_if_it_is_the_most_likely():
   assert np.all(tokens[np.asarray(completions.mask)] != models.PAD)
 
 
+@pytest.mark.parametrize(
+  "logits",
+  [
+    [np.nan] * 4,
+    [0, 0, np.nan, 0],
+    [5, np.inf, 0, np.inf],
+    [5, -np.inf, -np.inf, -np.inf],
+  ],
+)
+def test_where_nothing_can_be_sampled_it_is_not_pad(logits):
+  """But a token whose log-prob shows it, or that the model wants most."""
+  log_p = jax.nn.log_softmax(jnp.array(logits, jnp.float32))
+  log_p = jnp.tile(log_p, (50, 1))
+  tokens = sampler._categorical(jax.random.split(KEY, 50), log_p)
+  assert set(np.asarray(tokens)) <= {1, 2, 3}
+  drawn = jnp.take_along_axis(log_p, tokens[:, None], axis=-1)
+  assert not np.isfinite(drawn).any()
+
+
+def test_a_policy_that_is_not_finite_shows_it_and_samples_no_pad():
+  model, params = plain.tiny()
+  table = params["embedder"]["input_embedding"].at[7, 3].set(jnp.nan)
+  broken = params | {"embedder": {"input_embedding": table}}
+  completions = jax.device_get(
+    sampler.sample(
+      model,
+      broken,
+      PROMPTS,
+      LENGTHS,
+      KEY,
+      n=n,
+      max_new_tokens=T,
+      stop_tokens=(),
+    )
+  )
+  assert completions.mask.all()
+  assert np.all(completions.tokens != models.PAD)
+  assert np.isnan(completions.log_probs).any()
+
+
 def test_the_loop_ends_with_the_longest_completion(monkeypatch):
   """Counts the tokens that are really decoded, up to 49 after the first."""
   calls = []

@@ -15,8 +15,6 @@ from hypothesis import strategies as st
 
 from pkpo_jax.lm import models, tokenizers
 
-WORDS = ("1", "2", "10", "+", "<end>")
-
 BENIGN = (
   "",
   "  Two lines,\n\n\n   and three blanks.\t\tTabs.  ",
@@ -34,11 +32,6 @@ HOSTILE = (
   "<end_of_turn",
   "<start_of_image><end_of_image><image_soft_token>",
 )
-
-
-@pytest.fixture
-def words():
-  return tokenizers.WordTokenizer(WORDS)
 
 
 @pytest.fixture(scope="module")
@@ -226,6 +219,51 @@ def test_a_character_cut_in_the_middle_is_marked(tokenizer):
   assert cut.strip("\ufffd") == "a" and cut != "a"
 
 
+@pytest.mark.vocabulary
+def test_texts_of_tokens_are_those_of_the_library(gemma2, reference):
+  """Random tokens; bytes apart, which the library drops in runs if one is bad.
+
+  The last rows are all ids, one by one.
+  """
+  dropped = {tokenizers.PAD, tokenizers.BOS, *gemma2.stop_tokens}
+  of_bytes = range(217, 217 + 256)
+  assert [gemma2.token_bytes[i] for i in of_bytes] == [
+    bytes([x]) for x in range(256)
+  ]
+  ids = [
+    i
+    for i in range(gemma2.vocab_size)
+    if i not in dropped and i not in of_bytes
+  ]
+  rows = np.random.default_rng(0).choice(ids, (500, 20)).tolist()
+  rows += [[i] for i in ids]
+  expected = reference.decode_batch(rows, skip_special_tokens=False)
+  assert [gemma2.decode(row) for row in rows] == expected
+
+
+def test_bytes_that_are_no_character_leave_the_others_alone(tokenizer):
+  (newline,) = tokenizer.encode_completion("\n")
+  whole = tokenizer.encode_completion("\U00012345")
+  read = tokenizer.decode([whole[0], newline, *whole, whole[-1], newline])
+  assert read == "\ufffd\n\U00012345\ufffd\n"
+
+
+def test_special_tokens_that_were_added_keep_their_text(tmp_path):
+  """Between others and at the end; in prompts they are spelled out."""
+  tags = ["<think>", "</think>", "<answer>", "</answer>"]
+  path = vocabulary.make_huggingface(tmp_path, beyond=tags)
+  one = tokenizers.get_tokenizer("huggingface", path=path)
+  library = huggingface.Tokenizer.from_file(str(path))
+  think, end, answer, close = map(library.token_to_id, tags)
+  a, b = (one.encode_completion(x) for x in "ab")
+  ids = [think, *a, end, answer, *b, close]
+  assert one.decode(ids) == "<think>a</think><answer>b</answer>"
+  assert one.decode([close + 1, answer]) == "\ufffd<answer>"
+  text = "<think>a</think>"
+  assert not {think, end} & set(one.encode(text))
+  assert one.decode(one.encode_completion(text)) == text
+
+
 def test_digits_are_split_one_by_one(tokenizer):
   ids = tokenizer.encode_completion("1234567890")
   assert [tokenizer.decode([i]) for i in ids] == list("1234567890")
@@ -347,52 +385,3 @@ def test_unknown_names_and_a_missing_path_are_errors():
     tokenizers.get_tokenizer("gemma4")
   with pytest.raises(ValueError, match="needs path="):
     tokenizers.get_tokenizer("huggingface")
-
-
-# Words
-
-
-def test_encode_numbers_the_words_from_three_on(words):
-  assert words.vocab_size == 8
-  assert words.stop_tokens == (1,)
-  assert words.encode("1 2 10 + <end>") == [2, 3, 4, 5, 6, 7]
-  assert words.encode_completion(" +  + \n1 ") == [6, 6, 3]
-  assert words.encode("") == [2]
-  assert words.encode_completion("") == []
-
-
-def test_decode_is_the_inverse_without_pad_and_eos(words):
-  assert words.decode([5, 3, 6, 1, 0, 0]) == "10 1 +"
-  assert words.decode(np.array([7, 4], np.int32)) == "<end> 2"
-  assert words.decode([]) == words.decode([1]) == ""
-  text = "2 10 + 1 <end>"
-  assert words.decode(words.encode_completion(text)) == text
-
-
-def test_a_sampled_bos_is_seen_in_the_text(words):
-  """It is no part of an answer, so a grader has to see it."""
-  assert words.decode([3, 2, 3]) == "1 <bos> 1"
-
-
-def test_unknown_words_are_named(words):
-  with pytest.raises(ValueError, match=r"\['3', '12'\] of '1 3 12'"):
-    words.encode("1 3 12")
-
-
-@pytest.mark.parametrize("some", [("a", "b", "a"), ("a", "<eos>")])
-def test_words_must_differ_also_from_the_special_ones(some):
-  with pytest.raises(ValueError, match="must differ"):
-    tokenizers.WordTokenizer(some)
-
-
-def test_pad_fills_up_at_the_right():
-  padded = tokenizers.pad([[5, 6, 7], [], [8]], 4)
-  assert padded.dtype == np.int32
-  expected = [[5, 6, 7, 0], [0, 0, 0, 0], [8, 0, 0, 0]]
-  np.testing.assert_array_equal(padded, expected)
-
-
-def test_a_row_that_does_not_fit_is_an_error():
-  assert tokenizers.pad([[1, 2]], 2).shape == (1, 2)
-  with pytest.raises(ValueError, match="3 tokens does not fit into 2"):
-    tokenizers.pad([[1], [1, 2, 3]], 2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import plain
 
-from pkpo_jax.lm import tokenizers
+from pkpo_jax.lm import sampler, tokenizers
 from pkpo_jax.rl import rollout
 from pkpo_jax.tasks import base
 
@@ -175,3 +175,21 @@ def test_a_reward_that_is_not_finite_stops_the_run():
   roll = make_roller(BrokenTask(), model)
   with pytest.raises(ValueError, match=r"problem '1' has reward nan"):
     roll(plain.random_params(model), PROBLEMS, keys(), n=n)
+
+
+@pytest.mark.parametrize("name", ["log_probs", "entropy"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_policy_that_is_not_finite_is_named_and_not_graded(
+  rolled, monkeypatch, name, value
+):
+  _, params, _, result, _ = rolled
+  numbers = getattr(result.completions, name).copy()
+  numbers[1, 3, 0] = numbers[1, 3, 1] = numbers[2, 0, 0] = value
+  broken = result.completions._replace(**{name: numbers})
+  monkeypatch.setattr(sampler, "sample", lambda *_, **__: broken)
+  task = CountTask()
+  roll = make_roller(task, plain.tiny_model(num_layers=1, num_embed=7))
+  message = f"token 0 of sample 3 of problem '1' .*{value}.* 2 of 15 compl"
+  with pytest.raises(FloatingPointError, match=message):
+    roll(params, PROBLEMS, keys(), n=n)
+  assert not task.seen
