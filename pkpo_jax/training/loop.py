@@ -200,6 +200,7 @@ class Run:
 
   def save(self) -> None:
     """Starts to save the progress, in the background."""
+    self._writer.flush()  # so that no checkpoint is ahead of the metrics
     self._checkpointer.save(self.progress)
 
   def close(self) -> None:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import disks
 
 from configs import countdown
 from pkpo_jax.rl import train_step
@@ -187,24 +188,9 @@ def test_another_model_is_an_error(tmp_path):
   checkpointer.close()
 
 
-@contextlib.contextmanager
-def small_disk(folder, size):
-  """A file system of that size, mounted at the folder."""
-  if os.geteuid():
-    pytest.skip("mounting needs root")
-  folder.mkdir()
-  mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
-  if subprocess.run(mount, capture_output=True, check=False).returncode:
-    pytest.skip("mounting is not allowed here")
-  try:
-    yield folder
-  finally:
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 @pytest.mark.parametrize("at", ["next save", "close"])
 def test_a_full_disk_is_an_error_and_loses_nothing(at, tmp_path):
-  with small_disk(tmp_path / "disk", "900k") as folder:
+  with disks.small(tmp_path / "disk", "900k") as folder:
     save(folder, 2)
     checkpointer = open_folder(folder)
     checkpointer.save(make_progress(4, rows=1000))
@@ -220,7 +206,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(at, tmp_path):
 
 
 def test_a_folder_that_became_read_only_is_an_error(tmp_path):
-  with small_disk(tmp_path / "disk", "2m") as folder:
+  with disks.small(tmp_path / "disk", "2m") as folder:
     save(folder, 2)
     remount = ["mount", "-o", "remount,ro", str(folder)]
     subprocess.run(remount, check=True)
