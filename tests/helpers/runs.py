@@ -79,7 +79,8 @@ def train_steps(workdir):
 
 
 def saved_steps(workdir):
-  return sorted(int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*"))
+  names = [path.name for path in (workdir / "checkpoints").glob("*")]
+  return sorted(int(name) for name in names if name.isdigit())
 
 
 def final_state(workdir):

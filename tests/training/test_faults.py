@@ -4,6 +4,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import time
 
 import pytest
 from helpers import disks, quick_config, runs
@@ -113,3 +114,36 @@ def test_metrics_that_cannot_be_written_end_the_run(after, tmp_path):
   after(2, lose_metrics)
   with pytest.raises(OSError, match=r"No space left.*run/metrics\.jsonl"):
     train(tmp_path / "run")
+
+
+def test_signals_that_come_together_are_one_request(whole, tmp_path):
+  """As a terminal that closes, and `uv run`, send them."""
+  workdir = tmp_path / "run"
+  process = runs.start(runs.command(workdir), stdout=subprocess.PIPE)
+  runs.wait_for(process, lambda: 2 in runs.train_steps(workdir))
+  for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGTERM):
+    process.send_signal(number)
+    time.sleep(0.002)
+  code, output = runs.finish(process)
+  assert code == 128 + signal.SIGHUP
+  assert "SIGHUP: saved step" in output
+  assert runs.saved_steps(workdir)[-1] == runs.train_steps(workdir)[-1] + 1
+  code, output = runs.run(workdir)
+  assert code == 0, output
+  runs.assert_same(workdir, whole)
+
+
+def test_the_last_evaluation_stops_within_a_batch(tmp_path):
+  """Of a hundred; the run is complete but for it, and says so by its code."""
+  options = ["--config.task.num_test=400", "--config.eval.num_problems=400"]
+  options += ["--config.num_steps=2", "--config.eval.every=100"]
+  workdir = tmp_path / "run"
+  line = runs.command(workdir, *options)
+  process = runs.start(line, stdout=subprocess.PIPE)
+  runs.wait_for(process, lambda: runs.saved_steps(workdir) == [2])
+  process.send_signal(signal.SIGTERM)
+  start = time.monotonic()
+  code, _ = runs.finish(process)
+  assert code == 128 + signal.SIGTERM
+  assert time.monotonic() - start < 10
+  assert [r["stage"] for r in runs.records(workdir)] == ["eval"] + ["train"] * 2
