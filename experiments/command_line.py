@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from experiments import streams
+
 if TYPE_CHECKING:
   import ml_collections
 
@@ -77,6 +79,7 @@ def parse(
 
   A mistake ends the program with code 2 and a line that names the option.
   """
+  streams.make_tolerant()
   for name in (None, "absl", "jax"):  # orbax logs through absl
     logging.getLogger(name).setLevel(logging.WARNING)
   args, others = parser.parse_known_args(argv)

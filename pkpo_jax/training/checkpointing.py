@@ -10,7 +10,9 @@ that neither can run ahead of what was trained; the config lies beside, see
 import contextlib
 import json
 import pathlib
-from collections.abc import Iterator
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +23,9 @@ import orbax.checkpoint as ocp
 from pkpo_jax import multihost
 from pkpo_jax.rl import train_step
 from pkpo_jax.training import workdir
+
+_DELETED = ".deleted"  # ends the name of a checkpoint that is to go
+_TEMPORARY = ".orbax-checkpoint-tmp"  # in the names of unfinished ones
 
 
 class Progress(NamedTuple):
@@ -41,16 +46,21 @@ class Checkpointer:
   def __init__(self, folder: pathlib.Path, *, keep: int):
     """Opens `folder`, or makes it; keeps the newest `keep` checkpoints.
 
+    Older ones, and what killed saves have left, are deleted before the next
+    save and at the end.
+
     Raises:
       OSError: it cannot be made.
     """
-    self._folder = folder.absolute()
+    self._folder, self._keep = folder.absolute(), keep
+    self._told: set[str] = set()
+    self._saves = False
     if multihost.is_first():  # orbax would not mind a file in its place
       self._folder.mkdir(parents=True, exist_ok=True)
     self._manager = ocp.CheckpointManager(
       self._folder,
       options=ocp.CheckpointManagerOptions(
-        max_to_keep=keep,
+        max_to_keep=None,  # orbax would end the run where it cannot delete
         # Where that fails, other threads would wait minutes for the folder.
         async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
       ),
@@ -61,6 +71,10 @@ class Checkpointer:
     """The step of the newest complete checkpoint, or None."""
     return self._manager.latest_step()
 
+  def holds(self, step: int) -> bool:
+    """Whether there is a complete checkpoint of a step; in any thread."""
+    return (self._folder / str(step)).exists()
+
   def restore(self, like: Progress) -> Progress:
     """The newest complete checkpoint, in the shapes and shardings of `like`.
 
@@ -70,8 +84,8 @@ class Checkpointer:
         those that saved.
 
     Raises:
-      ValueError: its files are damaged, or of another model, or of a format
-        that can't be continued, see `workdir.check_format`.
+      ValueError: its files are damaged, or of another model or step, or of a
+        format that can't be continued, see `workdir.check_format`.
     """
     with self._reading():
       found = self._format(self.latest)
@@ -85,7 +99,14 @@ class Checkpointer:
       saved = restored.pop("checksums")
       if not np.array_equal(saved, multihost.fetch(_checksums(restored))):
         raise ValueError("The checksums of the arrays are not those saved.")
-    return Progress(**restored)
+    progress = Progress(**restored)
+    if (step := int(progress.state.step)) != self.latest:
+      raise ValueError(
+        f"{self._folder / str(self.latest)} holds step {step}: it was copied or"
+        " renamed. Delete it, or give it the name of its step; otherwise"
+        f" nothing could be saved before step {self.latest}."
+      )
+    return progress
 
   def _format(self, step: int | None) -> int:
     """The format of a checkpoint; 0 before formats had numbers."""
@@ -96,7 +117,8 @@ class Checkpointer:
     """Saves in the background, unless this step is saved already.
 
     Raises:
-      OSError: this or the checkpoint before could not be written.
+      OSError: this or the checkpoint before could not be written, or one of a
+        later step stands in the way.
     """
     step = int(progress.state.step)
     if step == self._manager.latest_step():
@@ -104,11 +126,17 @@ class Checkpointer:
     tree = progress._asdict()
     tree["checksums"] = multihost.fetch(_checksums(tree))
     with self._writing():
-      self._manager.save(
+      self._manager.wait_until_finished()
+      self._saves = True
+      self._tidy()
+      if not self._manager.save(
         step,
         args=ocp.args.StandardSave(tree),
         custom_metadata={"format": workdir.FORMAT},
-      )
+      ):
+        raise ValueError(
+          f"step {step} is not saved: there is {self._manager.latest_step()}"
+        )
 
   def close(self) -> None:
     """Waits until all is on disk.
@@ -118,7 +146,37 @@ class Checkpointer:
     """
     with self._writing():
       self._manager.wait_until_finished()
+    if self._saves:  # and does not read what another process is writing
+      self._tidy()
     self._manager.close()
+
+  def _tidy(self) -> None:
+    """Deletes old checkpoints and remains; what resists is no error."""
+    if not multihost.is_first():
+      return
+    names = [path.name for path in self._folder.iterdir()]
+    steps = sorted(int(name) for name in names if name.isdigit())
+    for step in steps[: -self._keep]:
+      # Renamed first: half a checkpoint must not pass for a whole one.
+      self._attempt(
+        (self._folder / str(step)).rename, self._folder / f"{step}{_DELETED}"
+      )
+    for path in self._folder.iterdir():
+      if path.name.endswith(_DELETED) or _TEMPORARY in path.name:
+        self._attempt(shutil.rmtree, path)
+
+  def _attempt(self, do: Callable[[pathlib.Path], Any], path: pathlib.Path):
+    """Does something to a path; says once, at most, that it failed."""
+    try:
+      do(path)
+    except OSError as error:
+      if path.name not in self._told:
+        warnings.warn(
+          f"{path} cannot be deleted ({error.strerror}); the run goes on"
+          " without that. Delete it when it can be.",
+          stacklevel=3,
+        )
+      self._told.add(path.name)
 
   @contextlib.contextmanager
   def _reading(self) -> Iterator[None]:

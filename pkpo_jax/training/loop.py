@@ -4,6 +4,7 @@ import pathlib
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterable
 
 import chex
 import jax
@@ -49,15 +50,23 @@ def train(
     ValueError: a config that is not valid, or not that of `workdir`.
     FloatingPointError: the policy, a loss or a gradient is not finite.
     SystemExit: after a SIGTERM (code 143) or Ctrl-C (130) to any process and a
-      checkpoint.
+      checkpoint, see `interrupts.Interrupts`; which may end the process itself
+      where nothing is unsaved.
   """
   config_lib.check(config)
   workdir_lib.claim(workdir, config)
-  with jax.set_mesh(sharding.make_mesh(**config.mesh)):
+  stop = 0
+  with (
+    jax.set_mesh(sharding.make_mesh(**config.mesh)),
+    interrupts.Interrupts() as interrupted,
+  ):
     run = Run(config, workdir, base_dir, build_run.build(config, data))
-    with interrupts.Interrupts() as interrupted:
-      stop = _loop(run, config, interrupted)
-      run.close()
+    interrupted.unsaved = run.unsaved
+    try:
+      _loop(run, config, interrupted)
+    except interrupts.Stopped as stopped:
+      stop = stopped.number
+    run.close()
   if stop:
     name = signal.Signals(stop).name
     if multihost.is_first():
@@ -70,25 +79,25 @@ def _loop(
   run: "Run",
   config: ml_collections.ConfigDict,
   interrupted: interrupts.Interrupts,
-) -> int:
-  """Takes all steps, or those until a signal to any process.
+) -> None:
+  """Takes all steps.
 
-  Returns:
-    The number of the signal, else 0.
+  Raises:
+    Stopped: after a signal to any process: within a step, or within a batch of
+      an evaluation.
   """
+  interrupted.check()
   for step in range(run.step, config.num_steps):
     if step % config.eval.every == 0:
-      run.evaluate(step)
-      if stop := multihost.max_over_hosts(interrupted.number):
-        return stop
+      run.evaluate(step, interrupted.checked)
+      interrupted.check()
     run.train(step)
-    if stop := multihost.max_over_hosts(interrupted.number):
-      return stop
+    interrupted.check()
     if run.step % config.checkpoint.every == 0:
       run.save()
   run.save()
-  run.evaluate(config.num_steps)
-  return 0
+  run.evaluate(config.num_steps, interrupted.checked)
+  interrupted.check()
 
 
 class Run:
@@ -123,6 +132,7 @@ class Run:
       config, parts, self._checkpointer, base_dir
     )
     self.progress, self._frozen, self._reference = resumed
+    self._taken = self.step  # without a look at arrays, which may be donated
     self._writer = metrics_writer.open_writer(
       workdir, start=self.step, num_steps=config.num_steps
     )
@@ -169,6 +179,7 @@ class Run:
     # A problem can be in a batch twice: at the border of two epochs.
     np.logical_or.at(solved, rows, rollout_metrics.solved(rollout))
     self.progress = checkpointing.Progress(state, solved)
+    self._taken = step + 1
     seconds |= {"update": end - sampled, "step": end - start}
     tokens = np.sum(rollout.completions.mask)
     self._writer.write(
@@ -183,8 +194,21 @@ class Run:
       | {f"seconds_{name}": value for name, value in seconds.items()},
     )
 
-  def evaluate(self, step: int) -> None:
-    """Logs metrics of held-out problems, sampled with keys of their own."""
+  def unsaved(self) -> bool:
+    """Whether steps were taken that no complete checkpoint holds."""
+    return self._taken > 0 and not self._checkpointer.holds(self._taken)
+
+  def evaluate(
+    self,
+    step: int,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+  ) -> None:
+    """Logs metrics of held-out problems, sampled with keys of their own.
+
+    Args:
+      step: the one that the evaluation is of.
+      progress: is given the batches, and yields them.
+    """
     options = self._config.eval
     start = time.perf_counter()
     answers = evaluation.evaluate(
@@ -196,6 +220,7 @@ class Run:
       evaluation.key(options.seed),
       n=options.n,
       batch_size=self._config.prompts_per_step,
+      progress=progress,
     )
     seconds = {"seconds_eval": time.perf_counter() - start}
     self._writer.write(step, "eval", self._measure(answers, "test") | seconds)
@@ -210,6 +235,7 @@ class Run:
 
   def save(self) -> None:
     """Starts to save the progress, in the background."""
+    self._writer.flush()  # so that no checkpoint is ahead of the metrics
     self._checkpointer.save(self.progress)
 
   def close(self) -> None:

@@ -1,16 +1,29 @@
-"""One writer of metrics: JSON lines, TensorBoard and a progress bar."""
+"""One writer of metrics: JSON lines, TensorBoard and progress for people.
 
+`metrics.jsonl` is what a run keeps: an error in writing it ends the run.
+TensorBoard's file is drawn from it anew at every start, so an error in writing
+that one costs a warning, and the pictures until the next start.
+"""
+
+import contextlib
 import json
 import math
+import os
 import pathlib
+import time
+import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import tensorboardX
-import tqdm
+from tensorboardX import event_file_writer, summary
+from tensorboardX.proto import event_pb2
 
 from pkpo_jax import multihost
+from pkpo_jax.training import progress_bar
 
 _SHOWN = ("pass@1", "pass@8", "pass@16", "entropy", "k", "solve_rate")
+_FLUSH_EVERY = 10  # seconds, of TensorBoard's file
+Record = dict[str, Any]
 
 
 def open_writer(
@@ -31,30 +44,36 @@ class SilentWriter:
   def say(self, message: str) -> None:
     """Nothing."""
 
+  def flush(self) -> None:
+    """Nothing."""
+
   def close(self) -> None:
     """Nothing."""
 
 
 class MetricsWriter:
-  """Writes to `metrics.jsonl` and TensorBoard files in a folder.
+  """Writes to `metrics.jsonl` and one TensorBoard file in a folder.
 
   A run that resumes at step s drops what was written for the steps from s on,
   since it is about to write it again.
   """
 
   def __init__(self, folder: pathlib.Path, *, start: int, num_steps: int):
-    """Opens the files of a run that is about to do step `start`."""
+    """Opens the files of a run that is about to do step `start`.
+
+    Raises:
+      OSError: `metrics.jsonl` cannot be written; names it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "metrics.jsonl"
-    kept = [r for r in read(path) if r["step"] < start]
-    rewritten = path.with_suffix(".tmp")
-    rewritten.write_text("".join(map(_line, kept)))
-    rewritten.replace(path)  # at once: a kill loses nothing
-    self._file = path.open("a")
-    self._board = tensorboardX.SummaryWriter(str(folder), purge_step=start)
-    self._bar = tqdm.tqdm(
-      total=num_steps, initial=start, desc="train", unit="step"
-    )
+    self._path = folder / "metrics.jsonl"
+    kept = [r for r in read(self._path) if r["step"] < start]
+    rewritten = self._path.with_suffix(".tmp")
+    with _naming(rewritten):
+      rewritten.write_text("".join(map(_line, kept)))
+      rewritten.replace(self._path)  # at once: a kill loses nothing
+      self._file = self._path.open("a")
+    self._board = _Board(folder, kept)
+    self._bar = progress_bar.ProgressBar("train", done=start, total=num_steps)
 
   def write(self, step: int, stage: str, metrics: dict[str, float]) -> None:
     """Writes the numbers of one stage ("train" or "eval") at a step.
@@ -65,31 +84,111 @@ class MetricsWriter:
       OSError: the disk is full, say; names the file.
     """
     metrics = {name: float(value) for name, value in metrics.items()}
-    try:
-      self._file.write(_line({"step": step, "stage": stage, **metrics}))
+    record = {"step": step, "stage": stage, **metrics}
+    with _naming(self._path):
+      self._file.write(_line(record))
       self._file.flush()
-    except OSError as error:
-      raise OSError(error.errno, error.strerror, self._file.name) from error
-    for name, value in metrics.items():
-      if math.isfinite(value):  # A curve has a gap where a number has none.
-        self._board.add_scalar(f"{stage}/{name}", value, step)
+    self._board.write([record])
     if stage == "train":
       shown = {m: f"{metrics[m]:.3g}" for m in _SHOWN if m in metrics}
-      self._bar.set_postfix(shown, refresh=False)
-      self._bar.update()
+      self._bar.update(shown)
 
   def say(self, message: str) -> None:
     """Prints a line above the progress bar."""
-    self._bar.write(message)
+    self._bar.say(message)
+
+  def flush(self) -> None:
+    """Puts on the disk what was written, ahead of a checkpoint.
+
+    Raises:
+      OSError: the disk is full, say; names the file.
+    """
+    with _naming(self._path):
+      os.fsync(self._file.fileno())
+    self._board.flush()
 
   def close(self) -> None:
-    """Flushes and closes the files."""
+    """Flushes and closes the files.
+
+    Raises:
+      OSError: the disk is full, say; names the file.
+    """
     self._bar.close()
     self._board.close()
-    self._file.close()
+    with _naming(self._path):
+      self._file.close()
 
 
-def read(path: pathlib.Path) -> list[dict[str, Any]]:
+class _Board:
+  """A TensorBoard file that holds all records of a run.
+
+  It is written in the caller's thread: in one of its own, tensorboardX would
+  die of a full disk in silence, and the run would wait for it for ever.
+  """
+
+  def __init__(self, folder: pathlib.Path, records: list[Record]):
+    """Opens a file in `folder` and writes what the run has recorded so far."""
+    self._writer: Any = None  # from an error on
+    try:
+      self._writer = event_file_writer.EventsWriter(str(folder / "events"))
+      # Files of earlier starts show nothing from here on: this one has it all.
+      begin = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+      self._event(0, session_log=begin)
+      self._flushed = time.monotonic()
+    except OSError as error:
+      self._give_up(error)
+    self.write(records)
+    self.flush()
+
+  def write(self, records: Iterable[Record]) -> None:
+    """Adds the numbers of records."""
+    if self._writer is None:
+      return
+    try:
+      for record in records:
+        numbers = record.keys() - {"step", "stage"}
+        for name in sorted(numbers):
+          value = record[name]
+          if math.isfinite(value):  # a curve has a gap where it is not
+            scalar = summary.scalar(f"{record['stage']}/{name}", value)
+            self._event(record["step"], summary=scalar)
+      if time.monotonic() - self._flushed > _FLUSH_EVERY:
+        self._writer.flush()
+        self._flushed = time.monotonic()
+    except OSError as error:
+      self._give_up(error)
+
+  def flush(self) -> None:
+    """Puts on the disk what was written."""
+    try:
+      if self._writer is not None:
+        self._writer.flush()
+    except OSError as error:
+      self._give_up(error)
+
+  def close(self) -> None:
+    """Flushes and closes the file."""
+    try:
+      if self._writer is not None:
+        self._writer.close()
+    except OSError as error:
+      self._give_up(error)
+
+  def _event(self, step: int, **what: Any) -> None:
+    event = event_pb2.Event(step=step, wall_time=time.time(), **what)
+    self._writer.write_event(event)
+
+  def _give_up(self, error: OSError) -> None:
+    self._writer = None
+    warnings.warn(
+      f"TensorBoard's file cannot be written ({error.strerror}): the run goes"
+      " on without it. metrics.jsonl has every number, and the next start"
+      " writes them all to a new file.",
+      stacklevel=2,
+    )
+
+
+def read(path: pathlib.Path) -> list[Record]:
   """All complete records of a `metrics.jsonl`; none if there is no file."""
   if not path.exists():
     return []
@@ -102,10 +201,19 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
   ]
 
 
-def _line(record: dict[str, Any]) -> str:
+def _line(record: Record) -> str:
   """One JSON line; NaN and infinity, which JSON lacks, become null."""
   record = {
     name: None if isinstance(x, float) and not math.isfinite(x) else x
     for name, x in record.items()
   }
   return json.dumps(record) + "\n"
+
+
+@contextlib.contextmanager
+def _naming(path: pathlib.Path) -> Iterator[None]:
+  """A context whose OSErrors name the file."""
+  try:
+    yield
+  except OSError as error:
+    raise OSError(error.errno, error.strerror, str(path)) from error

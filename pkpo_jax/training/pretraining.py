@@ -10,13 +10,12 @@ import ml_collections
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
-import tqdm
 
 from pkpo_jax import multihost
 from pkpo_jax.lm import logprobs, models, sharding, tokenizers
 from pkpo_jax.rl import losses
 from pkpo_jax.tasks import base
-from pkpo_jax.training import build_run
+from pkpo_jax.training import build_run, progress_bar
 from pkpo_jax.training import config as config_lib
 
 
@@ -112,11 +111,14 @@ def _pretrain(
   step = _make_step(model, optimizer)
   opt_state = optimizer.init(params)
   batches = _batches(config, parts)
-  bar = tqdm.tqdm(range(options.num_steps), desc="pretrain", unit="step")
-  for i in bar:
+  bar = progress_bar.ProgressBar("pretrain", done=0, total=options.num_steps)
+  shown = {}
+  for i in range(options.num_steps):
     params, opt_state, loss = step(params, opt_state, *next(batches))
     if i % 10 == 0 or i == options.num_steps - 1:
-      bar.set_postfix(loss=f"{float(loss):.3f}")
+      shown = {"loss": f"{float(loss):.3f}"}
+    bar.update(shown)
+  bar.close()
   if not np.isfinite(loss):
     raise FloatingPointError(
       f"Pretraining ended with loss {loss}; lower config.base.learning_rate="

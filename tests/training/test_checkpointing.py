@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import disks
 
 from configs import countdown
 from pkpo_jax.rl import train_step
@@ -187,24 +188,9 @@ def test_another_model_is_an_error(tmp_path):
   checkpointer.close()
 
 
-@contextlib.contextmanager
-def small_disk(folder, size):
-  """A file system of that size, mounted at the folder."""
-  if os.geteuid():
-    pytest.skip("mounting needs root")
-  folder.mkdir()
-  mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
-  if subprocess.run(mount, capture_output=True, check=False).returncode:
-    pytest.skip("mounting is not allowed here")
-  try:
-    yield folder
-  finally:
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 @pytest.mark.parametrize("at", ["next save", "close"])
 def test_a_full_disk_is_an_error_and_loses_nothing(at, tmp_path):
-  with small_disk(tmp_path / "disk", "900k") as folder:
+  with disks.small(tmp_path / "disk", "900k") as folder:
     save(folder, 2)
     checkpointer = open_folder(folder)
     checkpointer.save(make_progress(4, rows=1000))
@@ -220,7 +206,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(at, tmp_path):
 
 
 def test_a_folder_that_became_read_only_is_an_error(tmp_path):
-  with small_disk(tmp_path / "disk", "2m") as folder:
+  with disks.small(tmp_path / "disk", "2m") as folder:
     save(folder, 2)
     remount = ["mount", "-o", "remount,ro", str(folder)]
     subprocess.run(remount, check=True)
@@ -248,3 +234,45 @@ def test_saving_does_not_hold_on_to_the_live_state(tmp_path):
   restored = checkpointer.restore(make_progress(0, seed=1))
   checkpointer.close()
   np.testing.assert_array_equal(restored.solved, expected)
+
+
+@pytest.mark.parametrize("present", [(4,), (2, 4)])
+def test_a_copy_under_a_later_number_is_an_error(present, tmp_path):
+  """Otherwise nothing would be saved until that step."""
+  save(tmp_path, *present)
+  shutil.copytree(tmp_path / "4", tmp_path / "100")
+  with pytest.raises(ValueError, match=r"/100 holds step 4: .* Delete it"):
+    restore(tmp_path)
+  shutil.rmtree(tmp_path / "100")
+  assert_same_bits(restore(tmp_path), make_progress(4))
+
+
+def test_a_save_that_is_declined_is_an_error(tmp_path):
+  save(tmp_path, 100)
+  with pytest.raises(OSError, match=r"step 4 is not saved: there is 100"):
+    save(tmp_path, 4)
+
+
+def test_an_old_checkpoint_that_cannot_be_deleted_is_a_warning(tmp_path):
+  """Something in it is mounted, say; said once; and it goes when it can."""
+  save(tmp_path, 2)
+  old = tmp_path / "1.deleted"
+  old.mkdir()
+  with disks.small(old / "busy", "64k"):
+    with pytest.warns(UserWarning, match=r"1\.deleted cannot be del") as told:
+      save(tmp_path, 4, 6, 8, keep=1)
+    assert len(told) == 1
+    assert_same_bits(restore(tmp_path), make_progress(8))
+  save(tmp_path, 10, keep=1)
+  assert [path.name for path in tmp_path.glob("*")] == ["10"]
+
+
+def test_remains_of_killed_saves_go_with_the_next_save(tmp_path):
+  save(tmp_path, 2)
+  remains = ["4.orbax-checkpoint-tmp", "6.orbax-checkpoint-tmp-123"]
+  for name in remains:
+    shutil.copytree(tmp_path / "2", tmp_path / name)
+  restore(tmp_path)  # who only reads leaves alone what may be written just now
+  assert all((tmp_path / name).exists() for name in remains)
+  save(tmp_path, 4)
+  assert sorted(path.name for path in tmp_path.glob("*")) == ["2", "4"]
