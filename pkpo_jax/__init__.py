@@ -1,7 +1,7 @@
 """Pass@k Policy Optimization (PKPO, arXiv:2505.15201) in JAX.
 
 The names here are the estimators: pure functions on the rewards of one
-problem, which need jax and chex alone. `pkpo_jax.lm`, `pkpo_jax.tasks` and
+problem, which need jax alone. `pkpo_jax.lm`, `pkpo_jax.tasks` and
 `pkpo_jax.rl` train language models with them and need the extra `[train]`.
 """
 

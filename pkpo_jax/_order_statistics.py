@@ -1,14 +1,17 @@
 """One sort, and weights by rank: the arithmetic that every estimate shares.
 
 A group is the n rewards of one problem. Ranks are 1..n in ascending reward.
-Everything here costs O(n log n) for any k, static or traced.
+Everything here costs O(n log n) for any k, static or traced. Nothing on the way
+is infinite or NaN, which jax_debug_infs and jax_debug_nans would stop at.
 """
 
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from pkpo_jax import _rewards
 
 
 class Group(NamedTuple):
@@ -18,7 +21,9 @@ class Group(NamedTuple):
   the end with gaps of exactly zero and need no special case downstream.
 
   Attributes:
-    sorted: [size] rewards in ascending order.
+    sorted: [size] rewards / unit in ascending order.
+    unit: scalar power of two, see `_rewards.Rewards`. What is linear in the
+      rewards is computed without it, and multiplied by it at the end.
     order: [size] int, `rewards[order]` is `sorted`.
     ranks: [size] 1..size, as floats.
     mask: [size] bool, in the order of the samples.
@@ -26,82 +31,51 @@ class Group(NamedTuple):
     finite: scalar bool, whether all unmasked rewards are finite.
   """
 
-  sorted: chex.Array
-  order: chex.Array
-  ranks: chex.Array
-  mask: chex.Array
-  n: chex.Array
-  finite: chex.Array
+  sorted: jax.Array
+  unit: jax.Array
+  order: jax.Array
+  ranks: jax.Array
+  mask: jax.Array
+  n: jax.Array
+  finite: jax.Array
 
 
 def sort_group(
-  name: str, rewards: chex.Array, where: chex.Array | None
+  name: str,
+  rewards: ArrayLike,
+  where: ArrayLike | None,
+  *,
+  shift_free: bool = False,
 ) -> Group:
-  """Sorts `rewards` [n]; `name` is the caller, for its error messages."""
-  rewards, mask, n = check_group(name, rewards, where)
-  finite = jnp.all(jnp.isfinite(rewards) | ~mask)
+  """Checks and sorts `rewards` [n]; see `_rewards.check_rewards`."""
+  checked = _rewards.check_rewards(name, rewards, where, shift_free=shift_free)
+  values, mask, n = checked.values, checked.mask, checked.n
   if where is not None:
-    best = jnp.max(rewards, initial=-jnp.inf, where=mask)
-    rewards = jnp.where(mask, rewards, jnp.where(n > 0, best, 0.0))
-  ranks = jnp.arange(1, rewards.size + 1)
-  in_order, order = jax.lax.sort((rewards, ranks - 1), num_keys=1)
-  return Group(in_order, order, ranks.astype(n.dtype), mask, n, finite)
+    least = jnp.finfo(values.dtype).min
+    best = jnp.max(values, initial=least, where=mask)
+    values = jnp.where(mask, values, jnp.where(n > 0, best, 0))
+  ranks = jnp.arange(1, values.size + 1)
+  in_order, order = jax.lax.sort((values, ranks - 1), num_keys=1)
+  return Group(
+    in_order,
+    checked.unit,
+    order,
+    ranks.astype(n.dtype),
+    mask,
+    n,
+    checked.finite,
+  )
 
 
-def check_group(
-  name: str, rewards: chex.Array, where: chex.Array | None
-) -> tuple[chex.Array, chex.Array, chex.Array]:
-  """Checks and promotes: (rewards [n] as floats, mask [n], number unmasked)."""
-  rewards = jnp.asarray(rewards)
-  if rewards.ndim != 1 or rewards.size == 0:
-    raise ValueError(
-      f"{name}: rewards must be one group of shape [n] with n >= 1, but have"
-      f" shape {rewards.shape}; use jax.vmap for a batch of groups."
-    )
-  if jnp.issubdtype(rewards.dtype, jnp.complexfloating):
-    raise ValueError(f"{name}: rewards must be real, not {rewards.dtype}.")
-  if rewards.dtype != jnp.float64:
-    rewards = rewards.astype(jnp.float32)
-  mask = jnp.ones(rewards.shape, bool) if where is None else jnp.asarray(where)
-  if mask.shape != rewards.shape or mask.dtype != jnp.bool_:
-    raise ValueError(
-      f"{name}: where must be bool of shape {rewards.shape}, but is"
-      f" {mask.dtype} of shape {mask.shape}."
-    )
-  return rewards, mask, jnp.sum(mask).astype(rewards.dtype)
-
-
-def check_k(name: str, n: int, k: chex.Numeric, last: int) -> None:
-  """Raises ValueError unless k is an integer, in 1..last where concrete.
-
-  Where no k is valid at all, a traced one raises too.
-  """
-  dtype, shape = jnp.result_type(k), jnp.shape(k)
-  if not jnp.issubdtype(dtype, jnp.integer) or shape:
-    raise ValueError(
-      f"{name}: k must be an integer scalar, but is {dtype} of shape {shape};"
-      f" n={n}, valid k: {_interval(last)}."
-    )
-  traced = isinstance(k, jax.core.Tracer)
-  if last < 1 or (not traced and not 1 <= int(k) <= last):
-    value = "(traced)" if traced else int(k)
-    raise ValueError(
-      f"{name}: k={value} is out of range for n={n} samples; valid k:"
-      f" {_interval(last)}."
-    )
-
-
-def _interval(last: int) -> str:
-  return f"1..{last}" if last >= 1 else "none"
-
-
-def as_k(name: str, group: Group, k: chex.Numeric, *, last: int) -> chex.Array:
+def as_budget(
+  name: str, group: Group, k: ArrayLike, *, last: int
+) -> _rewards.Budget:
   """Checks k against 1..last and returns it in the dtype of the rewards."""
-  check_k(name, group.sorted.size, k, last)
-  return jnp.asarray(k, group.sorted.dtype)
+  size, dtype = group.sorted.size, group.sorted.dtype
+  return _rewards.as_budget(name, size, k, last, dtype)
 
 
-def rank_weights(group: Group, n: chex.Array, k: chex.Array) -> chex.Array:
+def rank_weights(group: Group, n: jax.Array, k: jax.Array) -> jax.Array:
   """`C(r-1, k-1) / C(n, k)` for the ranks r <= n (Thm 3); constant above n.
 
   The recursion `d_n = k/n`, `d_r = d_{r+1} (r-k+1) / r`, in logarithms: no
@@ -110,28 +84,29 @@ def rank_weights(group: Group, n: chex.Array, k: chex.Array) -> chex.Array:
   n = 16384 where XLA turns the division into a product with 1/r.
   """
   r = group.ranks
-  # log(r / (r-k+1)), infinite for r < k: there the weights are exactly 0.
-  log_ratio = jnp.log1p((k - 1) / jnp.maximum(r - k + 1, 0))
+  # log(r / (r-k+1)), which exists from rank k on.
+  log_ratio = jnp.log1p((k - 1) / jnp.maximum(r - k + 1, 1))
   log_ratio = jnp.where(r < n, log_ratio, 0)
-  return k / jnp.maximum(n, 1) * jnp.exp(-jnp.cumsum(log_ratio[::-1])[::-1])
+  weights = jnp.exp(-jnp.cumsum(log_ratio[::-1])[::-1])
+  return jnp.where(r < k, 0, k / jnp.maximum(n, 1) * weights)
 
 
-def gaps(group: Group) -> chex.Array:
+def gaps(group: Group) -> jax.Array:
   """[size - 1] `g_(r+1) - g_(r)`, never negative; zero from rank n on."""
   return jnp.diff(group.sorted)
 
 
-def climb(steps: chex.Array) -> chex.Array:
+def climb(steps: jax.Array) -> jax.Array:
   """[size] from 0 at rank 1, up by `steps` [size - 1] from rank to rank."""
   return jnp.concatenate([jnp.zeros(1, steps.dtype), jnp.cumsum(steps)])
 
 
-def descend(steps: chex.Array) -> chex.Array:
+def descend(steps: jax.Array) -> jax.Array:
   """[size] down to 0 at the last rank, by `steps` [size - 1] rank by rank."""
   return climb(steps[::-1])[::-1]
 
 
-def leave_one_out(group: Group, k: chex.Array) -> chex.Array:
+def leave_one_out(group: Group, k: jax.Array) -> jax.Array:
   """[size] max@k of the samples without the one at each rank, 1 <= k <= n-1.
 
   Without the best it is the rank-weighted sum of the others. Each rank further
@@ -141,33 +116,62 @@ def leave_one_out(group: Group, k: chex.Array) -> chex.Array:
   weights = rank_weights(group, group.n - 1, k)
   others = group.ranks < group.n
   without_best = jnp.sum(jnp.where(others, weights * group.sorted, 0))
-  return without_best + descend(weights[:-1] * gaps(group))
+  return without_best + above_without_best(group, weights)
 
 
-def centre(group: Group, weights: chex.Array) -> chex.Array:
+def above_without_best(group: Group, weights: jax.Array) -> jax.Array:
+  """[size] how far `leave_one_out` is above that without the best.
+
+  The same for all shifts of the rewards. `weights` are those of n - 1.
+  """
+  return descend(weights[:-1] * gaps(group))
+
+
+def centre(group: Group, weights: jax.Array) -> jax.Array:
   """Subtracts the mean over the unmasked ranks."""
   total = jnp.sum(jnp.where(group.ranks <= group.n, weights, 0))
   return weights - total / jnp.maximum(group.n, 1)
 
 
+def centred_climb(group: Group, steps: jax.Array) -> jax.Array:
+  """`climb` less its mean over the unmasked ranks, added up from both ends.
+
+  A step from rank r to r + 1 lifts the n - r samples above it by r/n of itself,
+  and lowers the r others by the rest.
+  """
+  share = group.ranks[:-1] / jnp.maximum(group.n, 1)
+  return climb(steps * share) - descend(steps * (1 - share))
+
+
 def masked(
-  weights: chex.Array,
-  mask: chex.Array,
-  defined: chex.Numeric = True,
+  weights: jax.Array,
+  mask: jax.Array,
+  defined: ArrayLike = True,
   *,
-  finite: chex.Array,
-) -> chex.Array:
-  """Zeros where undefined, NaN unless the rewards are usable, 0 if masked."""
+  finite: jax.Array,
+  in_range: ArrayLike = True,
+) -> jax.Array:
+  """Weights of samples, or what stands in their place.
+
+  Zero for masked samples, and for all where a mask left too few (`defined`);
+  NaN unless the rewards are `finite`; NaN for all samples, masked or not, where
+  no group of this size admits the traced k (`in_range`).
+  """
   weights = jnp.where(defined, weights, 0)
   weights = jnp.where(finite, weights, jnp.nan)
-  return jnp.where(mask, weights, 0)
+  weights = jnp.where(mask, weights, 0)
+  return jnp.where(in_range, weights, jnp.nan)
 
 
 def by_sample(
-  group: Group, by_rank: chex.Array, defined: chex.Array
-) -> chex.Array:
-  """Values by rank -> weights by sample."""
-  weights = (
-    jnp.zeros_like(by_rank).at[group.order].set(by_rank, unique_indices=True)
-  )
-  return masked(weights, group.mask, defined, finite=group.finite)
+  group: Group,
+  by_rank: jax.Array,
+  defined: jax.Array,
+  in_range: ArrayLike = True,
+) -> jax.Array:
+  """Values by rank, in the unit of the group -> weights by sample."""
+  zeros = jnp.zeros_like(by_rank)
+  weights = zeros.at[group.order].set(by_rank, unique_indices=True)
+  weights = weights * group.unit
+  finite = group.finite
+  return masked(weights, group.mask, defined, finite=finite, in_range=in_range)

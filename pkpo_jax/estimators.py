@@ -6,17 +6,20 @@ the rest. `k` is a Python int, which is checked, or a traced integer, which
 serves every k with one compilation.
 """
 
-import chex
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from pkpo_jax import _order_statistics as ranks
+from pkpo_jax import _rewards
 
 
 def pass_at_k(
-  num_correct: chex.Numeric, num_samples: chex.Numeric, k: chex.Numeric
-) -> chex.Array:
+  num_correct: ArrayLike, num_samples: ArrayLike, k: ArrayLike
+) -> jax.Array:
   """Unbiased estimate of pass@k from c correct answers among n (eq 3, Thm 1).
 
   `1 - C(n-c, k) / C(n, k)`, the probability that a random subset of k of the
@@ -36,39 +39,15 @@ def pass_at_k(
     ValueError: a concrete scalar is out of its range, k is not of an integer
       dtype, or n is traced.
   """
-  if isinstance(num_samples, jax.core.Tracer):
-    raise ValueError(
-      "pass_at_k: num_samples must be concrete, but it is traced; for a varying"
-      " number of graded samples use max_at_k(rewards, k, where=valid)."
-    )
-  if not jnp.issubdtype(jnp.asarray(k).dtype, jnp.integer):
-    raise ValueError(
-      f"pass_at_k: k must be integer, but is {jnp.asarray(k).dtype};"
-      f" n={num_samples}, valid k: 1..n."
-    )
-  max_samples = int(np.max(num_samples))
-  if _is_concrete(k) and np.ndim(num_samples) == 0:
-    ranks.check_k("pass_at_k", max_samples, k, max_samples)
-  if _is_concrete(num_correct):
-    c = float(num_correct)
-    if not (0 <= c <= max_samples and c.is_integer()):
-      raise ValueError(
-        f"pass_at_k: num_correct={c:g} is not an integer in 0..{max_samples}."
-      )
-  n, c, k = (
-    jnp.asarray(x, float)[..., None] for x in (num_samples, num_correct, k)
-  )
-  # C(n-c, k) / C(n, k) = product over the c largest j <= n of (1 - k/j).
-  j = jnp.arange(1, max_samples + 1)
-  factor = jnp.log1p(-jnp.minimum(k / j, 1))
-  log_miss = jnp.sum(jnp.where((j > n - c) & (j <= n), factor, 0), axis=-1)
-  defined = (1 <= k) & (k <= n) & (0 <= c) & (c <= n) & (c == jnp.floor(c))
-  return jnp.where(defined[..., 0], jnp.abs(jnp.expm1(log_miss)), jnp.nan)
+  counts = _check_counts("pass_at_k", num_correct, num_samples, k, spare=0)
+  log_miss, misses = _log_miss(counts)
+  hits = jnp.where(misses, jnp.abs(jnp.expm1(log_miss)), 1)
+  return jnp.where(counts.defined, hits, jnp.nan)
 
 
 def max_at_k(
-  rewards: chex.Array, k: chex.Numeric, *, where: chex.Array | None = None
-) -> chex.Array:
+  rewards: ArrayLike, k: ArrayLike, *, where: ArrayLike | None = None
+) -> jax.Array:
   """Unbiased estimate of the expected best of k rewards (eq 12-14, Thm 3).
 
   The mean of `max(rewards[I])` over all k-subsets I of the samples; equal to
@@ -82,25 +61,26 @@ def max_at_k(
 
   Returns:
     A scalar, float32 (float64 for float64 rewards). NaN where it does not
-    exist: a traced k out of range, fewer than k unmasked rewards, or an
+    exist: a traced k out of range, fewer than k unmasked rewards, or a traced
     unmasked reward that is not finite.
 
   Raises:
-    ValueError: `rewards` is not [n] with n >= 1, `where` has another shape, or
-      a Python int k is out of range.
+    ValueError: `rewards` is not [n] with n >= 1, `where` has another shape, a
+      Python int k is out of range, or an unmasked reward that is known is not
+      finite.
   """
   group = ranks.sort_group("max_at_k", rewards, where)
-  k = ranks.as_k("max_at_k", group, k, last=group.sorted.size)
+  k, in_range = ranks.as_budget("max_at_k", group, k, last=group.sorted.size)
   weights = ranks.rank_weights(group, group.n, k)
   unmasked = group.ranks <= group.n
   value = jnp.sum(jnp.where(unmasked, weights * group.sorted, 0))
-  defined = (1 <= k) & (k <= group.n) & group.finite
-  return jnp.where(defined, value, jnp.nan)
+  defined = in_range & (k <= group.n) & group.finite
+  return jnp.where(defined, value * group.unit, jnp.nan)
 
 
 def pass_at_k_standard_error(
-  num_correct: chex.Numeric, num_samples: chex.Numeric, k: chex.Numeric
-) -> chex.Array:
+  num_correct: ArrayLike, num_samples: ArrayLike, k: ArrayLike
+) -> jax.Array:
   """Standard error of one problem's `pass_at_k`, by the jackknife.
 
   `max_at_k_standard_error` on 0/1 rewards, in closed form; at k = 1 exactly
@@ -119,21 +99,20 @@ def pass_at_k_standard_error(
   Raises:
     ValueError: a concrete scalar is out of its range, or n is traced.
   """
-  estimate = pass_at_k(num_correct, num_samples, k)
-  if _is_concrete(k) and np.ndim(num_samples) == 0:
-    name, n = "pass_at_k_standard_error", int(num_samples)
-    ranks.check_k(name, n, k, n - 1)
-  c, n = jnp.asarray(num_correct), np.asarray(num_samples)
-  without_right = pass_at_k(jnp.maximum(c - 1, 0), n - 1, k)
-  without_wrong = pass_at_k(jnp.minimum(c, n - 1), n - 1, k)
-  squares = c * (without_right - estimate) ** 2
-  squares += (n - c) * (without_wrong - estimate) ** 2
-  return jnp.sqrt((n - 1) / n * squares)
+  name = "pass_at_k_standard_error"
+  counts = _check_counts(name, num_correct, num_samples, k, spare=1)
+  log_miss, misses = _log_miss(counts)
+  # A right sample left out lowers the estimate by miss * k / (n-k), a wrong one
+  # raises it by c / (n-c) times that.
+  c, n, k = counts.num_correct, counts.num_samples, counts.k
+  spread = jnp.sqrt((n - 1) * c / jnp.maximum(n - c, 1))
+  error = jnp.exp(log_miss) * k / jnp.maximum(n - k, 1) * spread
+  return jnp.where(counts.defined, jnp.where(misses, error, 0), jnp.nan)
 
 
 def max_at_k_standard_error(
-  rewards: chex.Array, k: chex.Numeric, *, where: chex.Array | None = None
-) -> chex.Array:
+  rewards: ArrayLike, k: ArrayLike, *, where: ArrayLike | None = None
+) -> jax.Array:
   """Standard error of one problem's `max_at_k`, by the jackknife.
 
   From the n estimates that each leave one sample out. Its square is on average
@@ -153,17 +132,96 @@ def max_at_k_standard_error(
     ValueError: as `max_at_k`, with k = n out of range too.
   """
   name = "max_at_k_standard_error"
-  group = ranks.sort_group(name, rewards, where)
-  k = ranks.as_k(name, group, k, last=group.sorted.size - 1)
-  left_out = ranks.leave_one_out(group, k)
+  group = ranks.sort_group(name, rewards, where, shift_free=True)
+  k, in_range = ranks.as_budget(name, group, k, last=group.sorted.size - 1)
+  weights = ranks.rank_weights(group, group.n - 1, k)
+  left_out = ranks.above_without_best(group, weights)
   valid = group.ranks <= group.n
-  mean = jnp.sum(jnp.where(valid, left_out, 0)) / group.n
+  n = jnp.maximum(group.n, 1)
+  mean = jnp.sum(jnp.where(valid, left_out, 0)) / n
   squares = jnp.sum(jnp.where(valid, left_out - mean, 0) ** 2)
-  error = jnp.sqrt((group.n - 1) / group.n * squares)
-  defined = (1 <= k) & (k < group.n) & group.finite
+  error = jnp.sqrt(jnp.maximum(n - 1, 0) / n * squares) * group.unit
+  defined = in_range & (k < group.n) & group.finite
   return jnp.where(defined, error, jnp.nan)
 
 
-def _is_concrete(x: chex.Numeric) -> bool:
+class _Counts(NamedTuple):
+  """Arguments of `pass_at_k` as floats, broadcast to one shape.
+
+  Attributes:
+    num_correct: c, 0 where undefined.
+    num_samples: n.
+    k: 1 where undefined.
+    defined: whether 0 <= c <= n is whole and 1 <= k <= n less what is spared.
+    most: the largest n.
+  """
+
+  num_correct: jax.Array
+  num_samples: jax.Array
+  k: jax.Array
+  defined: jax.Array
+  most: int
+
+
+def _check_counts(
+  name: str,
+  num_correct: ArrayLike,
+  num_samples: ArrayLike,
+  k: ArrayLike,
+  *,
+  spare: int,
+) -> _Counts:
+  """Checks what is concrete; k goes up to n - spare."""
+  if isinstance(num_samples, jax.core.Tracer):
+    raise ValueError(
+      f"{name}: num_samples must be concrete, but it is traced; for a varying"
+      " number of graded samples use max_at_k(rewards, k, where=valid)."
+    )
+  most = int(np.max(num_samples))
+  if np.ndim(k) == 0 and np.ndim(num_samples) == 0:
+    _rewards.check_k(name, most, k, most - spare)
+  elif not jnp.issubdtype(_dtype(k), jnp.integer):
+    raise ValueError(
+      f"{name}: k must be integer, but is {_dtype(k)}; n={num_samples}, valid"
+      " k: 1..n."
+    )
+  if _is_concrete(num_correct):
+    c = float(num_correct)
+    if not (0 <= c <= most and c.is_integer()):
+      raise ValueError(
+        f"{name}: num_correct={c:g} is not an integer in 0..{most}."
+      )
+  numbers = [jnp.asarray(x, float) for x in (num_correct, num_samples, k)]
+  shape = np.broadcast_shapes(*(x.shape for x in numbers))
+  c, n, k = (jnp.broadcast_to(x, shape) for x in numbers)
+  defined = (1 <= k) & (k <= n - spare)
+  defined &= (0 <= c) & (c <= n) & (c == jnp.floor(c))
+  return _Counts(
+    jnp.where(defined, c, 0), n, jnp.where(defined, k, 1), defined, most
+  )
+
+
+def _log_miss(counts: _Counts) -> tuple[jax.Array, jax.Array]:
+  """(`log C(n-c, k) / C(n, k)`, whether that is above 0, else the log is 0)."""
+  n, c, k = (
+    x[..., None] for x in (counts.num_samples, counts.num_correct, counts.k)
+  )
+  # C(n-c, k) / C(n, k) = product over the c largest j <= n of (1 - k/j).
+  shape = (1,) * (n.ndim - 1) + (counts.most,)
+  j = jnp.arange(1, counts.most + 1, dtype=n.dtype).reshape(shape)
+  factor = jnp.log1p(-k / jnp.maximum(j, k + 1))
+  misses = k <= n - c
+  log_miss = jnp.sum(
+    jnp.where(misses & (j > n - c) & (j <= n), factor, 0), axis=-1
+  )
+  return log_miss, misses[..., 0]
+
+
+def _dtype(x: Any) -> np.dtype:
+  """The dtype that x has, or would have in numpy."""
+  return x.dtype if isinstance(x, jax.Array) else np.asarray(x).dtype
+
+
+def _is_concrete(x: ArrayLike) -> bool:
   """Whether x is a scalar whose value is known now."""
   return not isinstance(x, jax.core.Tracer) and np.ndim(x) == 0

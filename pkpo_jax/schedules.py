@@ -1,16 +1,36 @@
 """step -> k. Usable inside jit, so that an annealed run compiles once.
 
 A schedule maps a training step (int, counted from 0; may be traced) to the k
-of pass@k as an int32 scalar.
+of pass@k as an int32 scalar. Inside jit a k beyond n cannot raise, so that it
+gives NaN; `max_k` tells at once whether a schedule suits n.
 """
 
+import dataclasses
+import numbers
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
-Schedule = Callable[[chex.Numeric], chex.Array]
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+  """A function step -> k that knows its largest k.
+
+  Attributes:
+    max_k: the largest k of any step; to be compared with n before a run.
+    k_at: the function.
+  """
+
+  max_k: int
+  k_at: Callable[[ArrayLike], jax.Array]
+
+  def __call__(self, step: ArrayLike) -> jax.Array:
+    """The k of a step, int32 of the step's shape."""
+    return self.k_at(step)
 
 
 def constant_k(k: int) -> Schedule:
@@ -20,7 +40,7 @@ def constant_k(k: int) -> Schedule:
     ValueError: k is not an integer >= 1.
   """
   k = _check(k)
-  return lambda step: jnp.full(jnp.shape(step), k, jnp.int32)
+  return Schedule(k, lambda step: jnp.full(jnp.shape(step), k, jnp.int32))
 
 
 def piecewise_k(ks: Sequence[int], boundaries: Sequence[int]) -> Schedule:
@@ -37,6 +57,11 @@ def piecewise_k(ks: Sequence[int], boundaries: Sequence[int]) -> Schedule:
     ValueError: a k is not an integer >= 1, the lengths do not match, or the
       boundaries do not increase from at least 1.
   """
+  if np.ndim(ks) != 1 or np.ndim(boundaries) != 1:
+    raise ValueError(
+      "piecewise_k: ks and boundaries must be sequences, as in"
+      f" piecewise_k([8, 1], [1500]), but are {ks!r} and {boundaries!r}."
+    )
   # Of numpy, so that a schedule can be made where no device can compute.
   values = np.array([_check(k) for k in ks], np.int32)
   if len(ks) != len(boundaries) + 1:
@@ -44,15 +69,21 @@ def piecewise_k(ks: Sequence[int], boundaries: Sequence[int]) -> Schedule:
       f"piecewise_k: {len(ks)} values of k need {len(ks) - 1} boundaries, but"
       f" there are {len(boundaries)}."
     )
-  if any(b <= a for a, b in zip([0, *boundaries], boundaries)):
+  starts = np.array(
+    [_check(b, "boundaries must increase, and each") for b in boundaries],
+    np.int32,
+  )
+  if np.any(np.diff(starts) <= 0):
     raise ValueError(
       f"piecewise_k: boundaries must increase from at least step 1, but are"
       f" {list(boundaries)}."
     )
-  starts = np.array([_check(b, "a boundary") for b in boundaries], np.int32)
-  return lambda step: jnp.asarray(values)[
-    jnp.searchsorted(starts, jnp.asarray(step, jnp.int32), side="right")
-  ]
+
+  def k_at(step: ArrayLike) -> jax.Array:
+    step = jnp.asarray(step, jnp.int32)
+    return jnp.asarray(values)[jnp.searchsorted(starts, step, side="right")]
+
+  return Schedule(int(values.max()), k_at)
 
 
 def linear_k(init_k: int, end_k: int, transition_steps: int) -> Schedule:
@@ -67,19 +98,19 @@ def linear_k(init_k: int, end_k: int, transition_steps: int) -> Schedule:
     ValueError: a k is not an integer >= 1, or `transition_steps` < 1.
   """
   init_k, end_k = _check(init_k), _check(end_k)
-  if transition_steps < 1:
-    raise ValueError(
-      f"linear_k: transition_steps must be >= 1, but is {transition_steps}."
-    )
+  transition_steps = _check(transition_steps, "linear_k: transition_steps")
 
-  def schedule(step: chex.Numeric) -> chex.Array:
+  def k_at(step: ArrayLike) -> jax.Array:
     done = jnp.clip(jnp.asarray(step) / transition_steps, 0.0, 1.0)
     return jnp.round(init_k + done * (end_k - init_k)).astype(jnp.int32)
 
-  return schedule
+  return Schedule(max(init_k, end_k), k_at)
 
 
-def _check(value: int, name: str = "k") -> int:
-  if isinstance(value, bool) or int(value) != value or value < 1:
-    raise ValueError(f"{name} must be an integer >= 1, but is {value!r}.")
+def _check(value: Any, name: str = "k") -> int:
+  whole = isinstance(value, numbers.Real) and value == value // 1
+  if isinstance(value, bool) or not whole or not 1 <= value < 2**31:
+    raise ValueError(
+      f"{name} must be an integer >= 1, below 2**31, but is {value!r}."
+    )
   return int(value)

@@ -23,6 +23,7 @@ print([round(float(w), 6) for w in weights])
   "setup.py",
   "pkpo_jax/__init__.py",
   "pkpo_jax/_order_statistics.py",
+  "pkpo_jax/_rewards.py",
   "pkpo_jax/estimators.py",
   "pkpo_jax/schedules.py",
   "pkpo_jax/transforms",

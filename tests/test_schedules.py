@@ -118,7 +118,9 @@ def test_can_be_built_inside_jit():
   assert [int(build(step)) for step in (9, 10)] == [4, 2]
 
 
-@pytest.mark.parametrize("k", [0, -1, 2.5, True, "2", float("nan")])
+@pytest.mark.parametrize(
+  "k", [0, -1, 2.5, True, "2", float("nan"), float("inf"), None, 2**31]
+)
 def test_k_must_be_an_integer_from_1_on(k):
   builders = (
     lambda: pkpo_jax.constant_k(k),
@@ -145,6 +147,26 @@ def test_piecewise_k_needs_a_boundary_between_pieces(boundaries):
 def test_piecewise_k_needs_increasing_boundaries(boundaries):
   with pytest.raises(ValueError, match="boundaries must increase"):
     pkpo_jax.piecewise_k([8, 4, 1], boundaries)
+
+
+@pytest.mark.parametrize(
+  ("ks", "boundaries"), [([8, 1], 1500), (8, []), ("81", [1]), ([8, 1], None)]
+)
+def test_piecewise_k_takes_sequences(ks, boundaries):
+  with pytest.raises(ValueError, match=r"sequences, as in piecewise_k\(\["):
+    pkpo_jax.piecewise_k(ks, boundaries)
+
+
+def test_max_k_is_known_before_a_run():
+  """Inside jit a k beyond n gives NaN; here it can be compared with n."""
+  for schedule, expected in (
+    (pkpo_jax.constant_k(np.int64(3)), 3),
+    (pkpo_jax.piecewise_k([2, 16, 1], np.array([5, 9])), 16),
+    (pkpo_jax.linear_k(8, 1, 1000), 8),
+    (pkpo_jax.linear_k(1, 12, 3), 12),
+  ):
+    assert schedule.max_k == expected and isinstance(schedule.max_k, int)
+    assert int(jnp.max(schedule(jnp.arange(1001)))) == expected
 
 
 def test_piecewise_k_needs_a_piece():

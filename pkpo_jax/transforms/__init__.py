@@ -6,23 +6,27 @@ averages over the n samples must multiply by n. Weights are constants to the
 gradient: call these outside of `jax.grad`, or stop the gradient.
 
 Shared by all:
-  rewards: [n], any real dtype. Integers, bools and halves are computed in
-    float32; float64 stays float64.
+  rewards: [n], any real dtype, or Python numbers. Integers, bools and halves
+    are computed in float32; float64 stays float64. Wide numbers of the host
+    keep what sets them apart: a transform that ignores shifts takes off the
+    smallest before it rounds.
   k: the k of pass@k. A Python int (out of range raises ValueError) or a traced
-    integer (one compilation serves a whole annealing run).
+    integer (one compilation serves a whole annealing run). A traced one that is
+    out of range for [n] gives NaN for every sample.
   where: [n] bool, False for samples that could not be graded. They get weight
     0, and the others are treated as if these had never been drawn. A group in
     which the transform is undefined for the samples left gets all zeros.
 
-They return [n] float32 (float64 for float64 rewards); all NaN if an unmasked
-reward is not finite. They raise ValueError for a group that is not [n] with
-n >= 1. Unbatched, as in rlax: use `jax.vmap` for a batch. Equations are those
-of arXiv:2505.15201.
+They return [n] float32 (float64 for float64 rewards). An unmasked reward that
+is not finite raises ValueError where it is known; a traced one makes all
+unmasked weights NaN. ValueError, too, for a group that is not [n] with n >= 1.
+Unbatched, as in rlax: use `jax.vmap` for a batch. Equations are those of
+arXiv:2505.15201.
 """
 
 from collections.abc import Callable
 
-import chex
+import jax
 
 from pkpo_jax import _imports as imports
 from pkpo_jax.transforms.baselines import (
@@ -50,7 +54,7 @@ __all__ = (
   "sloo_minus_one",
 )
 
-Transform = Callable[..., chex.Array]
+Transform = Callable[..., jax.Array]
 
 _TRANSFORMS: dict[str, Transform] = {
   f.__name__: f

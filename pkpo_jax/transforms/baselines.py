@@ -1,122 +1,133 @@
 """Weights that other papers propose, in the signature of PKPO's transforms."""
 
-import chex
+import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from pkpo_jax import _order_statistics as ranks
+from pkpo_jax import _rewards
 
 
 def rloo(
-  rewards: chex.Array,
-  k: chex.Numeric | None = None,
+  rewards: ArrayLike,
+  k: ArrayLike | None = None,
   *,
-  where: chex.Array | None = None,
-) -> chex.Array:
+  where: ArrayLike | None = None,
+) -> jax.Array:
   """REINFORCE leave-one-out: `(g_i - mean of the others) / n`. Ignores k.
 
   Unbiased for the gradient of the mean reward, pass@1. n >= 2.
   """
   del k
-  deviation, n = _deviations("rloo", rewards, where)
-  return deviation / jnp.maximum(n - 1, 1)
+  group, deviations = _deviations("rloo", rewards, where)
+  return _weights(group, deviations / jnp.maximum(group.n - 1, 1) * group.unit)
 
 
 def grpo(
-  rewards: chex.Array,
-  k: chex.Numeric | None = None,
+  rewards: ArrayLike,
+  k: ArrayLike | None = None,
   *,
-  where: chex.Array | None = None,
-) -> chex.Array:
+  where: ArrayLike | None = None,
+) -> jax.Array:
   """GRPO: `(g_i - mean) / (std + 1e-6) / n`. Ignores k. n >= 2.
 
   With the sample standard deviation (n - 1), as the public trainers have it
   (arXiv:2402.03300). Biased: it re-weights problems by 1/std.
   """
   del k
-  deviation, n = _deviations("grpo", rewards, where)
-  std = jnp.sqrt(jnp.sum(deviation**2) / jnp.maximum(n - 1, 1))
-  return deviation / (std + 1e-6) / jnp.maximum(n, 1)
+  group, deviations = _deviations("grpo", rewards, where)
+  variance = jnp.sum(deviations**2) / jnp.maximum(group.n - 1, 1)
+  std = jnp.sqrt(variance) + 1e-6 / group.unit
+  return _weights(group, deviations / std / jnp.maximum(group.n, 1))
 
 
 def dr_grpo(
-  rewards: chex.Array,
-  k: chex.Numeric | None = None,
+  rewards: ArrayLike,
+  k: ArrayLike | None = None,
   *,
-  where: chex.Array | None = None,
-) -> chex.Array:
+  where: ArrayLike | None = None,
+) -> jax.Array:
   """Dr. GRPO: `(g_i - mean) / n` (arXiv:2503.20783). Ignores k. n >= 2.
 
   `rloo` times `1 - 1/n`.
   """
   del k
-  deviation, n = _deviations("dr_grpo", rewards, where)
-  return deviation / jnp.maximum(n, 1)
+  group, deviations = _deviations("dr_grpo", rewards, where)
+  return _weights(group, deviations / jnp.maximum(group.n, 1) * group.unit)
 
 
 def maxrl(
-  rewards: chex.Array,
-  k: chex.Numeric | None = None,
+  rewards: ArrayLike,
+  k: ArrayLike | None = None,
   *,
-  where: chex.Array | None = None,
-) -> chex.Array:
-  """MaxRL for 0/1 rewards: `g_i / c`, 0 if none is right. Ignores k.
+  where: ArrayLike | None = None,
+) -> jax.Array:
+  """MaxRL: `g_i / c` for 0/1 rewards, 0 if none is right. Ignores k.
 
   A harmonic mixture over all k: `g_i/n + sum over k >= 2 of
-  sloo_minus_one(k) / k` (arXiv:2602.02710). Rewards other than 0 and 1 give
-  NaN.
+  sloo_minus_one(k) / k` (arXiv:2602.02710), which is how it takes any rewards:
+  from rank r to r + 1 the weight climbs by the gap over n - r, and the smallest
+  reward has its n-th.
   """
   del k
-  correct, mask, binary = _check_binary("maxrl", rewards, where)
-  weights = correct / jnp.maximum(jnp.sum(correct), 1)
-  return ranks.masked(weights, mask, finite=binary)
+  group = ranks.sort_group("maxrl", rewards, where)
+  above = jnp.maximum(group.n - group.ranks[:-1], 1)
+  least = group.sorted[0] / jnp.maximum(group.n, 1)
+  weights = least + ranks.climb(ranks.gaps(group) / above)
+  return ranks.by_sample(group, weights, group.n > 0)
 
 
 def passk_training(
-  rewards: chex.Array, k: chex.Numeric, *, where: chex.Array | None = None
-) -> chex.Array:
-  """Pass@k training of Chen et al. for 0/1 rewards (arXiv:2508.10751).
+  rewards: ArrayLike, k: ArrayLike, *, where: ArrayLike | None = None
+) -> jax.Array:
+  """Pass@k training of Chen et al. (arXiv:2508.10751), over all k-subsets.
 
-  `((n/k) s_i - rho) / sqrt(rho (1 - rho)) / n` with rho the pass@k estimate;
-  zeros where rho is 0 or 1. Biased, as `grpo` is. Rewards other than 0 and 1
-  give NaN. 1 <= k <= n.
+  `((n/k) s_i - rho) / std / n`, with rho the mean and std the standard
+  deviation of the best over the k-subsets: for 0/1 rewards the pass@k estimate
+  and `sqrt(rho (1 - rho))`. Zeros where all subsets have the same best. Biased,
+  as `grpo` is. 1 <= k <= n.
   """
-  correct, mask, binary = _check_binary("passk_training", rewards, where)
-  group = ranks.sort_group("passk_training", correct, where)
-  k = ranks.as_k("passk_training", group, k, last=group.sorted.size)
-  n, c = group.n, jnp.sum(correct)
-  weights = ranks.rank_weights(group, n, k)
-  right = (group.ranks > n - c) & (group.ranks <= n)
-  rho = jnp.sum(jnp.where(right, weights, 0))
-  miss = jnp.sum(jnp.where(group.ranks <= n - c, weights, 0))
-  # (n/k) s_i is 1 for a correct sample, and the advantages sum to zero: so
-  # they follow without subtracting nearly equal numbers.
-  mixed = (0 < c) & (c < n) & (1 <= k) & (k <= n)
-  std_ratio = jnp.sqrt(miss / jnp.where(mixed, rho, 1))
-  advantages = std_ratio * (n * correct - c) / jnp.where(mixed, n - c, 1)
-  return ranks.masked(
-    advantages / jnp.maximum(n, 1), mask, mixed, finite=binary
-  )
+  name = "passk_training"
+  group = ranks.sort_group(name, rewards, where, shift_free=True)
+  k, in_range = ranks.as_budget(name, group, k, last=group.sorted.size)
+  weights = ranks.rank_weights(group, group.n, k)
+  variance = _variance_of_the_best(group, weights)
+  steps = weights[:-1] * ranks.gaps(group) / k
+  std = jnp.sqrt(jnp.where(variance > 0, variance, 1))
+  defined = (k <= group.n) & (variance > 0)
+  advantages = ranks.centred_climb(group, steps) / std
+  return ranks.by_sample(group, advantages / group.unit, defined, in_range)
+
+
+def _variance_of_the_best(group: ranks.Group, weights: jax.Array) -> jax.Array:
+  """Variance of the best of a random k-subset, from its rank weights.
+
+  `sum over a, b of gap_a gap_b F_min(a,b) (1 - F_max(a,b))`, with F_r the share
+  of the subsets whose best has a rank up to r: no term is negative, so that it
+  is right where almost all subsets have the same best.
+  """
+  gaps = ranks.gaps(group)
+  unmasked = jnp.where(group.ranks <= group.n, weights, 0)
+  up_to = jnp.cumsum(unmasked)[:-1]
+  above = jnp.cumsum(unmasked[::-1])[::-1][1:]
+  below = ranks.climb(gaps * up_to)[:-1]
+  return jnp.sum(gaps * above * (2 * below + gaps * up_to))
 
 
 def _deviations(
-  name: str, rewards: chex.Array, where: chex.Array | None
-) -> tuple[chex.Array, chex.Array]:
-  """(`g_i - mean g`, zero where masked; n); exact zeros for equal rewards."""
-  rewards, mask, n = ranks.check_group(name, rewards, where)
-  if rewards.size < 2:
+  name: str, rewards: ArrayLike, where: ArrayLike | None
+) -> tuple[_rewards.Rewards, jax.Array]:
+  """(the group, `g_i - mean g` in its unit); exact zeros for equal rewards."""
+  group = _rewards.check_rewards(name, rewards, where, shift_free=True)
+  values, mask = group.values, group.mask
+  if values.size < 2:
     raise ValueError(f"{name}: needs n >= 2 samples for a baseline, has n=1.")
-  least = jnp.min(rewards, initial=jnp.inf, where=mask)
-  shifted = jnp.where(mask, rewards - least, 0)
-  finite = jnp.all(jnp.isfinite(rewards) | ~mask)
-  mean = jnp.sum(shifted) / jnp.maximum(n, 1)
-  return ranks.masked(shifted - mean, mask, finite=finite), n
+  top = jnp.finfo(values.dtype).max
+  least = jnp.min(values, initial=top, where=mask)
+  shifted = jnp.where(mask, values - least, 0)
+  mean = jnp.sum(shifted) / jnp.maximum(group.n, 1)
+  return group, jnp.where(mask, shifted - mean, 0)
 
 
-def _check_binary(
-  name: str, rewards: chex.Array, where: chex.Array | None
-) -> tuple[chex.Array, chex.Array, chex.Array]:
-  """(1 for a correct sample, else 0; mask; whether all rewards are 0 or 1)."""
-  rewards, mask, _ = ranks.check_group(name, rewards, where)
-  binary = jnp.all((rewards == 0) | (rewards == 1) | ~mask)
-  correct = (rewards == 1) & mask
-  return correct.astype(rewards.dtype), mask, binary
+def _weights(group: _rewards.Rewards, weights: jax.Array) -> jax.Array:
+  return ranks.masked(weights, group.mask, finite=group.finite)

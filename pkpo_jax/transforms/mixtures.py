@@ -1,19 +1,19 @@
 """Blends of pass@k objectives over k."""
 
-import chex
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from pkpo_jax import _order_statistics as ranks
 from pkpo_jax.transforms import baselines
 
 
 def k_mixture(
-  rewards: chex.Array,
-  k_weights: chex.Array,
+  rewards: ArrayLike,
+  k_weights: ArrayLike,
   *,
-  where: chex.Array | None = None,
-) -> chex.Array:
+  where: ArrayLike | None = None,
+) -> jax.Array:
   """Any blend of pass@k objectives, in one sort.
 
   `sum over k of k_weights[k-1] * sloo_minus_one(rewards, k)`, in O(n K) for K
@@ -28,7 +28,7 @@ def k_mixture(
   Raises:
     ValueError: K is not in 1..n, or n = 1.
   """
-  group = ranks.sort_group("k_mixture", rewards, where)
+  group = ranks.sort_group("k_mixture", rewards, where, shift_free=True)
   k_weights = jnp.asarray(k_weights, group.sorted.dtype)
   last = group.sorted.size if group.sorted.size > 1 else 0
   if k_weights.ndim != 1 or not 1 <= k_weights.size <= last:

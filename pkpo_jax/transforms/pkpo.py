@@ -1,41 +1,43 @@
 """The transforms of PKPO, arXiv:2505.15201; equations are its own."""
 
-import chex
+import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from pkpo_jax import _order_statistics as ranks
 
 
 def s(
-  rewards: chex.Array, k: chex.Numeric, *, where: chex.Array | None = None
-) -> chex.Array:
+  rewards: ArrayLike, k: ArrayLike, *, where: ArrayLike | None = None
+) -> jax.Array:
   """The plain transform, without a baseline (eq 18-28; eq 8 for 0/1 rewards).
 
   `1/C(n,k) * sum of max(rewards[I]) over the k-subsets I that contain i`.
   Unbiased for the gradient of max@k, with the largest variance. 1 <= k <= n.
   """
   group = ranks.sort_group("s", rewards, where)
-  k = ranks.as_k("s", group, k, last=group.sorted.size)
-  return ranks.by_sample(group, _s_by_rank(group, k), (1 <= k) & (k <= group.n))
+  k, in_range = ranks.as_budget("s", group, k, last=group.sorted.size)
+  weights = _s_by_rank(group, k)
+  return ranks.by_sample(group, weights, k <= group.n, in_range)
 
 
 def sloo(
-  rewards: chex.Array, k: chex.Numeric, *, where: chex.Array | None = None
-) -> chex.Array:
+  rewards: ArrayLike, k: ArrayLike, *, where: ArrayLike | None = None
+) -> jax.Array:
   """`s` with a leave-one-out baseline of the other samples (eq 29-32).
 
   `s_i - k/(n-1) * max_at_k(rewards without i, k)`. 1 <= k <= n - 1.
   """
   group = ranks.sort_group("sloo", rewards, where)
-  k = ranks.as_k("sloo", group, k, last=group.sorted.size - 1)
+  k, in_range = ranks.as_budget("sloo", group, k, last=group.sorted.size - 1)
   scale = k / jnp.maximum(group.n - 1, 1)
   weights = _s_by_rank(group, k) - scale * ranks.leave_one_out(group, k)
-  return ranks.by_sample(group, weights, (1 <= k) & (k < group.n))
+  return ranks.by_sample(group, weights, k < group.n, in_range)
 
 
 def sloo_minus_one(
-  rewards: chex.Array, k: chex.Numeric, *, where: chex.Array | None = None
-) -> chex.Array:
+  rewards: ArrayLike, k: ArrayLike, *, where: ArrayLike | None = None
+) -> jax.Array:
   """What sample i adds to the best of k (eq 33-34): the one to train with.
 
   `1/C(n,k) * sum over the k-subsets I that contain i of
@@ -44,9 +46,9 @@ def sloo_minus_one(
   (arXiv:2503.19595). At k = 1 there is no "I without i": there it is defined
   as `rloo`, as in the paper's runs at k = 1. 1 <= k <= n, n >= 2.
   """
-  group = ranks.sort_group("sloo_minus_one", rewards, where)
+  group = ranks.sort_group("sloo_minus_one", rewards, where, shift_free=True)
   last = group.sorted.size if group.sorted.size > 1 else 0
-  k = ranks.as_k("sloo_minus_one", group, k, last=last)
+  k, in_range = ranks.as_budget("sloo_minus_one", group, k, last=last)
   # From rank r to r + 1 the weight climbs by C(r, k-1) / C(n, k) times the
   # gap: no term is negative, so nothing cancels.
   steps = ranks.rank_weights(group, group.n, k)[1:] * ranks.gaps(group)
@@ -54,31 +56,30 @@ def sloo_minus_one(
   # At k = 1 that is (g - min g) / n, and centred it is (1 - 1/n) rloo.
   at_one = ranks.centre(group, weights) * group.n / jnp.maximum(group.n - 1, 1)
   weights = jnp.where(k == 1, at_one, weights)
-  return ranks.by_sample(
-    group, weights, (1 <= k) & (k <= group.n) & (group.n > 1)
-  )
+  defined = (k <= group.n) & (group.n > 1)
+  return ranks.by_sample(group, weights, defined, in_range)
 
 
 def scloo(
-  rewards: chex.Array, k: chex.Numeric, *, where: chex.Array | None = None
-) -> chex.Array:
+  rewards: ArrayLike, k: ArrayLike, *, where: ArrayLike | None = None
+) -> jax.Array:
   """The exactly centred transform: weights that sum to zero.
 
   `s_i - k/n * max_at_k(rewards without i, k)`. Not in the paper; unbiased as
   the others, and equal to the mean-centred `s` divided by the factor
   `1 - k/n` by which centring alone would shrink the gradient. 1 <= k <= n - 1.
   """
-  group = ranks.sort_group("scloo", rewards, where)
-  k = ranks.as_k("scloo", group, k, last=group.sorted.size - 1)
+  group = ranks.sort_group("scloo", rewards, where, shift_free=True)
+  k, in_range = ranks.as_budget("scloo", group, k, last=group.sorted.size - 1)
   weights = ranks.rank_weights(group, group.n, k)
   baseline = ranks.rank_weights(group, group.n - 1, k)
   baseline *= k / jnp.maximum(group.n, 1)
   steps = (weights + baseline)[:-1] * ranks.gaps(group)
   weights = ranks.centre(group, ranks.climb(steps))
-  return ranks.by_sample(group, weights, (1 <= k) & (k < group.n))
+  return ranks.by_sample(group, weights, k < group.n, in_range)
 
 
-def _s_by_rank(group: ranks.Group, k: chex.Array) -> chex.Array:
+def _s_by_rank(group: ranks.Group, k: jax.Array) -> jax.Array:
   """`s` at each rank: k/n of the best at the top, less gap by gap below."""
   weights = ranks.rank_weights(group, group.n, k)
   top = k / jnp.maximum(group.n, 1) * group.sorted[-1]

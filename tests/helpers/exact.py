@@ -10,7 +10,8 @@ import math
 from fractions import Fraction
 
 # The transforms; each has a reference of its name below. These are unbiased for
-# the gradient of max@k; their last valid k is n less this.
+# the gradient of max@k; their last valid k is n less this. BINARY are known for
+# 0/1 rewards.
 PKPO = {"s": 0, "sloo": 1, "sloo_minus_one": 0, "scloo": 1}
 WITHOUT_K = ("rloo", "grpo", "dr_grpo")
 BINARY = ("maxrl", "passk_training")
@@ -153,20 +154,31 @@ def grpo(rewards, k=None):
 
 @_fractions
 def maxrl(rewards, k=None):
-  """g_i / c, 0 if none is right."""
+  """g_i/n and the sum over k = 2..n of `sloo_minus_one` over k.
+
+  For 0/1 rewards that is g_i / c, 0 if none is right.
+  """
+  n = len(rewards)
+  blend = [g / n for g in rewards]
+  for k in range(2, n + 1):
+    blend = [b + w / k for b, w in zip(blend, sloo_minus_one(rewards, k))]
   c = sum(rewards)
-  return [g / c if c else c for g in rewards]
+  assert set(rewards) - {0, 1} or blend == [g / max(c, 1) for g in rewards]
+  return blend
 
 
 @_fractions
 def passk_training(rewards, k):
-  """((n/k) s_i - rho) / sqrt(rho (1 - rho)) / n, 0 where rho is 0 or 1."""
+  """((n/k) s_i - rho) / std / n, rho and std of the best over the k-subsets."""
   n, rho = len(rewards), max_at_k(rewards, k)
-  if rho in (0, 1):
+  best = [max(subset) for subset in itertools.combinations(rewards, k)]
+  variance = _mean([(value - rho) ** 2 for value in best])
+  if not variance:
     return [0.0] * n
-  std = math.sqrt(rho * (1 - rho))
+  assert set(rewards) - {0, 1} or variance == rho * (1 - rho)
   return [
-    float(value * Fraction(n, k) - rho) / std / n for value in s(rewards, k)
+    float(value * Fraction(n, k) - rho) / math.sqrt(variance) / n
+    for value in s(rewards, k)
   ]
 
 

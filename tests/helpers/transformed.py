@@ -38,7 +38,8 @@ def valid_ks(name, n):
 
 
 def groups_for(name, n):
-  return exact.binary_groups(n) if name in exact.BINARY else exact.groups(n)
+  binary = exact.binary_groups(n) if name in exact.BINARY else []
+  return binary + exact.groups(n)
 
 
 def references(name, rewards, ks):
@@ -95,18 +96,15 @@ def assert_is_its_definition(name, n):
 
 
 @functools.cache
-def evaluated_with_masks(binary):
+def evaluated_with_masks():
   """(cases, {name: weights [G, n]}) in float32, for every mask and k."""
-  n = 5 if binary else 7
-  groups = exact.binary_groups(n) if binary else exact.groups(n)
-  cases = list(itertools.product(groups, range(1, n), exact.masks(n)))
-  names = exact.BINARY if binary else (*exact.PKPO, *exact.WITHOUT_K)
-  return cases, by_name(names, *map(np.array, zip(*cases)))
+  cases = list(itertools.product(exact.groups(7), range(1, 7), exact.masks(7)))
+  return cases, by_name(exact.NAMES, *map(np.array, zip(*cases)))
 
 
 def assert_a_mask_drops_samples(name):
   """For every mask and k: as if the masked had never been drawn."""
-  cases, weights = evaluated_with_masks(name in exact.BINARY)
+  cases, weights = evaluated_with_masks()
   reference, ignores_k = getattr(exact, name), name not in exact.TAKES_K
   expected = []
   for group, k, mask in cases:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -71,13 +72,25 @@ def test_baselines_at_any_size(n):
     np.testing.assert_allclose(weights[name][0], values, rtol=3e-6)
 
 
+@pytest.mark.parametrize("c", [1, 2, 8191, 16382, 16383])
+def test_passk_training_where_almost_all_are_alike(c):
+  """rho (1 - rho) loses no digits, at rho near 0 and near 1."""
+  n, ks = 16384, np.array([1, 2, 16, 128])
+  groups = np.tile(np.arange(n) < c, (ks.size, 1)).astype(np.float32)
+  weights = transformed.by_name(("passk_training",), groups, ks)
+  for k, row in zip(ks.tolist(), np.asarray(weights["passk_training"])):
+    miss = Fraction(math.comb(n - c, k), math.comb(n, k))
+    expected = math.sqrt(miss / (1 - miss)) / n
+    np.testing.assert_allclose(row[:c], expected, rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(
+      row[c:], -expected * c / (n - c), rtol=1e-5, atol=1e-12
+    )
+
+
 @pytest.mark.parametrize("name", exact.BINARY)
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.5, 2.0, -1.0])
-def test_a_reward_that_is_not_binary(name, bad):
-  rewards = np.array([0.0, 1.0, bad, 0.0, 1.0])
-  assert np.all(np.isnan(transformed.jitted(name, rewards, 2)))
-  where = np.array([True, True, False, True, True])
-  weights = transformed.jitted(name, rewards, 2, where=where)
-  (expected,) = transformed.references(name, [(0, 1, 0, 1)], [2])
-  np.testing.assert_allclose(weights[where], expected, rtol=2e-6)
-  assert weights[2] == 0
+def test_fractions_of_what_is_known_for_binary_rewards(name):
+  """Neither stops a run whose rewards are fractions of unit tests passed."""
+  rewards = (0.25, 0.0, 1.0, 0.75, 0.25)
+  (expected,) = transformed.references(name, [rewards], [2])
+  weights = transformed.jitted(name, rewards, 2)
+  np.testing.assert_allclose(weights, expected, rtol=2e-6, atol=1e-7)

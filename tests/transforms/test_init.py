@@ -21,9 +21,7 @@ def draw_k(data, name, n):
 @transformed.properties
 @hypothesis.given(st.sampled_from(exact.NAMES), st.data())
 def test_permuting_samples_permutes_weights(name, data):
-  group = st.lists(st.sampled_from([0.0, 1.0]), min_size=5, max_size=5)
-  if name not in exact.BINARY:
-    group = transformed.rewards_of_length(5)
+  group = transformed.rewards_of_length(5)
   rewards = np.array(data.draw(group, label="rewards"))
   order = np.array(data.draw(st.permutations(range(5)), label="order"))
   k = draw_k(data, name, 5)
@@ -67,7 +65,7 @@ def test_static_k_gives_the_same(name):
 
 @pytest.mark.parametrize("name", exact.NAMES)
 def test_narrow_rewards_are_computed_in_float32(name):
-  """All promote them in `check_group`, where every dtype is tried."""
+  """All promote them at one door, where every dtype is tried."""
   rewards = (0, 1, 1, 0, 0)
   weights = pkpo_jax.get_transform(name)(jnp.array(rewards, bool), 2)
   chex.assert_type(weights, jnp.float32)
@@ -95,17 +93,6 @@ def test_one_sample():
     )
 
 
-@pytest.mark.parametrize("name", [*exact.PKPO, *exact.WITHOUT_K])
-def test_a_reward_that_is_not_finite(name):
-  rewards = np.array([0.5, 1.0, np.inf, 2.0, 0.25])
-  assert np.all(np.isnan(transformed.jitted(name, rewards, 2)))
-  where = np.array([True, True, False, True, True])
-  weights = transformed.jitted(name, rewards, 2, where=where)
-  (expected,) = transformed.references(name, [(0.5, 1.0, 2.0, 0.25)], [2])
-  np.testing.assert_allclose(weights[where], expected, rtol=2e-6, atol=1e-6)
-  assert weights[2] == 0
-
-
 @pytest.mark.parametrize("value", [1.0, np.nan, np.inf])
 def test_all_masked_gives_zeros(value):
   rewards, nothing = np.full(5, value), np.zeros(5, bool)
@@ -115,11 +102,41 @@ def test_all_masked_gives_zeros(value):
 
 
 @pytest.mark.parametrize("name", exact.TAKES_K)
-def test_traced_k_out_of_range_gives_zeros(name):
+def test_traced_k_out_of_range_gives_nan(name):
+  """For every sample: no group of this size has such weights."""
   rewards = np.array([0.0, 1.0, 0.0, 0.0, 1.0])
-  for k in (-3, 0, 6 - exact.PKPO.get(name, 0), 1000):
-    weights = transformed.jitted(name, rewards, k)
-    np.testing.assert_array_equal(weights, np.zeros(5), err_msg=str(k))
+  function = pkpo_jax.get_transform(name)
+  ks = [-(2**31), -3, 0, 6 - exact.PKPO.get(name, 0), 1000, 2**31 - 1]
+  for where in (None, np.array([True, True, False, True, True])):
+    weights = jax.jit(
+      jax.vmap(lambda k, where=where: function(rewards, k, where=where))
+    )(np.array(ks, np.int32))
+    assert np.all(np.isnan(weights))
+
+
+@pytest.mark.parametrize("name", exact.TAKES_K)
+def test_groups_that_a_mask_made_too_small_get_zeros(name):
+  """One group of five, and one of two: k = 3 is in range for n = 5."""
+  where = np.array([[True] * 5, [True, True, False, False, False]])
+  function = pkpo_jax.get_transform(name)
+  weights = jax.jit(
+    jax.vmap(
+      lambda k, where: function(np.arange(5.0), k, where=where), (None, 0)
+    )
+  )(3, where)
+  assert np.all(np.isfinite(weights)) and np.any(weights[0])
+  np.testing.assert_array_equal(weights[1], np.zeros(5))
+
+
+def test_an_annealed_schedule_beyond_n_is_not_a_silent_zero():
+  schedule = pkpo_jax.piecewise_k([8, 1], [10])
+  weights = jax.jit(
+    lambda g, step: jax.vmap(pkpo_jax.sloo_minus_one, (0, None))(
+      g, schedule(step)
+    )
+  )
+  assert np.all(np.isnan(weights(np.ones((2, 4)), 0)))
+  np.testing.assert_array_equal(weights(np.ones((2, 4)), 10), np.zeros((2, 4)))
 
 
 @pytest.mark.parametrize("name", exact.TAKES_K)
@@ -148,7 +165,7 @@ def test_k_must_be_an_integer_scalar(name):
 
 @pytest.mark.parametrize("name", exact.NAMES)
 def test_checks_its_group(name):
-  """By `check_group`, where every mistake is tried."""
+  """By `check_rewards`, where every mistake is tried."""
   transform = pkpo_jax.get_transform(name)
   with pytest.raises(ValueError, match=rf"^{name}: rewards must be one group"):
     transform(np.ones((2, 4)), 1)
