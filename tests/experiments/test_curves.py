@@ -68,8 +68,8 @@ def test_the_picture_counts_problems_and_shows_bounds(tmp_path, monkeypatch):
   records += [record(i, "train") for i in range(3)]
   write(tmp_path, records)
   held_out, training, _ = drawn(tmp_path, monkeypatch).axes
-  assert held_out.get_title() == "held out: 8 problems, 2 ungraded"
-  assert training.get_title() == "training: 8 problems, 3 ungraded"
+  assert held_out.get_title() == "held out: 8 problems, 2 answers ungraded"
+  assert training.get_title() == "training: 8 problems, 3 answers ungraded"
   labels = [text.get_text() for text in held_out.get_legend().get_texts()]
   assert labels == ["base policy, pass@$k$", "step 2, pass@$k$"]
   segments = [
@@ -77,7 +77,7 @@ def test_the_picture_counts_problems_and_shows_bounds(tmp_path, monkeypatch):
     for lines in held_out.collections
     for line in lines.get_segments()
   ]
-  assert [[2, 0.25], [2, 0.75]] in segments
+  assert [[2.0, 0.25], [2.0, 0.75]] in segments
   with (tmp_path / "curves.csv").open(newline="") as file:
     rows = list(csv.DictReader(file))
   assert len(rows) == 4
