@@ -79,8 +79,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.eval = ml_collections.ConfigDict()  # on the held-out problems
   config.eval.every = 50  # steps
   config.eval.n = 64  # completions per problem
-  config.eval.num_problems = 128  # the first of them; all if there are fewer
-  config.eval.seed = 1  # of sampling
+  config.eval.num_problems = 128  # drawn by the seed; all if there are fewer
+  config.eval.seed = 1  # of which problems, and of sampling
 
   config.checkpoint = ml_collections.ConfigDict()
   config.checkpoint.every = 25  # steps

@@ -1,7 +1,7 @@
 """PKPO on list programs: a tiny Gemma 2 writes short programs, on 2 CPU cores.
 
 Cost: 5 minutes on 2 busy cores, 4 of them for the base policy.
-Expect: on 128 problems of held-out behaviours the best reward of 1/8/16 from
+Expect: on 128 problems of held-out behaviours the best reward, max@1/8/16, from
   .04/.22/.32 to .08/.28/.36, 62 % of the training problems solved at least
   once. With k = 1, to .11/.21/.25 and 41 %. One seed each.
 Command:

@@ -82,7 +82,9 @@ def counted(records: Records) -> str:
     return "problems not counted"  # by a version before this one
   problems = sorted({int(r["num_problems"]) for r in records})
   ungraded = sum(int(r["num_ungraded"]) for r in records)
-  return f"{', '.join(map(str, problems))} problems, {ungraded} ungraded"
+  return (
+    f"{', '.join(map(str, problems))} problems, {ungraded} answers ungraded"
+  )
 
 
 def _draw_pass_at_k(axes, curves: dict[str, dict[str, Any]]) -> None:
@@ -90,28 +92,32 @@ def _draw_pass_at_k(axes, curves: dict[str, dict[str, Any]]) -> None:
   axes.set_xscale("log", base=2)
   styles = (("C0", "o", "--"), ("C1", "s", "-"))
   for (policy, record), (color, marker, line) in zip(curves.items(), styles):
-    for name, face in (("pass", color), ("max", "none")):
+    for name, face, shift in (("pass", color, 1.0), ("max", "none", 1.05)):
       by_k = numbers_by_k(record, name)
       if not by_k:
         continue
-      mean, error, lower, upper = (
-        np.array([numbers[x] for numbers in by_k.values()])
-        for x in ("mean", "standard_error", *_ENDS)
-      )
-      axes.errorbar(
-        list(by_k), mean, error, color=color, marker=marker, linestyle=line,
-        markerfacecolor=face, capsize=2, label=f"{policy}, {name}@$k$",
-      )  # fmt: skip
-      gaps = np.isnan(mean)
-      axes.vlines(
-        np.array(list(by_k))[gaps], lower[gaps], upper[gaps], color, lw=4,
-        alpha=0.5,
-      )  # fmt: skip
+      mean, error, lower, upper = _columns(list(by_k.values()))
+      ks, gaps = shift * np.array(list(by_k)), np.isnan(mean)
+      style = {"color": color, "markerfacecolor": face, "capsize": 2}
+      label = f"{policy}, {name}@$k$"
+      axes.errorbar(ks, mean, error, fmt=marker + line, label=label, **style)
+      middle, half = (lower + upper) / 2, (upper - lower) / 2
+      if gaps.any():  # A bar without a marker, from one bound to the other.
+        axes.errorbar(
+          ks[gaps], middle[gaps], half[gaps], fmt="none", ecolor=color,
+          elinewidth=4 if name == "pass" else 1.5, capsize=4,
+        )  # fmt: skip
       axes.set_xticks(list(by_k), [str(k) for k in by_k])
   axes.set_xlabel("$k$")
   axes.set_title(f"held out: {counted(list(curves.values()))}", fontsize=9)
   axes.set_ylim(0, 1)
-  axes.legend()
+  axes.legend(loc="upper left", fontsize=8)
+
+
+def _columns(numbers: list[dict[str, float]]) -> list[np.ndarray]:
+  """Means, standard errors, lower and upper bounds."""
+  names = ("mean", "standard_error", *_ENDS)
+  return [np.array([x[name] for x in numbers]) for name in names]
 
 
 def _draw_learning(axes, train: Records) -> None:
@@ -121,8 +127,8 @@ def _draw_learning(axes, train: Records) -> None:
   by_step = [numbers_by_k(record, name) for record in train]
   for k in (k for k in by_step[0] if k in (1, 4, 16)):
     mean, error, lower, upper = (
-      plotting.rolling([numbers[k][x] for numbers in by_step], window)
-      for x in ("mean", "standard_error", *_ENDS)
+      plotting.rolling(column, window)
+      for column in _columns([numbers[k] for numbers in by_step])
     )
     error = error / np.sqrt(np.minimum(np.arange(len(mean)) + 1, window))
     style = plotting.k_style(k)

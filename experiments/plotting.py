@@ -135,7 +135,7 @@ def bounds(
 ) -> None:
   """Hatches what lies between two bounds, where a curve itself has a gap."""
   axes.fill_between(
-    x, lower, upper, facecolor="none", edgecolor=color, hatch="////", lw=0
+    x, lower, upper, facecolor="none", edgecolor=color, hatch="//////", lw=0
   )
 
 

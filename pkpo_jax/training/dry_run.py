@@ -67,7 +67,7 @@ def dry_run(
       *_problems(config, data),
       f"policy      {count:,} parameters; {note}",
       *memory,
-      *_times(config, seconds),
+      *_times(config, seconds, len(data.problems["test"])),
       f"gradient    norm {metrics['grad_norm']:.3g}, with random rewards",
       "Nothing was written.",
     ]
@@ -154,7 +154,7 @@ def _memory() -> list[str]:
   return lines
 
 
-def _times(config, seconds: dict[str, float]) -> list[str]:
+def _times(config, seconds: dict[str, float], num_test: int) -> list[str]:
   """Seconds of a step, and the hours of all steps and evaluations.
 
   An evaluation is taken to sample as many completions a second as a step.
@@ -162,9 +162,9 @@ def _times(config, seconds: dict[str, float]) -> list[str]:
   completions = config.prompts_per_step * config.n
   evaluations = 1 + -(-config.num_steps // config.eval.every)
   sampled = seconds["sample"] + seconds["grade"]
-  evaluated = sampled * config.eval.num_problems * config.eval.n / completions
+  evaluated = min(config.eval.num_problems, num_test) * config.eval.n
   train = config.num_steps * seconds["all"] / 3600
-  evaluate = evaluations * evaluated / 3600
+  evaluate = evaluations * evaluated / completions * sampled / 3600
   return [
     f"a step      {seconds['all']:.2f} s: sample {seconds['sample']:.2f},"
     f" grade {seconds['grade']:.2f}, update {seconds['update']:.2f}",

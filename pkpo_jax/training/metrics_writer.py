@@ -59,6 +59,8 @@ class MetricsWriter:
   def write(self, step: int, stage: str, metrics: dict[str, float]) -> None:
     """Writes the numbers of one stage ("train" or "eval") at a step.
 
+    What is not finite is null in the JSON and absent from TensorBoard.
+
     Raises:
       OSError: the disk is full, say; names the file.
     """
@@ -69,7 +71,8 @@ class MetricsWriter:
     except OSError as error:
       raise OSError(error.errno, error.strerror, self._file.name) from error
     for name, value in metrics.items():
-      self._board.add_scalar(f"{stage}/{name}", value, step)
+      if math.isfinite(value):  # A curve has a gap where a number has none.
+        self._board.add_scalar(f"{stage}/{name}", value, step)
     if stage == "train":
       shown = {m: f"{metrics[m]:.3g}" for m in _SHOWN if m in metrics}
       self._bar.set_postfix(shown, refresh=False)
