@@ -19,6 +19,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.temperature = 1.0  # of sampling; enters the training log-probs too
   config.max_prompt_tokens = 24  # P, tokens
   config.max_new_tokens = 16  # T, tokens with the one that ends a completion
+  config.stop = ()  # strings that end a completion, beside those of the task
+  config.truncated = "as_is"  # at T; "wrong": reward 0; "masked": no weight
   config.long_prompts = "error"  # or "drop": leave out what does not fit
 
   config.transform = "sloo_minus_one"  # of pkpo_jax, or your own "module:name"

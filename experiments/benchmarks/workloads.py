@@ -120,6 +120,7 @@ class Ours:
       completions,
       rewards.astype(np.float32),
       np.ones(rewards.shape, bool),
+      completions.mask[..., -1],
     )
 
   def sample(self) -> float:

@@ -101,6 +101,7 @@ def _rollout(config: ml_collections.ConfigDict) -> rollout_lib.Rollout:
     entropy=_float32((B, n, T)),
     mask=_bool((B, n, T)),
   )
+  rewards, flags = _float32((B, n)), _bool((B, n))
   return rollout_lib.Rollout(
-    _int32((B, P)), _int32((B,)), completions, _float32((B, n)), _bool((B, n))
+    _int32((B, P)), _int32((B,)), completions, rewards, flags, flags
   )

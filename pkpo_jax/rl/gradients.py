@@ -52,6 +52,8 @@ class UpdateOptions:
     clip_high: it is clipped at 1 + clip_high from above.
     entropy_coef: bonus for the entropy of a token, in nats.
     kl_coef: penalty on KL(policy || reference) of a token.
+    mask_truncated: whether the transform does not see completions that were cut
+      off. They get no weight, like ungraded ones.
   """
 
   microbatch_prompts: int
@@ -64,6 +66,7 @@ class UpdateOptions:
   clip_high: float = 0.2
   entropy_coef: float = 0.0
   kl_coef: float = 0.0
+  mask_truncated: bool = False
 
 
 class _Completions(NamedTuple):

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from pkpo_jax import multihost
-from pkpo_jax.lm import models, sampler, tokenizers
+from pkpo_jax.lm import models, sampler, stop_strings, tokenizers
 from pkpo_jax.tasks import base
 
 
@@ -25,6 +25,7 @@ class Rollout:
     completions: tokens, log-probs, entropy and mask; each [B, n, T].
     rewards: [B, n] float32.
     valid: [B, n] bool, False where grading itself failed.
+    truncated: [B, n] bool, True where a completion was cut off at T tokens.
   """
 
   prompts: chex.Array
@@ -32,7 +33,10 @@ class Rollout:
   completions: sampler.Completions
   rewards: chex.Array
   valid: chex.Array
+  truncated: chex.Array
 
+
+_TRUNCATED = base.Grade(0.0, True, "truncated")
 
 # What a worker returns: a rollout, the reasons [B][n] of its grades, which are
 # text and so no arrays for devices, and seconds by phase.
@@ -51,9 +55,31 @@ class RolloutWorker:
     max_prompt_tokens: int,
     max_new_tokens: int,
     temperature: float,
+    stop: Sequence[str] = (),
+    truncated_is_wrong: bool = False,
   ):
-    """Keeps what is the same in every step, so that nothing recompiles."""
+    """Keeps what is the same in every step, so that nothing recompiles.
+
+    Args:
+      model: the policy.
+      tokenizer: for prompts and completions.
+      task: grades the completions.
+      max_prompt_tokens: P.
+      max_new_tokens: T.
+      temperature: of sampling.
+      stop: strings that end a completion beside those of the task. They and
+        what follows are left out of the text that is graded.
+      truncated_is_wrong: whether a completion that was cut off has reward 0,
+        whatever the task says.
+    """
     self._model, self._tokenizer, self._task = model, tokenizer, task
+    self._stop = (*base.stop_strings(task), *stop)
+    self._stop_table = None
+    if self._stop:
+      self._stop_table = stop_strings.stop_table(
+        tokenizer, self._stop, model.config.num_embed
+      )
+    self._truncated_is_wrong = truncated_is_wrong
     self._max_prompt_tokens = max_prompt_tokens
     self._max_new_tokens = max_new_tokens
     self._temperature = temperature
@@ -113,16 +139,23 @@ class RolloutWorker:
       max_new_tokens=self._max_new_tokens,
       temperature=self._temperature,
       stop_tokens=self._tokenizer.stop_tokens,
+      stop_table=self._stop_table,
     )
 
     def finish() -> Rolled:
       completions = multihost.fetch(on_device)
       sampled = time.perf_counter()
       _check_policy(problems, completions)
+      truncated = find_truncated(self._tokenizer, completions, self._stop)
       grades = self._grade(problems, completions)
+      if self._truncated_is_wrong:
+        for row, sample in np.argwhere(truncated):
+          grades[row][sample] = _TRUNCATED
       graded = time.perf_counter()
       rewards, valid = base.rewards_and_valid(grades, problems)
-      rollout = Rollout(prompts, lengths, completions, rewards, valid)
+      rollout = Rollout(
+        prompts, lengths, completions, rewards, valid, truncated
+      )
       reasons = [[grade.reason for grade in row] for row in grades]
       seconds = {"sample": sampled - start, "grade": graded - sampled}
       return rollout, reasons, seconds
@@ -134,7 +167,9 @@ class RolloutWorker:
   ) -> list[list[base.Grade]]:
     """Grades [B][n] of all problems, each from the process that it falls to."""
     texts = decode_completions(
-      self._tokenizer, jax.tree.map(multihost.local_rows, completions)
+      self._tokenizer,
+      jax.tree.map(multihost.local_rows, completions),
+      self._stop,
     )
     own = grade_twice(self._task, multihost.local_rows(problems), texts)
     plain = [
@@ -190,17 +225,38 @@ def encode_prompts(
 
 
 def decode_completions(
-  tokenizer: tokenizers.Tokenizer, completions: sampler.Completions
+  tokenizer: tokenizers.Tokenizer,
+  completions: sampler.Completions,
+  stop: Sequence[str] = (),
 ) -> list[list[str]]:
-  """Completions [B, n, T] -> B lists of n texts."""
+  """Completions [B, n, T] -> B lists of n texts, up to a stop string."""
   lengths = np.sum(completions.mask, axis=-1)
   return [
     [
-      tokenizer.decode(tokens[:length])
+      base.text_before(tokenizer.decode(tokens[:length]), stop)
       for tokens, length in zip(rows, row_lengths)
     ]
     for rows, row_lengths in zip(np.asarray(completions.tokens), lengths)
   ]
+
+
+def find_truncated(
+  tokenizer: tokenizers.Tokenizer,
+  completions: sampler.Completions,
+  stop: Sequence[str] = (),
+) -> np.ndarray:
+  """Finds the completions that were cut off at T tokens: [B, n] bool.
+
+  They have neither a stop token nor a stop string.
+  """
+  last = np.asarray(completions.tokens)[..., -1]
+  truncated = np.asarray(completions.mask)[..., -1].copy()
+  truncated &= ~np.isin(last, tokenizer.stop_tokens)
+  if stop:
+    for row, sample in np.argwhere(truncated):
+      text = tokenizer.decode(completions.tokens[row, sample])
+      truncated[row, sample] = text == base.text_before(text, stop)
+  return truncated
 
 
 def _check_policy(

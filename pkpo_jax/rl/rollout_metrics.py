@@ -34,6 +34,7 @@ class Answers(NamedTuple):
     lengths: [N, n] tokens, with the one that ends an answer.
     entropy: [N, n] nats, summed over the tokens.
     tiers: [N] text, difficulty of the problems.
+    truncated: [N, n] bool, whether an answer was cut off.
   """
 
   rewards: np.ndarray
@@ -42,6 +43,7 @@ class Answers(NamedTuple):
   lengths: np.ndarray
   entropy: np.ndarray
   tiers: np.ndarray
+  truncated: np.ndarray
 
 
 class Curve(NamedTuple):
@@ -220,6 +222,7 @@ def answers(
     mask.sum(axis=-1),
     entropy.sum(axis=-1, dtype=float),
     np.array([problem.tier for problem in problems], object),
+    np.asarray(rollout.truncated),
   )
 
 
@@ -247,6 +250,7 @@ def measure(some: Answers, *, binary: bool) -> dict[str, float]:
     "groups_all_right": right.mean(),
     "groups_all_wrong": wrong.mean(),
     "invalid": 1 - valid.mean(),
+    "truncated": some.truncated.mean(),
   }
   metrics |= _by_reason(some.reasons) | _by_tier(some)
   return {name: float(value) for name, value in metrics.items()}

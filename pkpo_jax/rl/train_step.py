@@ -132,8 +132,11 @@ def train_step(
     The state after the step; and metrics, the mean over its updates.
   """
   B = len(rollout.rewards)
+  where = rollout.valid
+  if options.mask_truncated:
+    where = where & ~rollout.truncated
   weights = jax.vmap(lambda g, ok, k: transform(g, k, where=ok))(
-    rollout.rewards, rollout.valid, jnp.broadcast_to(k, B)
+    rollout.rewards, where, jnp.broadcast_to(k, B)
   )
 
   def update(state, rows):

@@ -9,6 +9,17 @@ from pkpo_jax.tasks.grading.workers import pool
 INSTRUCTION = (
   "Reason step by step. Put the final answer, and nothing else, in \\boxed{}."
 )
+# How base models, after their answer, go on with a problem of their own.
+NEXT_PROBLEM = (
+  "\nQuestion:",
+  "\nProblem:",
+  "\nQ:",
+  "\n\nQuestion",
+  "\n\nProblem",
+  "\n\nExercise",
+  "\n\n**Question",
+  "\n\n**Problem",
+)
 LATEX_GRADER = "pkpo_jax.tasks.grading.latex.equality:grade"
 
 
@@ -33,14 +44,14 @@ class AnswerTask(base.BaseTask):
     Args:
       splits: by name.
       few_shot: how many worked examples their prompts have; with some, a
-        completion ends where it asks itself a new question.
+        completion ends where it asks itself a new question (`stop`).
       timeout: seconds for grading one answer; then it is wrong.
       num_workers: how many answers are graded at a time.
       grader: "module:function" that grades (reference answer, completion), see
         `pool.Pool`.
     """
     super().__init__(splits)
-    self._few_shot = few_shot
+    self.stop = NEXT_PROBLEM if few_shot else ()
     self.binary_rewards = grader == LATEX_GRADER
     self._pool = pool.Pool(grader, timeout=timeout, num_workers=num_workers)
 
@@ -72,7 +83,7 @@ class AnswerTask(base.BaseTask):
 
   def _own(self, completion: str) -> str:
     """The part of a completion that answers the problem."""
-    return completion.split("\nQuestion:")[0] if self._few_shot else completion
+    return base.text_before(completion, self.stop)
 
 
 def prompt(question: str, instruction: str, shots: Sequence[str] = ()) -> str:

@@ -43,7 +43,7 @@ class Grade(NamedTuple):
 class Task(Protocol):
   """A source of problems with a grader.
 
-  It may have an attribute `binary_rewards`, see `BaseTask`.
+  It may have the attributes `binary_rewards` and `stop`, see `BaseTask`.
   """
 
   def problems(self, split: str) -> Sequence[Problem]:
@@ -134,15 +134,28 @@ def has_binary_rewards(task: Task) -> bool:
   return bool(getattr(task, "binary_rewards", False))
 
 
+def stop_strings(task: Task) -> tuple[str, ...]:
+  """The strings at which answers to a task end, by its own word."""
+  return tuple(getattr(task, "stop", ()))
+
+
+def text_before(text: str, stop: Sequence[str]) -> str:
+  """The text up to the first of the stop strings; all of it without one."""
+  return min((text.partition(s)[0] for s in stop), key=len, default=text)
+
+
 class BaseTask:
   """The part of a `Task` that most tasks share: all but `grade`.
 
   Attributes:
     binary_rewards: whether every reward is 0 or 1. Then max@k is pass@k, and
       metrics have the latter alone.
+    stop: strings that end an answer. A completion ends with the token that
+      completes one, and is graded up to it.
   """
 
   binary_rewards: bool = False
+  stop: tuple[str, ...] = ()
 
   def __init__(self, splits: Mapping[str, Sequence[Problem]]):
     """Takes the problems of each split, by its name."""

@@ -93,6 +93,8 @@ def build(config: ml_collections.ConfigDict, data: Data | None = None) -> Parts:
     max_prompt_tokens=config.max_prompt_tokens,
     max_new_tokens=config.max_new_tokens,
     temperature=config.temperature,
+    stop=config.stop,
+    truncated_is_wrong=config.truncated == "wrong",
   )
   fields = {f.name: getattr(data, f.name) for f in dataclasses.fields(Data)}
   return Parts(**fields, model=model, rollout_worker=worker)
@@ -141,6 +143,7 @@ def update_options(
     clip_high=config.loss.clip_high,
     entropy_coef=config.loss.entropy_coef,
     kl_coef=config.loss.kl_coef,
+    mask_truncated=config.truncated == "masked",
   )
 
 

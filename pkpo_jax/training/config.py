@@ -23,7 +23,7 @@ _NAMES = {
     " max_new_tokens transform k_opt k_boundaries k_schedule k_weights"
     " learning_rate warmup_steps b1 b2 weight_decay max_grad_norm epochs"
     " minibatches microbatch logits_chunk loss mesh task tokenizer"
-    " long_prompts model base eval checkpoint"
+    " long_prompts model base eval checkpoint stop truncated"
   ),
   "microbatch": "prompts samples",
   "mesh": "data fsdp tensor",
@@ -76,6 +76,18 @@ def check(config: ml_collections.ConfigDict) -> None:
   if config.long_prompts not in ("error", "drop"):
     raise ValueError(
       f"config.long_prompts={config.long_prompts!r} must be 'error' or 'drop'."
+    )
+  if config.truncated not in ("as_is", "wrong", "masked"):
+    raise ValueError(
+      f"config.truncated={config.truncated!r} must be 'as_is', 'wrong' or"
+      " 'masked'."
+    )
+  if isinstance(config.stop, str) or not all(
+    isinstance(string, str) and string for string in config.stop
+  ):
+    raise ValueError(
+      f"config.stop={config.stop!r} must be a tuple of strings that are not"
+      ' empty, such as ("\\nQ:",).'
     )
   _check_base(config.base)
   _check_k(config)

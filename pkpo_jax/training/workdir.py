@@ -15,7 +15,7 @@ FORMAT = 1
 # format -> what changed in the mathematics of runs with it.
 MATHEMATICS_CHANGED: dict[int, str] = {}
 # Keys that came after format 0, with the value that their absence stands for.
-ADDED_KEYS = {"k_weights": ()}
+ADDED_KEYS = {"k_weights": (), "stop": (), "truncated": "as_is"}
 
 _PATIENCE = 60  # seconds until a shared folder shows what another wrote
 

@@ -28,7 +28,9 @@ def make_rollout(rewards, valid, lengths, T=4):
     np.zeros((B, n, T), np.int32), np.zeros((B, n, T)), entropy, mask
   )
   prompts = np.zeros((B, 2), np.int32)
-  return rollout.Rollout(prompts, np.full(B, 2), completions, rewards, valid)
+  return rollout.Rollout(
+    prompts, np.full(B, 2), completions, rewards, valid, mask[..., -1]
+  )
 
 
 def make_answers(rewards, valid, reasons=None):

@@ -60,7 +60,7 @@ def run(out: pathlib.Path, data: int, fsdp: int, tensor: int) -> None:
     state = train_step.init_state(params, optimizer)
     for graded in (rewards, some):
       rollout = rollout_lib.Rollout(
-        prompts, lengths, completions, graded, graded >= 0
+        prompts, lengths, completions, graded, graded >= 0, graded < 0
       )
       state, metrics = update(state, rollout, jax.random.key(0), {}, None)
     assert metrics["fraction_updated"] < 1

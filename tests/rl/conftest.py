@@ -42,11 +42,12 @@ def completions():
 
 @pytest.fixture(scope="module")
 def make_rollout(completions):
-  def make(rewards, valid=VALID["all"]):
+  def make(rewards, valid=VALID["all"], truncated=~VALID["all"]):
     # What could not be graded may hold anything.
     rewards = np.where(valid, np.array(rewards, np.float32), np.nan)
+    rewards = rewards.astype(np.float32)
     return rollout.Rollout(
-      PROMPTS, LENGTHS, completions, rewards.astype(np.float32), valid
+      PROMPTS, LENGTHS, completions, rewards, valid, truncated
     )
 
   return make

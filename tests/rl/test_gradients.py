@@ -64,6 +64,30 @@ def test_the_gradient_is_the_estimator_of_the_gradients_of_the_samples(
   assert metrics["groups_skipped"] == np.mean([not any(r) for r in weights])
 
 
+@pytest.mark.slow
+def test_truncated_completions_have_weight_unless_they_are_masked(
+  make_rollout, gradient_update
+):
+  """Masked ones are to the transform as if they had no grade."""
+  rewards, cut = REWARDS["continuous"], ~VALID["some"]
+  as_is = gradient_update(make_rollout(rewards), step=2)
+  told = gradient_update(make_rollout(rewards, truncated=cut), step=2)
+  jax.tree.map(np.testing.assert_array_equal, told, as_is)
+
+  config = make_config(truncated="masked")
+  update = steps.compiled(plain.tiny()[0], config, recorder())
+  state = train_step.init_state(plain.tiny()[1], recorder())
+  state = state.replace(step=jnp.int32(2))
+  some = make_rollout(rewards, truncated=cut)
+  masked, _ = update(state, some, KEY, {}, None)
+  ungraded, _ = gradient_update(make_rollout(rewards, ~cut), step=2)
+  jax.tree.map(np.testing.assert_array_equal, masked.opt_state, ungraded)
+  assert any(
+    np.any(x != y)
+    for x, y in zip(jax.tree.leaves(ungraded), jax.tree.leaves(as_is[0]))
+  )
+
+
 @pytest.mark.parametrize("reward", [0.0, 1.0])
 def test_groups_without_a_weight_give_no_gradient(
   make_rollout, gradient_update, reward

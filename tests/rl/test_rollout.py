@@ -36,7 +36,7 @@ def keys(count=3):
   return jax.random.split(jax.random.key(2), count)
 
 
-def make_roller(task, model):
+def make_roller(task, model, **options):
   return rollout.RolloutWorker(
     model,
     tokenizers.WordTokenizer(WORDS),
@@ -44,6 +44,7 @@ def make_roller(task, model):
     max_prompt_tokens=P,
     max_new_tokens=T,
     temperature=1.0,
+    **options,
   )
 
 
@@ -182,7 +183,7 @@ def test_a_reward_that_is_not_finite_stops_the_run():
 def test_a_policy_that_is_not_finite_is_named_and_not_graded(
   rolled, monkeypatch, name, value
 ):
-  _, params, _, result, _ = rolled
+  _, params, _, result, *_ = rolled
   numbers = getattr(result.completions, name).copy()
   numbers[1, 3, 0] = numbers[1, 3, 1] = numbers[2, 0, 0] = value
   broken = result.completions._replace(**{name: numbers})
@@ -193,3 +194,88 @@ def test_a_policy_that_is_not_finite_is_named_and_not_graded(
   with pytest.raises(FloatingPointError, match=message):
     roll(params, PROBLEMS, keys(), n=n)
   assert not task.seen
+
+
+def test_completions_without_an_end_are_truncated(rolled):
+  *_, result, _, _ = rolled
+  expected = [
+    [len(tokens) == T and 1 not in tokens for tokens in rows]
+    for rows in result.completions.tokens
+  ]
+  np.testing.assert_array_equal(
+    result.truncated, result.completions.mask[..., -1] & expected
+  )
+  assert 0 < result.truncated.mean() < 1
+
+
+def completions_of(rows):
+  """Tokens of one prompt, whatever their log-probs."""
+  tokens = tokenizers.pad(rows, T)[None]
+  zeros = np.zeros(tokens.shape, np.float32)
+  return sampler.Completions(tokens, zeros, zeros, tokens != 0)
+
+
+def test_what_ends_with_the_last_token_is_not_truncated():
+  words = tokenizers.WordTokenizer(WORDS)
+  a, b, d = words.encode_completion("a b d")
+  rows = [[a] * T, [a] * (T - 1) + [1], [a, 1], [a, b] * 3, [a] * 5 + [d]]
+  some = completions_of(rows)
+  cut = rollout.find_truncated(words, some)
+  np.testing.assert_array_equal(cut, [[True, False, False, True, True]])
+  cut = rollout.find_truncated(words, some, ["b a b", "d"])
+  np.testing.assert_array_equal(cut, [[True, False, False, False, False]])
+
+
+def test_a_stop_string_and_what_follows_are_not_in_the_text():
+  words = tokenizers.WordTokenizer(("a", "b.c", "c"))
+  a, b, c = words.encode_completion("a b.c c")
+  some = completions_of([[a, b], [a, a], [b, a], [a, c], [c, b]])
+  texts = rollout.decode_completions(words, some, [".", "a c", "c b"])
+  assert texts == [["a b", "a a", "b", "", ""]]
+  texts = rollout.decode_completions(words, some)
+  assert texts == [["a b.c", "a a", "b.c a", "a c", "c b.c"]]
+
+
+def test_stop_strings_of_the_task_and_of_the_worker_end_completions(rolled):
+  """Of those that were sampled without any, what comes before."""
+  _, params, _, whole, _, _ = rolled
+  task = CountTask()
+  task.stop = ("a c",)
+  model = plain.tiny_model(num_layers=1, num_embed=7)
+  roll = make_roller(task, model, stop=["d"])
+  result, _, _ = roll(params, PROBLEMS, keys(), n=n)
+  texts = []
+  for row in np.ndindex(3, n):
+    words = read(whole.completions.tokens[row])
+    kept = next(
+      (
+        t
+        for t in range(len(words) + 1)
+        if "a c" in " ".join(words[:t]) or "d" in words[:t]
+      ),
+      whole.completions.mask[row].sum(),
+    )
+    assert result.completions.mask[row].sum() == kept
+    text = " ".join(words[:kept])
+    texts.append(text.partition("a c")[0].partition("d")[0])
+  assert [text for _, text in task.seen[: len(texts)]] == texts
+  assert sum("d" in text or "a c" in text for _, text in task.seen) == 0
+  mask = result.completions.mask
+  assert mask.sum() < whole.completions.mask.sum()
+  ended = result.truncated != whole.truncated
+  assert not result.truncated[ended].any() and ended.any()
+
+
+def test_truncated_completions_can_be_wrong(rolled):
+  """Whatever the task says, that it has no grade too."""
+  _, params, _, whole, reasons, _ = rolled
+  model = plain.tiny_model(num_layers=1, num_embed=7)
+  roll = make_roller(CountTask(), model, truncated_is_wrong=True)
+  result, given, _ = roll(params, PROBLEMS, keys(), n=n)
+  cut = whole.truncated
+  np.testing.assert_array_equal(result.truncated, cut)
+  np.testing.assert_array_equal(result.rewards, np.where(cut, 0, whole.rewards))
+  np.testing.assert_array_equal(result.valid, whole.valid | cut)
+  assert np.any(whole.rewards[cut] != 0) and not whole.valid[cut].all()
+  expected = np.where(cut, "truncated", np.array(reasons))
+  np.testing.assert_array_equal(np.array(given), expected)

@@ -181,6 +181,7 @@ def test_all_metrics_by_hand():
     "num_problems": 4,
     "num_ungraded": 2,
     "invalid": 2 / 12,
+    "truncated": 3 / 12,
     "entropy": np.average(np.arange(12), weights=lengths),
     "completion_length": lengths.mean(),
     "groups_all_right": 0.5,

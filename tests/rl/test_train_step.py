@@ -94,9 +94,8 @@ def test_a_bandit_is_learned_with_one_compilation():
     )
     drawn = jax.device_get(drawn)
     rewards = np.float32(drawn.tokens[..., 0] == 3)
-    some = rollout.Rollout(
-      prompt, length, drawn, rewards, np.ones_like(rewards, bool)
-    )
+    valid = np.ones_like(rewards, bool)
+    some = rollout.Rollout(prompt, length, drawn, rewards, valid, ~valid)
     state, metrics = update(state, some, KEY, {}, None)
     right.append(rewards.mean())
     ks.append(int(metrics["k"]))

@@ -47,13 +47,60 @@ def test_a_missing_row_of_answers_is_an_error(make):
     task.grades(task.problems("train"), [["1"]])
 
 
-def test_with_worked_examples_an_answer_ends_at_the_next_question(make):
-  text = "\\boxed{3}\n\nQuestion: What is 2+2?\nAnswer: \\boxed{4}"
-  graded = [
-    make(few_shot=n).grades([base.Problem("", "", "", "3")], [[text]])
-    for n in (0, 1)
+@pytest.fixture(scope="module")
+def by_shots():
+  """Tasks without and with worked examples in their prompts."""
+  options = {"timeout": 5.0, "num_workers": 1}
+  tasks = [answer_task.AnswerTask({}, few_shot=n, **options) for n in (0, 1)]
+  yield tasks
+  for task in tasks:
+    task.close()
+
+
+@pytest.mark.parametrize(
+  "asked",
+  [
+    "\n\nQuestion: What is 2+2?\nAnswer:",
+    "\nQuestion: What is 2+2?\n",
+    "\n\nQ: What is 2+2?\nA:",
+    "\n\nProblem: What is 2+2?\nSolution:",
+    "\n\n\nProblem 2. Add 2 and 2.\n",
+    "\nProblem:\nWhat is 2+2? ",
+    "\n\nQuestion 7 (easy)\n2+2?",
+    "\n\nExercise 1.2: add 2 and 2.",
+    "\n\n**Problem**\n\nWhat is 2+2?\n\n**Answer**",
+    "\n\n**Question:** 2+2?",
+  ],
+)
+def test_with_worked_examples_an_answer_ends_at_the_next_question(
+  by_shots, asked
+):
+  text = f"2+1 is 3.\nThe final answer is \\boxed{{3}}.{asked} \\boxed{{4}}"
+  problem = base.Problem("", "", "", "3")
+  grades = [task.grade(problem, text) for task in by_shots]
+  assert grades == [WRONG, RIGHT]
+  assert [task.grades([problem], [[text]]) for task in by_shots] == [
+    [[grade]] for grade in grades
   ]
-  assert graded == [[[WRONG]], [[RIGHT]]]
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    "\n\nThe question is how many. The problem: none.\n\nSo \\boxed{3}.",
+    " Q: is it 3? A:\nYes.\n\n#### 3",
+    "\n\n## Solution\n\n\\boxed{3}",
+  ],
+)
+def test_with_worked_examples_a_solution_may_speak_of_the_question(
+  by_shots, text
+):
+  assert by_shots[1].grade(base.Problem("", "", "", "3"), text) == RIGHT
+
+
+def test_stop_strings_go_with_worked_examples(by_shots):
+  assert by_shots[0].stop == ()
+  assert base.stop_strings(by_shots[1]) == answer_task.NEXT_PROBLEM
 
 
 def test_another_grader_gets_the_reference_and_the_completion(

@@ -35,6 +35,8 @@ def make_config(**changes):
     {"loss.kl_coef": 0.1, "loss.entropy_coef": 0.01},
     {"transform": "k_mixture", "k_opt": (1,), "k_weights": (0.5, 0, 0.5)},
     {"transform": "pkpo_jax.transforms:scloo", "k_opt": (15,)},
+    {"stop": ("\nQ:", "```"), "truncated": "wrong"},
+    {"truncated": "masked"},
   ],
 )
 def test_these_are_fine(changes):
@@ -109,6 +111,9 @@ def test_counts_and_rates_must_be_above_zero(name, value):
     ({"n": 18}, "microbatch.samples=4 must divide config.n=18"),
     ({"loss.clip_high": 0.28}, "no effect"),
     ({"loss.clip_low": 0.1}, "no effect"),
+    ({"truncated": "invalid"}, "'invalid' must be 'as_is', 'wrong' or"),
+    ({"stop": ("a", "")}, r"config\.stop=\('a', ''\) must be a tuple"),
+    ({"stop": (1,)}, r"config\.stop=\(1,\) must be a tuple"),
     ({"epochs": 2, "loss.clip_low": 0.0}, "clip_low=0.0"),
     ({"epochs": 2, "loss.clip_low": 1.1}, "clip_low=1.1"),
     ({"epochs": 2, "loss.clip_high": 0.0}, "clip_high=0.0"),

@@ -35,7 +35,7 @@ def record(monkeypatch):
     )
     valid = np.ones_like(rewards, bool)
     reasons = np.full(rewards.shape, "graded")
-    some = rollout.Rollout(None, None, completions, rewards, valid)
+    some = rollout.Rollout(None, None, completions, rewards, valid, ~valid)
     return some, reasons, {}
 
   def compile_train_step(*_):
