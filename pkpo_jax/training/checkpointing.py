@@ -108,6 +108,30 @@ class Checkpointer:
       )
     return progress
 
+  def restore_params(self, like: Any) -> Any:
+    """The parameters alone of the newest complete checkpoint.
+
+    Args:
+      like: of `jax.ShapeDtypeStruct`s.
+
+    Raises:
+      ValueError: as in `restore`.
+    """
+    with self._reading():
+      found = self._format(self.latest)
+    workdir.check_format(found, self._folder)
+    tree = {"state": {"params": jax.tree.map(_on_a_device, like)}}
+    with self._reading(), ocp.PyTreeCheckpointer() as checkpointer:
+      restored = checkpointer.restore(
+        self._folder / str(self.latest) / "default",
+        args=ocp.args.PyTreeRestore(
+          item=tree,
+          restore_args=ocp.checkpoint_utils.construct_restore_args(tree),
+          partial_restore=True,
+        ),
+      )
+    return restored["state"]["params"]
+
   def _format(self, step: int | None) -> int:
     """The format of a checkpoint; 0 before formats had numbers."""
     path = self._folder / str(step) / "_CHECKPOINT_METADATA"
