@@ -65,8 +65,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.model = ml_collections.ConfigDict()  # and fields of it to change
   config.model.name = "gemma2_tiny"  # 0.4 M parameters, float32
 
-  # The base policy that training starts from. From "huggingface" or "gemma"
-  # it takes a path instead of the rest, "random" a seed alone.
+  # The base policy that training starts from. From "huggingface", "gemma" or
+  # "run", the --workdir of another run, it takes a path instead of the rest,
+  # "random" a seed alone.
   config.base = ml_collections.ConfigDict()
   config.base.source = "demonstrations"  # of the task: trained on them first
   config.base.seed = 0  # of parameters and demonstrations

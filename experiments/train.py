@@ -41,6 +41,11 @@ def main() -> None:
     action="store_true",
     help="compile, take two steps, print what a run needs, write nothing",
   )
+  parser.add_argument(
+    "--change_learning_rate",
+    action="store_true",
+    help="resume with another config.learning_rate than the run was begun with",
+  )
   args = command_line.parse(parser)
   from pkpo_jax import multihost
 
@@ -60,7 +65,8 @@ def _prepare(args: argparse.Namespace) -> "build_run.Data":
   config.check(args.config)
   data = build_run.load_data(args.config)
   if not args.dry_run:
-    workdir.claim(args.workdir, args.config)
+    allowed = ["learning_rate"] if args.change_learning_rate else []
+    workdir.claim(args.workdir, args.config, allowed=allowed)
   return data
 
 

@@ -97,7 +97,7 @@ class Checkpointer:
         self.latest, args=ocp.args.StandardRestore(tree)
       )
       saved = restored.pop("checksums")
-      if not np.array_equal(saved, multihost.fetch(_checksums(restored))):
+      if not np.array_equal(saved, multihost.fetch(checksums(restored))):
         raise ValueError("The checksums of the arrays are not those saved.")
     progress = Progress(**restored)
     if (step := int(progress.state.step)) != self.latest:
@@ -107,6 +107,30 @@ class Checkpointer:
         f" nothing could be saved before step {self.latest}."
       )
     return progress
+
+  def restore_params(self, like: Any) -> Any:
+    """The parameters alone of the newest complete checkpoint.
+
+    Args:
+      like: of `jax.ShapeDtypeStruct`s.
+
+    Raises:
+      ValueError: as in `restore`.
+    """
+    with self._reading():
+      found = self._format(self.latest)
+    workdir.check_format(found, self._folder)
+    tree = {"state": {"params": jax.tree.map(_on_a_device, like)}}
+    with self._reading(), ocp.PyTreeCheckpointer() as checkpointer:
+      restored = checkpointer.restore(
+        self._folder / str(self.latest) / "default",
+        args=ocp.args.PyTreeRestore(
+          item=tree,
+          restore_args=ocp.checkpoint_utils.construct_restore_args(tree),
+          partial_restore=True,
+        ),
+      )
+    return restored["state"]["params"]
 
   def _format(self, step: int | None) -> int:
     """The format of a checkpoint; 0 before formats had numbers."""
@@ -124,7 +148,7 @@ class Checkpointer:
     if step == self._manager.latest_step():
       return
     tree = progress._asdict()
-    tree["checksums"] = multihost.fetch(_checksums(tree))
+    tree["checksums"] = multihost.fetch(checksums(tree))
     with self._writing():
       self._manager.wait_until_finished()
       self._saves = True
@@ -188,7 +212,7 @@ class Checkpointer:
       raise ValueError(
         f"{self._folder / str(self.latest)} cannot be restored: it is damaged,"
         " or of another model. Delete it to continue from the checkpoint before"
-        f" it, if there is one. ({_first_line(error)})"
+        f" it, if there is one. ({first_line(error)})"
       ) from error
 
   @contextlib.contextmanager
@@ -199,7 +223,7 @@ class Checkpointer:
       raise OSError(
         f"No checkpoint could be written to {self._folder}; the earlier ones"
         " are intact. Make room, or make it writable; the same command"
-        f" continues from them. ({_first_line(error)})"
+        f" continues from them. ({first_line(error)})"
       ) from error
 
 
@@ -212,7 +236,7 @@ def _on_a_device(x: Any) -> Any:
 
 
 @jax.jit
-def _checksums(tree: Any) -> jax.Array:
+def checksums(tree: Any) -> jax.Array:
   """[leaves] uint32: sums of the bits, the same on every mesh."""
 
   def total(x):
@@ -225,5 +249,6 @@ def _checksums(tree: Any) -> jax.Array:
   return jnp.stack([total(x) for x in jax.tree.leaves(tree)])
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+  """The beginning of an error's message, or its type."""
   return (str(error).splitlines() or [type(error).__name__])[0][:500]

@@ -38,6 +38,7 @@ _BASE_NAMES = {
   "random": "seed",
   "huggingface": "path",
   "gemma": "path",
+  "run": "path",
 }
 _POSITIVE = (
   "num_steps prompts_per_step n temperature max_prompt_tokens max_new_tokens"

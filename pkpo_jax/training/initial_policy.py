@@ -9,9 +9,12 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from pkpo_jax import multihost
 from pkpo_jax.lm import formats, models, sharding
 from pkpo_jax.rl import train_step
 from pkpo_jax.training import build_run, checkpointing, pretraining
+from pkpo_jax.training import config as config_lib
+from pkpo_jax.training import workdir as workdir_lib
 
 
 class InitialParams(NamedTuple):
@@ -35,11 +38,13 @@ class Resumed(NamedTuple):
     frozen: see `InitialParams`.
     reference: the parameters of the KL term, in the type the model computes
       in; None where it has none.
+    contents: a fingerprint of the base policy, if it was loaded.
   """
 
   progress: checkpointing.Progress
   frozen: models.Params
   reference: models.Params | None
+  contents: dict[str, str]
 
 
 def restore_or_init(
@@ -57,6 +62,7 @@ def restore_or_init(
   base = InitialParams({}, None)
   if not resumes or config.loss.kl_coef or "lora_rank" in config.model:
     base = initial_params(config, parts, folder)
+  contents = _contents(base)
   reference = None
   if config.loss.kl_coef:
     # A copy: the update overwrites the parameters that it is given.
@@ -72,7 +78,15 @@ def restore_or_init(
   else:
     state = train_step.init_state(base.trained, optimizer)
     progress = checkpointing.Progress(state, solved)
-  return Resumed(progress, base.frozen, reference)
+  return Resumed(progress, base.frozen, reference, contents)
+
+
+def _contents(base: InitialParams) -> dict[str, str]:
+  """A fingerprint of all bits of the base policy, the same on every mesh."""
+  if base.trained is None:
+    return {}
+  sums = multihost.fetch(checkpointing.checksums(base.frozen or base.trained))
+  return {"the base policy": config_lib.fingerprint(str(sums.tolist()))}
 
 
 def initial_params(
@@ -112,6 +126,8 @@ def base_params(
     return _on_mesh(
       lambda: models.init_params(model, jax.random.key(config.base.seed))
     )
+  if source == "run":
+    return _params_of_run(pathlib.Path(config.base.path), parts)
   mesh = jax.sharding.get_mesh()
   mesh = None if mesh.empty else mesh
   loaded: nn.Module
@@ -123,6 +139,39 @@ def base_params(
     )
   _check_model(config, model, loaded)
   return params
+
+
+def _params_of_run(
+  folder: pathlib.Path, parts: build_run.Parts
+) -> models.Params:
+  """The policy of another run's newest checkpoint.
+
+  Raises:
+    ValueError: the folder is no run's, or its policy is of another kind.
+  """
+  other = workdir_lib.read_config(folder)
+  if "lora_rank" in other.model:
+    raise ValueError(
+      f"config.base.path={folder} has adapters (config.model.lora_rank="
+      f"{other.model.lora_rank}); export its policy, and start from that."
+    )
+  if not (folder / "checkpoints").is_dir():
+    raise ValueError(f"config.base.path={folder} holds no checkpoint yet.")
+  theirs = build_run.build_model(other, parts.tokenizer)
+  model = models.without_adapters(parts.model)
+  if theirs.config != model.config:
+    raise ValueError(
+      f"config.base.path={folder} is a run of another model: {theirs.config}"
+      f" there, {model.config} in this config."
+    )
+  checkpointer = checkpointing.Checkpointer(folder / "checkpoints", keep=1)
+  try:
+    if checkpointer.latest is None:
+      raise ValueError(f"config.base.path={folder} holds no checkpoint yet.")
+    like = sharding.with_shardings(models.abstract_params(model))
+    return checkpointer.restore_params(like)
+  finally:
+    checkpointer.close()
 
 
 def _adapters(model: nn.Module, seed: int) -> models.Params:

@@ -22,6 +22,7 @@ from pkpo_jax.training import (
   interrupts,
   metrics_writer,
   problem_order,
+  provenance,
 )
 from pkpo_jax.training import config as config_lib
 from pkpo_jax.training import workdir as workdir_lib
@@ -57,6 +58,7 @@ def train(
   workdir_lib.claim(workdir, config)
   stop = 0
   with (
+    workdir_lib.released(workdir),
     jax.set_mesh(sharding.make_mesh(**config.mesh)),
     interrupts.Interrupts() as interrupted,
   ):
@@ -128,10 +130,15 @@ class Run:
     self._checkpointer = checkpointing.Checkpointer(
       workdir / "checkpoints", keep=config.checkpoint.keep
     )
+    begun = self._checkpointer.latest is not None
+    found = provenance.contents(config, parts)
+    provenance.check_contents(workdir, found, begun=begun)
     resumed = initial_policy.restore_or_init(
       config, parts, self._checkpointer, base_dir
     )
-    self.progress, self._frozen, self._reference = resumed
+    self.progress, self._frozen, self._reference, base = resumed
+    provenance.check_contents(workdir, base, begun=begun)
+    provenance.record_start(workdir, self.step, parts.dropped)
     self._taken = self.step  # without a look at arrays, which may be donated
     self._writer = metrics_writer.open_writer(
       workdir, start=self.step, num_steps=config.num_steps
@@ -205,10 +212,14 @@ class Run:
   ) -> None:
     """Logs metrics of held-out problems, sampled with keys of their own.
 
+    An evaluation that is on record already is not repeated.
+
     Args:
       step: the one that the evaluation is of.
       progress: is given the batches, and yields them.
     """
+    if multihost.max_over_hosts(self._writer.has_evaluated(step)):
+      return
     options = self._config.eval
     start = time.perf_counter()
     answers = evaluation.evaluate(
@@ -262,6 +273,6 @@ def check_finite(step: int, metrics: dict[str, float], rate: float) -> None:
   if broken:
     raise FloatingPointError(
       f"{', '.join(broken)} not finite at step {step}; the last checkpoint is"
-      f" intact. Lower config.learning_rate={rate}, or look for rewards that"
-      " are not finite."
+      f" intact. Lower config.learning_rate={rate} and continue with"
+      " --change_learning_rate, or look for rewards that are not finite."
     )

@@ -38,6 +38,10 @@ def open_writer(
 class SilentWriter:
   """Takes what `MetricsWriter` takes, and writes nothing."""
 
+  def has_evaluated(self, step: int) -> bool:
+    """Leaves that to the first process."""
+    return False
+
   def write(self, step: int, stage: str, metrics: dict[str, float]) -> None:
     """Nothing."""
 
@@ -55,7 +59,7 @@ class MetricsWriter:
   """Writes to `metrics.jsonl` and one TensorBoard file in a folder.
 
   A run that resumes at step s drops what was written for the steps from s on,
-  since it is about to write it again.
+  since it is about to write it again; but for the evaluation at s.
   """
 
   def __init__(self, folder: pathlib.Path, *, start: int, num_steps: int):
@@ -66,14 +70,19 @@ class MetricsWriter:
     """
     folder.mkdir(parents=True, exist_ok=True)
     self._path = folder / "metrics.jsonl"
-    kept = [r for r in read(self._path) if r["step"] < start]
-    rewritten = self._path.with_suffix(".tmp")
-    with _naming(rewritten):
-      rewritten.write_text("".join(map(_line, kept)))
-      rewritten.replace(self._path)  # at once: a kill loses nothing
+    kept = [
+      r for r in read(self._path) if r["step"] < start + (r["stage"] == "eval")
+    ]
+    _rewrite(self._path, kept)
+    self._evaluated = {r["step"] for r in kept if r["stage"] == "eval"}
+    with _naming(self._path):
       self._file = self._path.open("a")
     self._board = _Board(folder, kept)
     self._bar = progress_bar.ProgressBar("train", done=start, total=num_steps)
+
+  def has_evaluated(self, step: int) -> bool:
+    """Whether an evaluation at a step was on record at the start."""
+    return step in self._evaluated
 
   def write(self, step: int, stage: str, metrics: dict[str, float]) -> None:
     """Writes the numbers of one stage ("train" or "eval") at a step.
@@ -199,6 +208,20 @@ def read(path: pathlib.Path) -> list[Record]:
     {name: math.nan if x is None else x for name, x in record.items()}
     for record in records
   ]
+
+
+def forget_evaluation(path: pathlib.Path, step: int | None) -> None:
+  """Takes the evaluation at a step off the record, so that it is done anew."""
+  kept = [r for r in read(path) if (r["step"], r["stage"]) != (step, "eval")]
+  _rewrite(path, kept)
+
+
+def _rewrite(path: pathlib.Path, records: list[Record]) -> None:
+  """Replaces a file at once: a kill loses nothing."""
+  new = path.with_suffix(".tmp")
+  with _naming(new):
+    new.write_text("".join(map(_line, records)))
+    new.replace(path)
 
 
 def _line(record: Record) -> str:

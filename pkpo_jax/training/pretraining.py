@@ -1,7 +1,13 @@
 """Demonstrations -> a base policy, kept on disk under its fingerprint."""
 
+import contextlib
+import errno
 import itertools
+import json
 import pathlib
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 
 import flax.linen as nn
@@ -15,8 +21,10 @@ from pkpo_jax import multihost
 from pkpo_jax.lm import logprobs, models, sharding, tokenizers
 from pkpo_jax.rl import losses
 from pkpo_jax.tasks import base
-from pkpo_jax.training import build_run, progress_bar
+from pkpo_jax.training import build_run, checkpointing, progress_bar
 from pkpo_jax.training import config as config_lib
+
+_CHECKSUMS = "checksums.json"  # one number for each array
 
 
 def train_or_load(
@@ -39,7 +47,9 @@ def train_or_load(
     one is set.
 
   Raises:
-    ValueError: several processes run, and `folder` does not hold them yet.
+    ValueError: several processes run, and `folder` does not hold them yet; or
+      what it holds is damaged.
+    OSError: `folder` cannot be written.
   """
   described = _describe(config, parts)
   path = _path(folder, described)
@@ -49,16 +59,11 @@ def train_or_load(
         f"{folder} does not hold the base policy of this config, {path.name};"
         " make it with experiments.pretrain in one process first."
       )
-    params = _pretrain(config, parts)
-    if not path.exists():  # Another run may have been faster.
-      with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path, params)
-      path.with_suffix(".json").write_text(described + "\n")
-      print(f"Base policy: saved to {path}")
+    _save(path, _pretrain(config, parts), described)
   if multihost.is_first():
     print(f"Base policy: loaded from {path}")
   like = models.abstract_params(models.without_adapters(parts.model))
-  return ocp.StandardCheckpointer().restore(path, sharding.with_shardings(like))
+  return _load(path, sharding.with_shardings(like))
 
 
 def is_trained(
@@ -68,6 +73,69 @@ def is_trained(
 ) -> bool:
   """Whether `folder` holds the base policy of a config already."""
   return _path(folder, _describe(config, parts)).exists()
+
+
+def _save(path: pathlib.Path, params: models.Params, described: str) -> None:
+  """Writes a base policy whole or not at all, whoever else is writing it."""
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_remains(path)
+    with tempfile.TemporaryDirectory(
+      prefix=f"{path.name}.", dir=path.parent
+    ) as folder:
+      new = pathlib.Path(folder) / path.name
+      with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(new, params)
+      sums = multihost.fetch(checkpointing.checksums(params)).tolist()
+      (new / _CHECKSUMS).write_text(json.dumps(sums) + "\n")
+      description = pathlib.Path(folder) / "description"
+      description.write_text(described + "\n")
+      description.replace(path.with_suffix(".json"))
+      with contextlib.suppress(FileExistsError):
+        _move(new, path)
+  except (OSError, ValueError) as error:  # ValueError: tensorstore's
+    raise OSError(
+      f"The base policy cannot be written to {path}. Make room, or choose"
+      f" another --base_dir. ({checkpointing.first_line(error)})"
+    ) from error
+  print(f"Base policy: saved to {path}")
+
+
+def _remove_remains(path: pathlib.Path) -> None:
+  """Removes what writers that were killed, an hour ago or more, have left."""
+  for folder in path.parent.glob(f"{path.name}.*"):
+    if folder.is_dir() and time.time() - folder.stat().st_mtime > 3600:
+      shutil.rmtree(folder, ignore_errors=True)
+
+
+def _move(new: pathlib.Path, path: pathlib.Path) -> None:
+  """Moves a folder to where there is none, or raises FileExistsError."""
+  try:
+    new.rename(path)
+  except OSError as error:
+    if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+      raise FileExistsError(path) from error  # another run was faster
+    raise
+
+
+def _load(path: pathlib.Path, like: models.Params) -> models.Params:
+  """The parameters in a folder, if they are those that were saved."""
+  try:
+    params = ocp.StandardCheckpointer().restore(path, like)
+    # Those of earlier versions have none.
+    if (path / _CHECKSUMS).exists():
+      saved = np.array(json.loads((path / _CHECKSUMS).read_text()), np.uint32)
+      found = multihost.fetch(checkpointing.checksums(params))
+      if not np.array_equal(saved, found):
+        raise ValueError("The checksums of the arrays are not those saved.")
+  except jax.errors.JaxRuntimeError:  # no memory, or a lost process
+    raise
+  except Exception as error:  # as many types as there are kinds of damage
+    raise ValueError(
+      f"The base policy {path} is damaged. Delete this folder to train it anew."
+      f" ({checkpointing.first_line(error)})"
+    ) from error
+  return params
 
 
 def _path(folder: pathlib.Path, described: str) -> pathlib.Path:

@@ -1,13 +1,16 @@
 """The folder of a run: which config, and which format, it belongs to."""
 
+import contextlib
 import json
 import pathlib
 import time
+from collections.abc import Callable, Iterator, Sequence
 
 import ml_collections
 
 from pkpo_jax import multihost
 from pkpo_jax.training import config as config_lib
+from pkpo_jax.training import lock
 
 # The format of a run's folder. It rises when a config or a checkpoint gets
 # another shape, and when the mathematics of a run changes.
@@ -16,39 +19,79 @@ FORMAT = 1
 MATHEMATICS_CHANGED: dict[int, str] = {}
 # Keys that came after format 0, with the value that their absence stands for.
 ADDED_KEYS = {"k_weights": (), "stop": (), "truncated": "as_is"}
+# Values that may change when a run is resumed: all that is trained before and
+# after is the same to rounding.
+FREE = ("num_steps", "eval", "checkpoint", "mesh", "microbatch", "logits_chunk")
+_OF_AN_EVALUATION = ("eval.n", "eval.num_problems", "eval.seed")
 
 _PATIENCE = 60  # seconds until a shared folder shows what another wrote
 
 
-def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
-  """Writes `config.json` to the folder of a run that starts or continues.
+def claim(
+  workdir: pathlib.Path,
+  config: ml_collections.ConfigDict,
+  *,
+  allowed: Sequence[str] = (),
+) -> None:
+  """Takes the folder of a run that starts or continues, and locks it.
 
-  With several processes, all of them call this.
+  Writes `config.json`; a value that may change goes to `changes.jsonl` too,
+  with the step from which on it holds. With several processes, all call this.
+
+  Args:
+    workdir: the folder.
+    config: the run's.
+    allowed: values, beside `FREE`, that may differ from those saved: their
+      names, such as "learning_rate".
 
   Raises:
     ValueError: `workdir` has checkpoints of another config, says what differs,
       or of a format whose mathematics has changed; or the processes differ in
-      their config, or don't share `workdir`.
+      their config, or don't share `workdir`; or another run is at work in it.
+    OSError: it cannot be written.
   """
-  if workdir.parts[:1] == ("gs:",):
-    raise ValueError(
-      f"--workdir={workdir} is no folder; mount the bucket and name the folder,"
-      " see docs/pods.md."
-    )
+  check_local(workdir, "--workdir")
   path, text = workdir / "config.json", config_lib.to_json(config)
   _check_same_everywhere(text)
-  if any(p.name.isdigit() for p in workdir.glob("checkpoints/*")):
+  step = max(
+    (int(p.name) for p in workdir.glob("checkpoints/*") if p.name.isdigit()),
+    default=None,
+  )
+  changes = []
+  if step is not None:
     changes = config_lib.difference(_saved_json(path), text)
-    if changes:
+    _check_changes(workdir, changes, (*FREE, *allowed))
+    if config.num_steps < step:
       raise ValueError(
-        f"{workdir} holds a run with another config; use a new workdir, or undo"
-        " these changes (saved -> asked for):\n  " + "\n  ".join(changes)
+        f"config.num_steps={config.num_steps} is less than the {step} steps"
+        f" that {workdir} has done."
       )
   written = json.dumps({"format": FORMAT} | json.loads(text), indent=2) + "\n"
-  if multihost.is_first():
-    _write(path, written)
+  _first_process(lambda: _take(workdir, written, step, changes))
   multihost.wait("claimed")
   _check_shared(path, written)
+
+
+@contextlib.contextmanager
+def released(workdir: pathlib.Path) -> Iterator[None]:
+  """A context that gives back what `claim` has taken, at its end."""
+  try:
+    yield
+  finally:
+    lock.release(workdir)
+
+
+def check_local(path: pathlib.Path, name: str) -> None:
+  """Checks that a path is one, and no address of a bucket.
+
+  Raises:
+    ValueError: it is an address; names the option.
+  """
+  if path.parts and path.parts[0].endswith(":"):
+    raise ValueError(
+      f"{name}={path} is an address, not a folder; mount the bucket and name"
+      " the folder, see docs/pods.md."
+    )
 
 
 def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
@@ -85,18 +128,66 @@ def check_format(found: int, where: pathlib.Path) -> None:
     )
 
 
-def _write(path: pathlib.Path, text: str) -> None:
-  """Writes the file at once or not at all, and makes its folder."""
+def _check_changes(
+  workdir: pathlib.Path, changes: list[str], free: Sequence[str]
+) -> None:
+  """Raises if a value has changed that must not."""
+  locked = [x for x in changes if not _is_one_of(x, free)]
+  if not locked:
+    return
+  rate = any(_is_one_of(x, ["learning_rate"]) for x in locked)
+  hint = " --change_learning_rate lets that one change." if rate else ""
+  raise ValueError(
+    f"{workdir} holds a run with another config; use a new workdir, or undo"
+    f" these changes (saved -> asked for).{hint}\n  " + "\n  ".join(locked)
+  )
+
+
+def _is_one_of(change: str, names: Sequence[str]) -> bool:
+  """Whether a line of `config.difference` is about a value or a part of it."""
+  name = change.partition(":")[0].removeprefix("config.")
+  return any(name == x or name.startswith(f"{x}.") for x in names)
+
+
+def _first_process(do: Callable[[], None]) -> None:
+  """Has the first process do something; what it raises, all raise."""
+  error: Exception | None = None
+  if multihost.is_first():
+    try:
+      do()
+    except (OSError, ValueError) as raised:
+      error = raised
+  if multihost.max_over_hosts(error is not None):
+    raise error or ValueError("The first process of this run has failed.")
+
+
+def _take(
+  workdir: pathlib.Path, text: str, step: int | None, changes: list[str]
+) -> None:
+  """Locks the folder and writes its config, and what changed in it."""
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".tmp")
-    new.write_text(text)
-    new.replace(path)
+    workdir.mkdir(parents=True, exist_ok=True)
+    lock.acquire(workdir)
+    _write(workdir / "config.json", text)
+    if any(_is_one_of(x, _OF_AN_EVALUATION) for x in changes):
+      from pkpo_jax.training import metrics_writer
+
+      metrics_writer.forget_evaluation(workdir / "metrics.jsonl", step)
+    if changes:
+      with (workdir / "changes.jsonl").open("a") as file:
+        file.write(json.dumps({"step": step, "changes": changes}) + "\n")
   except OSError as error:
     raise OSError(
-      f"--workdir={path.parent} cannot be written: {error.strerror}; choose"
-      " another folder."
+      f"--workdir={workdir} cannot be written: {error.strerror}; make room, or"
+      " choose another folder."
     ) from error
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+  """Writes the file at once or not at all."""
+  new = path.with_suffix(".tmp")
+  new.write_text(text)
+  new.replace(path)
 
 
 def _saved_json(path: pathlib.Path) -> str:

@@ -3,13 +3,18 @@
 import itertools
 import json
 import math
+import os
+import shutil
+import subprocess
+import sys
+import time
 
 import jax
 import numpy as np
 import pytest
-from helpers import tiny_config
+from helpers import disks, tiny_config
 
-from pkpo_jax.lm import logprobs, tokenizers
+from pkpo_jax.lm import logprobs, models, tokenizers
 from pkpo_jax.training import build_run, pretraining
 
 STEPS = 60
@@ -143,6 +148,114 @@ def test_a_training_that_diverges_is_an_error_and_leaves_nothing(
   with pytest.raises(FloatingPointError, match=r"learning_rate=0\.01"):
     base_policy(make_config(), tmp_path)
   assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def quick(monkeypatch):
+  """Random parameters in place of trained ones."""
+  monkeypatch.setattr(
+    pretraining,
+    "_pretrain",
+    lambda config, parts: models.init_params(parts.model, jax.random.key(0)),
+  )
+
+
+def test_who_comes_second_takes_what_is_there(quick, tmp_path, monkeypatch):
+  """Two runs of a sweep that finish the same base policy together."""
+  config = make_config()
+  train = pretraining._pretrain
+
+  def slow(*arguments):
+    monkeypatch.setattr(pretraining, "_pretrain", train)
+    base_policy(config, tmp_path)  # another run, which is faster
+    return jax.tree.map(lambda x: x + 1, train(*arguments))
+
+  monkeypatch.setattr(pretraining, "_pretrain", slow)
+  params = base_policy(config, tmp_path)
+  (path,) = tmp_path.glob("*.json")
+  assert sorted(tmp_path.iterdir()) == [path.with_suffix(""), path]
+  again = base_policy(config, tmp_path)
+  jax.tree.map(np.testing.assert_array_equal, params, again)
+  expected = train(config, build_run.build(config))
+  jax.tree.map(np.testing.assert_array_equal, params, expected)
+
+
+WRITERS = """
+import pathlib, sys, time
+import numpy as np
+from pkpo_jax.training import pretraining
+folder, start = pathlib.Path(sys.argv[1]), float(sys.argv[2])
+pretraining._save(folder / "first", {"w": np.ones(3)}, "{}")  # imports all
+time.sleep(max(0, start - time.time()))
+for i in range(10):
+  pretraining._save(folder / f"policy_{i}", {"w": np.ones(9999)}, "{}")
+"""
+
+
+@pytest.mark.slow
+def test_many_write_the_same_policies_at_once(tmp_path):
+  start = str(time.time() + 15)
+  writers = [
+    subprocess.Popen([sys.executable, "-c", WRITERS, str(tmp_path), start])
+    for _ in range(2)
+  ]
+  assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+  names = ["first", *(f"policy_{i}" for i in range(10))]
+  expected = sorted([*names, *(f"{name}.json" for name in names)])
+  assert sorted(path.name for path in tmp_path.iterdir()) == expected
+  for name in names[1:]:
+    like = {"w": jax.ShapeDtypeStruct((9999,), np.float32)}
+    params = pretraining._load(tmp_path / name, like)
+    np.testing.assert_array_equal(params["w"], np.ones(9999))
+
+
+def test_a_full_disk_is_an_error_that_names_the_policy(quick, tmp_path):
+  with disks.small(tmp_path / "disk", "100k") as folder:
+    with pytest.raises(OSError, match=r"written to .*/disk/.* --base_dir"):
+      base_policy(make_config(), folder)
+    assert not list(folder.iterdir())
+
+
+def flip(path):
+  """One bit of it."""
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 16
+  path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("damage", [flip, os.remove])
+def test_no_damaged_policy_is_loaded(quick, damage, tmp_path):
+  """Any file of it: an error that names it, or the numbers are right."""
+  config = make_config()
+  params = base_policy(config, tmp_path / "whole")
+  (whole,) = [p for p in (tmp_path / "whole").iterdir() if p.is_dir()]
+  errors = {}
+  for i, path in enumerate(p for p in whole.rglob("*") if p.is_file()):
+    copy = tmp_path / str(i) / whole.name
+    shutil.copytree(whole, copy)
+    damage(copy / path.relative_to(whole))
+    try:
+      found = base_policy(config, copy.parent)
+    except ValueError as error:
+      errors[copy] = str(error)
+    else:
+      jax.tree.map(np.testing.assert_array_equal, found, params)
+  assert len(errors) > 2
+  for copy, error in errors.items():
+    assert f"{copy} is damaged. Delete this folder" in error
+
+
+def test_remains_of_killed_writers_go(quick, tmp_path):
+  config = make_config()
+  path = pretraining._path(
+    tmp_path, pretraining._describe(config, build_run.build(config))
+  )
+  old, new = (tmp_path / f"{path.name}.{age}" for age in ("old", "new"))
+  old.mkdir()
+  new.mkdir()
+  os.utime(old, (0, 0))
+  base_policy(config, tmp_path)
+  assert new.exists() and not old.exists()
 
 
 def test_batches_hold_the_demonstrations_with_eos():

@@ -66,9 +66,74 @@ def test_a_folder_that_is_not_shared_is_an_error(monkeypatch, tmp_path):
     workdir.claim(tmp_path, make_config())
 
 
-def test_a_bucket_is_not_taken_for_a_folder():
+@pytest.mark.parametrize("scheme", ["gs", "s3", "hdfs", "https"])
+def test_a_bucket_is_not_taken_for_a_folder(scheme, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
   with pytest.raises(ValueError, match="mount the bucket"):
-    workdir.claim(pathlib.Path("gs://bucket/run"), make_config())
+    workdir.claim(pathlib.Path(f"{scheme}://bucket/run"), make_config())
+  assert not list(tmp_path.iterdir())
+
+
+FREE = {
+  "num_steps": 300,
+  "eval.n": 8,
+  "eval.every": 7,
+  "checkpoint.keep": 9,
+  "mesh.data": 2,
+  "microbatch.samples": 2,
+  "logits_chunk": 5,
+}
+
+
+def test_what_is_no_mathematics_may_change_and_is_recorded(tmp_path):
+  workdir.claim(tmp_path, make_config())
+  make_checkpoint(tmp_path)
+  workdir.claim(tmp_path, make_config(**FREE))
+  workdir.claim(tmp_path, make_config(**FREE))
+  (line,) = (tmp_path / "changes.jsonl").read_text().splitlines()
+  record = json.loads(line)
+  assert record["step"] == 25
+  names = {change.partition(":")[0] for change in record["changes"]}
+  assert names == {f"config.{name}" for name in FREE}
+  assert "config.eval.n: 64 -> 8" in record["changes"]
+  saved = workdir.read_config(tmp_path)
+  assert config_lib.to_json(saved) == config_lib.to_json(make_config(**FREE))
+
+
+def test_the_learning_rate_may_change_on_request_alone(tmp_path):
+  workdir.claim(tmp_path, make_config())
+  make_checkpoint(tmp_path)
+  change = make_config(learning_rate=1e-5)
+  with pytest.raises(
+    ValueError, match=r"--change_learning_rate lets.*\n.*1e-05"
+  ):
+    workdir.claim(tmp_path, change)
+  both = make_config(learning_rate=1e-5, b1=0.5)
+  with pytest.raises(ValueError, match=r"config\.b1") as error:
+    workdir.claim(tmp_path, both, allowed=["learning_rate"])
+  assert "learning_rate: " not in str(error.value)
+  workdir.claim(tmp_path, change, allowed=["learning_rate"])
+  workdir.claim(tmp_path, change)
+
+
+def test_a_run_cannot_end_before_where_it_is(tmp_path):
+  workdir.claim(tmp_path, make_config())
+  make_checkpoint(tmp_path)
+  with pytest.raises(ValueError, match=r"num_steps=24 is less than the 25"):
+    workdir.claim(tmp_path, make_config(num_steps=24))
+
+
+def test_an_evaluation_of_another_kind_is_done_anew(tmp_path):
+  workdir.claim(tmp_path, make_config())
+  make_checkpoint(tmp_path)
+  line = '{"step": %d, "stage": "%s", "pass@1": 0.5}\n'
+  kept = line % (0, "eval") + line % (24, "train")
+  path = tmp_path / "metrics.jsonl"
+  path.write_text(kept + line % (25, "eval"))
+  workdir.claim(tmp_path, make_config(**{"eval.every": 5}))
+  assert path.read_text() == kept + line % (25, "eval")
+  workdir.claim(tmp_path, make_config(**{"eval.every": 5, "eval.n": 8}))
+  assert path.read_text() == kept
 
 
 def test_a_folder_of_no_run_has_no_config(tmp_path):

@@ -1,0 +1,80 @@
+"""One run at a time in a folder: a lock that names who holds it."""
+
+import fcntl
+import json
+import os
+import pathlib
+import socket
+import time
+import warnings
+from typing import IO
+
+_HELD: dict[pathlib.Path, IO[str]] = {}  # by this process
+
+
+def acquire(folder: pathlib.Path) -> None:
+  """Locks a folder for this process, until `release` or its end.
+
+  The lock is one of the file system, so that none outlives its process; the
+  file says whose it is. Taken again by the same process, nothing happens.
+
+  Raises:
+    ValueError: another process holds it; says which.
+  """
+  path = folder.resolve() / "lock"
+  if path in _HELD:
+    return
+  file = path.open("a+")
+  try:
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except (BlockingIOError, PermissionError) as error:
+    holder = _holder(file)
+    file.close()
+    raise ValueError(
+      f"Another run is at work in {folder}{holder}; wait for it, end it, or"
+      " take a new --workdir."
+    ) from error
+  except OSError as error:  # some network file systems have no locks
+    warnings.warn(
+      f"{path} cannot be locked ({error.strerror}): make sure that no other"
+      " run works in this folder.",
+      stacklevel=2,
+    )
+  if holder := _holder(file):
+    print(f"The last run in {folder}{holder} ended without a word.")
+  _write(
+    file,
+    {
+      "host": socket.gethostname(),
+      "process": os.getpid(),
+      "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+    },
+  )
+  _HELD[path] = file
+
+
+def release(folder: pathlib.Path) -> None:
+  """Gives a folder back, if this process holds it."""
+  file = _HELD.pop(folder.resolve() / "lock", None)
+  if file is not None:
+    with file:
+      _write(file, {})
+
+
+def _write(file: IO[str], holder: dict[str, str | int]) -> None:
+  file.seek(0)
+  file.truncate()
+  if holder:
+    file.write(json.dumps(holder) + "\n")
+  file.flush()
+
+
+def _holder(file: IO[str]) -> str:
+  """Whose lock a file is, in words; "" if it was given back."""
+  file.seek(0)
+  text = file.read()
+  try:
+    holder = json.loads(text)
+    return " (process {process} on {host}, since {since})".format(**holder)
+  except (ValueError, KeyError, TypeError):
+    return f" ({text.strip()[:80]})" if text.strip() else ""

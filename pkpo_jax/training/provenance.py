@@ -1,0 +1,182 @@
+"""What a run is made of beside its config: code, devices, data, weights."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import pathlib
+import platform
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+import jax
+import ml_collections
+
+from pkpo_jax import multihost
+from pkpo_jax.training import build_run
+
+_PACKAGES = ("jax", "jaxlib", "flax", "gemma", "optax", "orbax-checkpoint")
+# What tokenizers are read from, in a folder that may hold weights too.
+_TOKENIZER_FILES = (".json", ".jinja", ".model", ".spm")
+
+
+def record_start(
+  workdir: pathlib.Path, step: int, dropped: dict[str, int]
+) -> None:
+  """Adds a line to `starts.jsonl`: who goes on from a step, and with what.
+
+  Says so if the code or a version has changed since the last start: from there
+  on, results may differ in rounding.
+  """
+  if not multihost.is_first():
+    return
+  start = {
+    "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+    "step": step,
+    **_code(),
+    "devices": dict(Counter(d.device_kind for d in jax.devices())),
+    "processes": jax.process_count(),
+    "host": socket.gethostname(),
+    "command": sys.argv,
+    "dropped": dropped,
+  }
+  path = workdir / "starts.jsonl"
+  before = path.read_text().splitlines() if path.exists() else []
+  if before and step:
+    last = json.loads(before[-1])
+    changed = [
+      f"{name}: {last.get(name)} -> {start[name]}"
+      for name in _code()
+      if last.get(name) != start[name]
+    ]
+    if changed:
+      print(
+        "Continues with other code than before, so bits may differ from here"
+        f" on: {'; '.join(changed)}"
+      )
+  with path.open("a") as file:
+    file.write(json.dumps(start) + "\n")
+
+
+def check_contents(
+  workdir: pathlib.Path, found: dict[str, str], *, begun: bool
+) -> None:
+  """Checks that what a config names by path is what it was at the start.
+
+  All processes call this, and the first one writes `contents.json`.
+
+  Args:
+    workdir: the run's.
+    found: name -> fingerprint.
+    begun: whether the run has a checkpoint; before that, all may change.
+
+  Raises:
+    ValueError: something has changed; in all processes.
+  """
+  path = workdir / "contents.json"
+  saved = json.loads(path.read_text()) if path.exists() else {}
+  changed = [
+    name for name, x in found.items() if begun and saved.get(name, x) != x
+  ]
+  if multihost.max_over_hosts(bool(changed)):
+    raise ValueError(
+      f"{', '.join(changed) or 'Something'} changed since {workdir} was begun,"
+      " under the same config: bring back what was there, or take a new"
+      f" --workdir. (Fingerprints are in {path}.)"
+    )
+  if multihost.is_first() and saved | found != saved:
+    new = path.with_suffix(".tmp")
+    new.write_text(json.dumps(saved | found, indent=2, sort_keys=True) + "\n")
+    new.replace(path)
+
+
+def contents(
+  config: ml_collections.ConfigDict, data: build_run.Data
+) -> dict[str, str]:
+  """Fingerprints of the problems of each split, and of the tokenizer."""
+  found = {
+    f"{split} problems": _fingerprint(
+      *(
+        json.dumps([p.id, p.prompt, p.data], default=_plain, sort_keys=True)
+        for p in problems
+      )
+    )
+    for split, problems in data.problems.items()
+  }
+  path = config.tokenizer.get("path")
+  if path:
+    found["the tokenizer"] = _fingerprint(*_files(pathlib.Path(path)))
+  return found
+
+
+def _files(path: pathlib.Path) -> list[bytes | str]:
+  """Names and bytes of the files that tokenizers are read from."""
+  path = path.expanduser()
+  if path.is_file():
+    return [path.read_bytes()]
+  return [
+    part
+    for file in sorted(path.glob("*"))
+    if file.suffix in _TOKENIZER_FILES
+    for part in (file.name, file.read_bytes())
+  ]
+
+
+def _plain(x: Any) -> Any:
+  """Values that JSON lacks, in a form that is the same in every process."""
+  if isinstance(x, set | frozenset):
+    return sorted(map(repr, x))
+  if dataclasses.is_dataclass(x) and not isinstance(x, type):
+    return {f.name: getattr(x, f.name) for f in dataclasses.fields(x)}
+  if hasattr(x, "tolist"):
+    return x.tolist()
+  return re.sub(r" at 0x[0-9a-f]+", "", repr(x))
+
+
+def _fingerprint(*parts: bytes | str) -> str:
+  digest = hashlib.sha256()
+  for part in parts:
+    data = part.encode() if isinstance(part, str) else part
+    digest.update(len(data).to_bytes(8, "big") + data)
+  return digest.hexdigest()[:16]
+
+
+def _code() -> dict[str, Any]:
+  """The commit of this code, if it is in a repository, and versions."""
+  return {
+    "commit": _commit(),
+    "python": platform.python_version(),
+    "versions": {name: _version(name) for name in _PACKAGES},
+  }
+
+
+def _version(package: str) -> str | None:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return None
+
+
+def _commit() -> str | None:
+  """The commit, with "+" if a tracked file differs from it."""
+  folder = pathlib.Path(__file__).parents[2]
+  if not (folder / ".git").exists():
+    return None
+  command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*"]
+  try:
+    result = subprocess.run(
+      [*command, "--dirty=+"],
+      cwd=folder,
+      capture_output=True,
+      text=True,
+      timeout=20,
+      check=True,
+    )
+  except (OSError, subprocess.SubprocessError):
+    return None
+  return result.stdout.strip()

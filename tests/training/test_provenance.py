@@ -1,0 +1,89 @@
+"""training.provenance: what a run was made of, and whether it still is."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+
+import pytest
+from helpers import quick_config
+
+from pkpo_jax.tasks import base
+from pkpo_jax.training import build_run, provenance
+
+TOKENIZER = pathlib.Path(__file__).parents[1] / "lm/fixtures"
+
+
+def test_each_start_says_with_what(tmp_path, capsys):
+  provenance.record_start(tmp_path, 0, {"train": 3, "test": 0})
+  provenance.record_start(tmp_path, 4, {"train": 3, "test": 0})
+  assert not capsys.readouterr().out
+  first, second = (
+    json.loads(x) for x in (tmp_path / "starts.jsonl").read_text().splitlines()
+  )
+  assert (first["step"], second["step"]) == (0, 4)
+  assert first["dropped"] == {"train": 3, "test": 0}
+  assert len(first["commit"].rstrip("+")) == 40
+  assert first["versions"]["jax"] and first["devices"]
+
+
+def test_other_code_at_a_resume_is_named(tmp_path, capsys):
+  provenance.record_start(tmp_path, 0, {})
+  path = tmp_path / "starts.jsonl"
+  line = json.loads(path.read_text())
+  path.write_text(json.dumps(line | {"commit": "0000"}) + "\n")
+  provenance.record_start(tmp_path, 2, {})
+  assert "other code than before" in (said := capsys.readouterr().out)
+  assert "commit: 0000 -> " in said and "versions" not in said
+
+
+def data(problems):
+  return build_run.Data(None, None, {"train": problems, "test": []}, {})
+
+
+def fingerprint(*problems):
+  config = quick_config.get_config()
+  return provenance.contents(config, data(problems))["train problems"]
+
+
+def test_a_fingerprint_sees_any_change_of_the_problems():
+  one = base.Problem("1", "a", "t", {"answer": frozenset("xyz"), "n": (1, 2)})
+  two = base.Problem("2", "b", "t", lambda x: x)
+  variants = [
+    (one, two),
+    (two, one),
+    (one,),
+    (one, two, two),
+    (dataclasses.replace(one, prompt="A"), two),
+    (dataclasses.replace(one, data={"answer": frozenset("xy")}), two),
+  ]
+  assert len({fingerprint(*x) for x in variants}) == len(variants)
+  same = base.Problem("2", "b", "t", two.data)
+  again = dataclasses.replace(one, data={"n": [1, 2], "answer": set("zyx")})
+  assert fingerprint(one, two) == fingerprint(again, same)
+
+
+def test_a_tokenizer_is_its_files(tmp_path):
+  config = quick_config.get_config()
+  (tmp_path / "tokenizer.json").write_text("{}")
+  with config.unlocked():
+    config.tokenizer.path = str(tmp_path)
+  name = "the tokenizer"
+  before = provenance.contents(config, data([]))[name]
+  (tmp_path / "model.safetensors").write_text("large")
+  assert provenance.contents(config, data([]))[name] == before
+  (tmp_path / "tokenizer_config.json").write_text("{}")
+  assert provenance.contents(config, data([]))[name] != before
+
+
+def test_what_has_changed_is_refused_by_name(tmp_path):
+  check = provenance.check_contents
+  check(tmp_path, {"train problems": "1", "the tokenizer": "2"}, begun=False)
+  check(tmp_path, {"train problems": "3"}, begun=False)  # nothing is trained
+  check(tmp_path, {"the base policy": "4"}, begun=True)
+  found = {"train problems": "3", "the tokenizer": "2", "the base policy": "4"}
+  check(tmp_path, found, begun=True)
+  for name in found:
+    with pytest.raises(ValueError, match=f"^{name} changed since .*bring back"):
+      check(tmp_path, found | {name: "5"}, begun=True)
+  shutil.rmtree(tmp_path)
