@@ -1,7 +1,6 @@
 r"""Tasks with a reference answer for each problem, most in a \boxed{...}."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pkpo_jax.tasks import base
 from pkpo_jax.tasks.grading.workers import pool
@@ -26,7 +25,8 @@ LATEX_GRADER = "pkpo_jax.tasks.grading.latex.equality:grade"
 class AnswerTask(base.BaseTask):
   """Problems with a reference answer each; worker processes grade them.
 
-  `Problem.data` is the reference answer. The workers start with the first
+  `Problem.data` is the reference answer; the grader for LaTeX gets the
+  `Problem.question`, too. The workers start with the first
   answer to be graded, or with `start`.
   """
 
@@ -53,11 +53,12 @@ class AnswerTask(base.BaseTask):
     super().__init__(splits)
     self.stop = NEXT_PROBLEM if few_shot else ()
     self.binary_rewards = grader == LATEX_GRADER
+    self._sees_question = grader == LATEX_GRADER
     self._pool = pool.Pool(grader, timeout=timeout, num_workers=num_workers)
 
   def grade(self, problem: base.Problem, completion: str) -> base.Grade:
     """Grades one answer; by default, 1 for the right one however written."""
-    return self._pool.grade([(problem.data, self._own(completion))])[0]
+    return self._pool.grade([self._item(problem, completion)])[0]
 
   def grades(
     self,
@@ -66,7 +67,7 @@ class AnswerTask(base.BaseTask):
   ) -> list[list[base.Grade]]:
     """Grades n answers to each of B problems, several at a time; [B][n]."""
     items = [
-      (problem.data, self._own(completion))
+      self._item(problem, completion)
       for problem, row in zip(problems, completions, strict=True)
       for completion in row
     ]
@@ -80,6 +81,11 @@ class AnswerTask(base.BaseTask):
   def close(self) -> None:
     """Ends the workers."""
     self._pool.close()
+
+  def _item(self, problem: base.Problem, completion: str) -> tuple[str, ...]:
+    """What the grader gets; ours sees the question, to know copies of it."""
+    item = problem.data, self._own(completion)
+    return (*item, problem.question) if self._sees_question else item
 
   def _own(self, completion: str) -> str:
     """The part of a completion that answers the problem."""
@@ -122,17 +128,3 @@ def first(
   if not 1 <= number <= len(problems):
     raise ValueError(f"{name}={number} is not in 1..{len(problems)}.")
   return problems[:number]
-
-
-def text_of(record: Mapping[str, Any], field: str, where: str) -> str:
-  """A field of a record of data.
-
-  Raises:
-    ValueError: it is absent or not text.
-  """
-  value = record.get(field)
-  if not isinstance(value, str) or not value.strip():
-    raise ValueError(
-      f"{where}: the field {field!r} is {value!r}, but must be text."
-    )
-  return value

@@ -16,12 +16,15 @@ class Problem:
     prompt: what the model is asked.
     tier: difficulty in words, such as "m=4".
     data: what grading needs.
+    question: the prompt without instruction and worked examples, where the
+      grader must see it.
   """
 
   id: str
   prompt: str
   tier: str
   data: Any
+  question: str = ""
 
 
 class Grade(NamedTuple):

@@ -5,12 +5,10 @@ openai/grade-school-math: train.jsonl and test.jsonl in the folder
 grade_school_math/data.
 """
 
-import json
 import os
-import pathlib
 import re
 
-from pkpo_jax.tasks import answer_task, base
+from pkpo_jax.tasks import answer_task, base, records
 
 _WHERE = (
   "GSM8K is at github.com/openai/grade-school-math: copy train.jsonl and"
@@ -38,7 +36,8 @@ class GSM8K(answer_task.AnswerTask):
 
     Args:
       path: a folder with train.jsonl and test.jsonl, or gsm8k_train.jsonl and
-        gsm8k_test.jsonl.
+        gsm8k_test.jsonl; or parquet files whose names start with train and
+        test, or a data set that the library `datasets` saved to disk.
       num_train: the first so many training problems; None: all.
       num_test: the first so many test problems; None: all.
       few_shot: so many training problems come worked out before each question,
@@ -52,12 +51,12 @@ class GSM8K(answer_task.AnswerTask):
       FileNotFoundError: a file is absent.
       ValueError: a line cannot be read, or an option is out of range.
     """
-    records = {split: _read(path, split) for split in ("train", "test")}
-    answer_task.check_few_shot(few_shot, len(records["train"]))
+    found = {split: _read(path, split) for split in ("train", "test")}
+    answer_task.check_few_shot(few_shot, len(found["train"]))
     shots = [
       # Without the calculator's annotations.
       answer_task.shot(question, _ANNOTATION.sub("", solution), answer)
-      for question, solution, answer in records["train"][:few_shot]
+      for question, solution, answer in found["train"][:few_shot]
     ]
 
     def problems(split: str) -> list[base.Problem]:
@@ -67,8 +66,9 @@ class GSM8K(answer_task.AnswerTask):
           prompt=answer_task.prompt(question, instruction, shots),
           tier=_tier(solution),
           data=answer,
+          question=question.strip(),
         )
-        for row, (question, solution, answer) in enumerate(records[split])
+        for row, (question, solution, answer) in enumerate(found[split])
       ]
 
     train = answer_task.first(problems("train")[few_shot:], num_train=num_train)
@@ -85,34 +85,22 @@ def _read(
   path: str | os.PathLike[str], split: str
 ) -> list[tuple[str, str, str]]:
   """(question, solution, answer) of each problem."""
-  names = (f"{split}.jsonl", f"gsm8k_{split}.jsonl")
-  files = [pathlib.Path(path) / name for name in names]
-  file = next((file for file in files if file.is_file()), None)
-  if file is None:
+  files = records.find(path, split, prefix="gsm8k_")
+  if not files:
     raise FileNotFoundError(
-      f"There is no {' or '.join(names)} in {os.fspath(path)!r}. {_WHERE}"
+      f"There is no {split}.jsonl or gsm8k_{split}.jsonl in"
+      f" {os.fspath(path)!r}, and no parquet or arrow file. {_WHERE}"
     )
-  # Not splitlines: some characters within JSON strings look like line ends.
-  lines = file.read_text(encoding="utf-8").split("\n")
-  records = [
-    _record(line, f"{file}, line {number}")
-    for number, line in enumerate(lines, 1)
-    if line.strip()
-  ]
-  if not records:
-    raise ValueError(f"{file} is empty. {_WHERE}")
-  return records
+  found = [placed for file in files for placed in records.read(file)]
+  records.check_repeats(found, "question")
+  return [_problem(where, record) for where, record in found]
 
 
-def _record(line: str, where: str) -> tuple[str, str, str]:
-  try:
-    record = json.loads(line)
-  except json.JSONDecodeError as error:
-    raise ValueError(f"{where}: not JSON ({error}). {_WHERE}") from error
-  question = answer_task.text_of(record, "question", where)
-  solution, mark, answer = answer_task.text_of(
-    record, "answer", where
-  ).partition("####")
+def _problem(where: str, record: records.Record) -> tuple[str, str, str]:
+  question = records.text(record, "question", where)
+  solution, mark, answer = records.text(record, "answer", where).partition(
+    "####"
+  )
   answer = answer.strip().replace(",", "")
   if not (mark and _INTEGER.fullmatch(answer)):
     raise ValueError(

@@ -5,15 +5,13 @@ training is that of Lightman et al. (2023): the 500 problems of MATH-500 are for
 tests, the other 12,000 for training.
 """
 
-import json
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from pkpo_jax.tasks import answer_task, base
-from pkpo_jax.tasks.grading.latex import answers
+from pkpo_jax.tasks import answer_task, base, records
+from pkpo_jax.tasks.grading.latex import answers, references
 
 _SPLITS = ("train", "test")
 _LAYOUTS = (
@@ -23,9 +21,6 @@ _LAYOUTS = (
   " with train and test"
 )
 _MATH_500 = (12_000, 500)
-
-Record = Mapping[str, Any]
-Where = tuple[str, Record]
 
 
 class Math(answer_task.AnswerTask):
@@ -77,10 +72,12 @@ class Math(answer_task.AnswerTask):
       )
     if split == "published" and test_ids is not None:
       raise ValueError(f"test_ids={test_ids!r} has no effect with {split=}.")
-    found = {name: list(_read(pathlib.Path(path), name)) for name in _SPLITS}
+    found = {name: _read(pathlib.Path(path), name) for name in _SPLITS}
     if split == "math500":
       found = _math_500(found, test_ids, path)
     answer_task.check_few_shot(few_shot, len(found["train"]))
+    placed = [record for name in _SPLITS for record in found[name]]
+    references.check((where, _answer(where, r)) for where, r in placed)
     shots = [_shot(*record) for record in found["train"][:few_shot]]
     splits = {
       name: [
@@ -99,23 +96,23 @@ class Math(answer_task.AnswerTask):
     )
 
 
-def _shot(where: str, record: Record) -> str:
+def _shot(where: str, record: records.Record) -> str:
   return answer_task.shot(
-    answer_task.text_of(record, "problem", where),
-    answer_task.text_of(record, "solution", where),
+    records.text(record, "problem", where),
+    records.text(record, "solution", where),
     _answer(where, record),
   )
 
 
 def _problem(
   where: str,
-  record: Record,
+  record: records.Record,
   split: str,
   row: int,
   instruction: str,
   shots: Sequence[str],
 ) -> base.Problem:
-  question = answer_task.text_of(record, "problem", where)
+  question = records.text(record, "problem", where)
   level = re.sub(r"(?i)level", "", str(record.get("level", "?"))).strip()
   name = record.get("unique_id") or f"{split}/{row}"
   return base.Problem(
@@ -123,27 +120,34 @@ def _problem(
     prompt=answer_task.prompt(question, instruction, shots),
     tier=f"level {level}",
     data=_answer(where, record),
+    question=question.strip(),
   )
 
 
-def _answer(where: str, record: Record) -> str:
-  """The reference answer."""
-  answer = record.get("answer")
-  if answer is None:
-    answer = answers.boxed(answer_task.text_of(record, "solution", where))
-  if not isinstance(answer, str) or not answer.strip():
+def _answer(where: str, record: records.Record) -> str:
+  """The reference answer, or that of a solution."""
+  answer: str | None
+  if record.get("answer") is None:
+    answer = answers.boxed(records.text(record, "solution", where))
+  elif not str(record["answer"]).strip():
+    answer = None
+  else:
+    answer = records.text_or_number(record, "answer", where)
+    boxed = answers.boxed(answer)
+    answer = answer if boxed is None else boxed
+  if not (answer or "").strip():
     raise ValueError(
       f"{where}: no reference answer; it must be in the field 'answer' or in"
       r" the last \boxed{...} of the field 'solution'."
     )
-  return answer.strip()
+  return (answer or "").strip()
 
 
 def _math_500(
-  found: Mapping[str, Sequence[Where]],
+  found: Mapping[str, Sequence[records.Placed]],
   test_ids: str | os.PathLike[str] | None,
   path: str | os.PathLike[str],
-) -> dict[str, list[Where]]:
+) -> dict[str, list[records.Placed]]:
   """The records, with those of `test_ids` held out."""
   if test_ids is None:
     sizes = tuple(len(found[name]) for name in _SPLITS)
@@ -155,101 +159,74 @@ def _math_500(
       " MATH-500 give test_ids=..., a file with its ids, such as its own"
       " test.jsonl; for the split of the data say split='published'."
     )
-  field, wanted = _test_ids(pathlib.Path(test_ids))
-  records = [*found["train"], *found["test"]]
-  held_out = {_key(record, field) for _, record in records} & wanted
+  both = [*found["train"], *found["test"]]
+  field, wanted = _test_ids(pathlib.Path(test_ids), both)
+  held_out = {_key(record, field) for _, record in both} & wanted
   if missing := wanted - held_out:
     raise ValueError(
       f"{len(missing)} of the {len(wanted)} problems of test_ids="
       f"{os.fspath(test_ids)!r} are not in {os.fspath(path)!r}, by their"
       f" {field!r}; one is {min(missing)[:80]!r}."
     )
-  parts: dict[str, list[Where]] = {name: [] for name in _SPLITS}
-  for where, record in records:
+  parts: dict[str, list[records.Placed]] = {name: [] for name in _SPLITS}
+  for where, record in both:
     name = "test" if _key(record, field) in wanted else "train"
     parts[name].append((where, record))
   return parts
 
 
-def _test_ids(file: pathlib.Path) -> tuple[str, set[str]]:
-  """The field by which problems are told, and its values to hold out."""
-  lines = [line for line in _lines(file) if line.strip()]
-  if not lines:
-    raise ValueError(f"test_ids={str(file)!r} is empty.")
-  if file.suffix != ".jsonl":
-    return "unique_id", {line.strip() for line in lines}
-  records = [
-    _json(line, f"{file}, line {n}") for n, line in enumerate(lines, 1)
-  ]
-  for field in ("unique_id", "problem"):
-    if all(field in record for record in records):
-      return field, {_key(record, field) for record in records}
+def _test_ids(
+  file: pathlib.Path, known: Sequence[records.Placed]
+) -> tuple[str, set[str]]:
+  """The field by which problems are told, and its values to hold out.
+
+  That is `unique_id` where the data have it, else the text of the problem.
+  """
+  if file.suffix not in (".jsonl", ".json", ".gz", ".parquet"):
+    lines = records.text_of_file(file).split("\n")
+    ids = {line.strip() for line in lines if line.strip()}
+    if not ids:
+      raise ValueError(f"test_ids={str(file)!r} is empty.")
+    return "unique_id", ids
+  listed = [record for _, record in records.read(file)]
+  has_ids = all(record.get("unique_id") for _, record in known)
+  fields = ("unique_id", "problem") if has_ids else ("problem", "unique_id")
+  for field in fields:
+    if all(field in record for record in listed):
+      return field, {_key(record, field) for record in listed}
   raise ValueError(
     f"test_ids={str(file)!r}: its lines have no 'unique_id' and no 'problem'."
   )
 
 
-def _key(record: Record, field: str) -> str:
+def _key(record: records.Record, field: str) -> str:
   return " ".join(str(record.get(field, "")).split())
 
 
-def _read(path: pathlib.Path, split: str) -> Iterator[Where]:
-  """Where a record is, for errors, and the record."""
-  if (file := path / f"{split}.jsonl").is_file():
-    for number, line in enumerate(_lines(file), 1):
-      if line.strip():
-        where = f"{file}, line {number}"
-        yield where, _json(line, where)
-  elif files := sorted(path.glob(f"{split}/*/*.json"), key=_by_number):
-    for file in files:
-      record = _json(file.read_text(encoding="utf-8"), str(file))
-      name = file.relative_to(path).as_posix()
-      yield str(file), {**record, "unique_id": name}
-  elif files := sorted(
-    [*path.glob(f"{split}/*.arrow"), *path.glob(f"**/{split}*.parquet")]
-  ):
-    yield from _rows(files)
-  else:
-    raise FileNotFoundError(
-      f"There is no MATH in {str(path)!r}: no {split} problems. It may have"
-      f" {_LAYOUTS}."
-    )
+def _read(path: pathlib.Path, split: str) -> list[records.Placed]:
+  """Where each record is, for errors, and the record."""
+  # One layout: a folder with both would have every problem twice.
+  if files := sorted(path.glob(f"{split}/*/*.json"), key=_by_number):
+    return [
+      (
+        str(file),
+        {
+          **records.parse(records.text_of_file(file), str(file)),
+          "unique_id": file.relative_to(path).as_posix(),
+        },
+      )
+      for file in files
+    ]
+  if files := records.find(path, split):
+    found = [placed for file in files for placed in records.read(file)]
+    records.check_repeats(found, "problem")
+    return found
+  raise FileNotFoundError(
+    f"There is no MATH in {str(path)!r}: no {split} problems. It may have"
+    f" {_LAYOUTS}."
+  )
 
 
 def _by_number(file: pathlib.Path) -> tuple[str, int, str]:
   digits = file.stem if file.stem.isdecimal() else "0"
   return file.parent.name, int(digits), file.name
-
-
-def _rows(files: Iterable[pathlib.Path]) -> Iterator[Where]:
-  """The rows of arrow and parquet files."""
-  try:
-    import pyarrow
-    import pyarrow.parquet
-  except ImportError as error:
-    raise ImportError(
-      "Arrow and parquet files need pyarrow: pip install pyarrow."
-    ) from error
-  for file in files:
-    if file.suffix == ".parquet":
-      table = pyarrow.parquet.read_table(file)
-    else:
-      with pyarrow.memory_map(str(file)) as source:
-        table = pyarrow.ipc.open_stream(source).read_all()
-    for row, record in enumerate(table.to_pylist()):
-      yield f"{file}, row {row}", record
-
-
-def _lines(file: pathlib.Path) -> list[str]:
-  # Not splitlines: some characters within JSON strings look like line ends.
-  return file.read_text(encoding="utf-8").split("\n")
-
-
-def _json(text: str, where: str) -> Record:
-  try:
-    record = json.loads(text)
-  except json.JSONDecodeError as error:
-    raise ValueError(f"{where}: not JSON ({error}).") from error
-  if not isinstance(record, dict):
-    raise ValueError(f"{where}: not a JSON object.")
-  return record

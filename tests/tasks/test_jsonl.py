@@ -62,7 +62,7 @@ def test_two_files_are_two_splits(make, tmp_path):
   task = make(RECORDS[:7], test_path=tmp_path / "other.jsonl")
   box = answer_task.INSTRUCTION
   assert task.problems("train")[1] == base.Problem(
-    "jsonl/train/2", f"What is 1+1?\n\n{box}", "jsonl", "2"
+    "jsonl/train/2", f"What is 1+1?\n\n{box}", "jsonl", "2", "What is 1+1?"
   )
   assert [len(task.problems(s)) for s in ("train", "test")] == [7, 3]
   assert task.problems("test")[0].id == "jsonl/test/1"

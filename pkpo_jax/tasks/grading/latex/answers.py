@@ -1,26 +1,53 @@
-r"""Finds the final answer in a completion, and cleans up its LaTeX.
+r"""Finds the final answer in a completion: text into text, no mathematics.
 
-Everything here turns text into text and knows no mathematics. The final answer
-is the content of the last \boxed{...}; without a box, what follows the last
-####; without that, what follows the last "answer is" or "answer:".
+The final answer is the content of the last \boxed{...}; without a box, what
+follows the last #### that is no heading; without that, what follows the last
+"answer is", "answer:" or heading "Answer". What a completion says after it has
+asked itself another question is not read.
 """
 
 import re
 
-# The longest reference answers of MATH have about 160 characters.
-_MAX_CHARACTERS = 500
-_MAX_DEPTH = 20
-_MAX_DIGITS = 200
+from pkpo_jax.tasks.grading.latex import units
+from pkpo_jax.tasks.grading.latex.spelling import MAX_CHARACTERS
 
-
-class UnfitError(ValueError):
-  """Refusal of an answer that cannot be judged; the message says why."""
-
-
-_BRACES = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*\{)|\\.|[{}]", re.DOTALL)
-_BARE_BOX = re.compile(r"\\(?:boxed|fbox)\s+([^\s{$][^$\n]*)")
-_STATED = re.compile(r"\banswer\b(?:\s+is\b)?(?:\**\s*[:=])?", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"\.(?:\s|$)")
+# Both a backslash and a doubled one, as JSON and Python write it, open a box.
+_BRACES = re.compile(
+  r"(?P<box>\\+(?:boxed|fbox)\s*\{)|\\.|[{}]",
+  re.DOTALL,
+)
+_BARE_BOX = re.compile(r"\\+(?:boxed|fbox)(?:\s+([^\s{$][^$\n]*)|(\d+))")
+_NEXT_QUESTION = re.compile(
+  r"\n[ \t>*#]*(?:Question|Problem|Exercise|Example|Q|Human|User|Instruction)"
+  r"[ \t]*\d*[ \t]*(?:\*\*)?[:.)]",
+)
+_ASIDE = r"(?:[\s*]*\([^()\n]{0,80}\))?"
+_TO_WHAT = (
+  r"(?:,?\s+(?:to|for|in|of|as|at|on|with|from|by|we|you|I|that|which|rounded"
+  r"|expressed|written|given|after|when|here|choice|option|value)\b"
+  r"[^.:=?!\n]{0,80}?)?"
+)
+_IS = (
+  r"(?:\s+(?:is|are|was|equals|becomes|(?:will|would|should|must)\s+be)\b"
+  r"(?:\s+(?:therefore|thus|simply|just|then|also|hence|indeed|now|equal\s+to)"
+  r"\b)*(?:\s*\**\s*[:=])?|\s*\**\s*[:=])"
+)
+_STATED = re.compile(
+  # To answer, and we will answer, is something else.
+  r"(?P<verb>\b(?:to|will|can|could|must|should|we|you|please|now)\s+)?"
+  rf"\banswers?\b{_ASIDE}{_TO_WHAT}{_ASIDE}{_IS}"
+  r"|^[#*_>\s]*(?:the\s+)?(?:final\s+|correct\s+)?answer[*_ \t]*(?=\n)"
+  r"|^[#*_>\s]*(?:the\s+)?(?:final\s+|correct\s+)?answer[*_ \t]+(?=[-\d$\\])",
+  re.IGNORECASE | re.MULTILINE,
+)
+_HASHES = re.compile("#{4,}")
+_DISPLAY = re.compile(r"(?:\$\$|\\+\[)(.*?)(?:\$\$|\\+\])", re.DOTALL)
+_SENTENCE_END = re.compile(r"[.?](?:\$|\\+[)\]]|\*)*(?:\s|$)")
+_ARTICLE = re.compile(r"(?:the|an?)\s+(?=[\d$\\])")
+_EXCLAMATION = re.compile(r"(?<=\w)!+[* ]*$")
+_CLAUSE = re.compile(
+  r",\s+(?:so|because|since|which|therefore|thus|hence|as)\b(?P<rest>.*)$"
+)
 
 
 def final_answer(text: str) -> str | None:
@@ -29,19 +56,32 @@ def final_answer(text: str) -> str | None:
   If there are several boxes, the last one counts, and if that one was never
   closed, there is no answer. A box in a box counts as its content.
   """
-  box = boxed(text)
-  if box is None:
-    box = _after_hashes(text)
-  if box is None:
-    box = _last_stated(text)
-  return (box or "").strip() or None
+  start = 0
+  for cut in (*_NEXT_QUESTION.finditer(text), None):
+    found = _in_part(text[start : cut.start() if cut else len(text)])
+    if found is not None:
+      return found.strip() or None
+    start = cut.start() if cut else start
+  return None
+
+
+def _in_part(text: str) -> str | None:
+  """Finds the answer of a text with one question; "" for a broken one."""
+  found = boxed(text)
+  if found is None:
+    found = _after_hashes(text, headings=False)
+  if found is None:
+    found = _last_stated(text)
+  if found is None:
+    found = _after_hashes(text, headings=True)
+  return found
 
 
 def boxed(text: str) -> str | None:
   r"""Content of the last \boxed{...}, "" if unclosed; None without a box."""
   box = _last_box(text)
   if box is None and (bare := _BARE_BOX.findall(text)):
-    return bare[-1]
+    return "".join(bare[-1])
   return box
 
 
@@ -69,120 +109,46 @@ def _last_box(text: str) -> str | None:
   inner = _BRACES.match(found)
   if inner and inner["box"] and found.endswith("}"):
     # Longer text is no answer, and unwrapping it could take hours.
-    return _last_box(found) if len(found) <= _MAX_CHARACTERS else found
+    return _last_box(found) if len(found) <= MAX_CHARACTERS else found
   return found
 
 
-def _after_hashes(text: str) -> str | None:
-  """Rest of the line after the last ####; None without a ####."""
-  _, mark, rest = text.rpartition("####")
-  return rest.partition("\n")[0] if mark else None
+def _after_hashes(text: str, *, headings: bool) -> str | None:
+  """Rest of the line after the last #### that is a heading, or that is none.
+
+  A heading begins with a word, and more text follows it.
+  """
+  end = len(text.rstrip())
+  for mark in reversed([*_HASHES.finditer(text)]):
+    line = text[mark.end() :].partition("\n")[0]
+    below = mark.end() + len(line) < end
+    is_heading = bool(re.match(r"[\s*:]*[A-Za-z]{2}", line)) and below
+    if is_heading == headings:
+      stated = None if is_heading else _last_stated(line)
+      rest = text[mark.end() : mark.end() + 4 * MAX_CHARACTERS]
+      return stated or _sentence(rest)
+  return None
 
 
 def _last_stated(text: str) -> str | None:
-  """Rest of the sentence after the last "answer", "answer is" or "answer:"."""
-  *_, last = (None, *_STATED.finditer(text))
-  if last is None:
-    return None
-  line = text[last.end() :].partition("\n")[0].strip(" *")
-  return _SENTENCE_END.split(line)[0].strip(" *")
+  """The sentence after the last "answer is", "answer:" or heading."""
+  last = None
+  for match in _STATED.finditer(text):
+    if not match.groupdict()["verb"]:
+      last = match
+  return None if last is None else _sentence(text[last.end() :])
 
 
-_SYMBOLS = {
-  "\u2212": "-",
-  "\u2013": "-",
-  "\u00d7": r"\times ",
-  "\u00f7": r"\div ",
-  "\u00b7": r"\cdot ",
-  "\u03c0": r"\pi ",
-  "\u221a": r"\sqrt ",
-  "\u221e": r"\infty ",
-  "\u00b0": r"^\circ ",
-  "\u00b1": r"\pm ",
-  "\u2264": r"\le ",
-  "\u2265": r"\ge ",
-  "\u2260": r"\ne ",
-  "\u222a": r"\cup ",
-  "\u2229": r"\cap ",
-  "\u2208": r"\in ",
-  "\u03b8": r"\theta ",
-  "\u00b2": "^2",
-  "\u00b3": "^3",
-  "\u20ac": r"\$",
-  "\u00a3": r"\$",
-  "\u00a0": " ",
-  "\u2009": " ",
-}
-
-# Applied in this order.
-_REWRITES = tuple(
-  (re.compile(pattern), replacement)
-  for pattern, replacement in (
-    (r"\\\\", r"\\cr "),  # First, so that \\ 2 is not read as "\ 2".
-    (r"\\(?:left|right|displaystyle|limits)(?![A-Za-z])", ""),
-    (r"\\[,:!$()\[\]]|\\;|\$", ""),
-    (r"\\q?quad(?![A-Za-z])|\\ |~", " "),
-    (r"\{,\}", ","),
-    (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
-    (r"\\(?:mbox|textbf|textit|textrm|textnormal|mathrm)\s*\{", r"\\text{"),
-    (r"\\lbrace(?![A-Za-z])", r"\\{"),
-    (r"\\rbrace(?![A-Za-z])", r"\\}"),
-    (r"\\langle(?![A-Za-z])", "("),
-    (r"\\rangle(?![A-Za-z])", ")"),
-    (r"\\(?:[lr]?vert|mid)(?![A-Za-z])", "|"),
-    (r"\\leq(?:slant)?(?![A-Za-z])|<=", r"\\le "),
-    (r"\\geq(?:slant)?(?![A-Za-z])|>=", r"\\ge "),
-    (r"\\lt(?![A-Za-z])", "<"),
-    (r"\\gt(?![A-Za-z])", ">"),
-    (r"\\neq(?![A-Za-z])|!=", r"\\ne "),
-    (r"\\text\s*\{\s*(?:,\s*)?(?:and|or)\s*\}", ","),
-    (r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])", ","),
-    (r";", ","),
-    (r",(?:\s*,)+", ","),
-    (r"\s+", " "),
-  )
-)
-_THOUSANDS = re.compile(
-  r"(?<![\d.,])(?<!\d )\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+)(?![\d,]| \d)"
-)
-
-
-def clean(text: str) -> str:
-  """Rewrites what LaTeX can spell in many ways into one spelling."""
-  for character, replacement in _SYMBOLS.items():
-    text = text.replace(character, replacement)
-  for pattern, replacement in _REWRITES:
-    text = pattern.sub(replacement, text)
-  text = text.strip().rstrip(".").strip()
-  if not text.startswith(("(", "[", r"\{")):  # (1,234) is a pair.
-    text = _THOUSANDS.sub(lambda match: re.sub("[, ]", "", match[0]), text)
-  return text
-
-
-def fit(text: str) -> str:
-  """Cleans an untrusted text, or refuses it.
-
-  Raises:
-    UnfitError: the text could keep a parser busy, or it is not printable.
-  """
-  if len(text) > _MAX_CHARACTERS:
-    raise UnfitError("too long")
-  text = clean(text)
-  if not (text.isascii() and text.isprintable()):
-    raise UnfitError("unreadable")
-  if any(len(digits) > _MAX_DIGITS for digits in re.findall(r"\d+", text)):
-    raise UnfitError("too many digits")
-  depth = 0
-  for character in text:
-    depth += (character in "{[(") - (character in "}])")
-    if depth > _MAX_DEPTH:
-      raise UnfitError("too deep")
-  return text
-
-
-def skeleton(text: str) -> str:
-  """Drops blanks and needless braces, so that texts can be compared."""
-  text = re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text)
-  # A blank between digits stays: 4 2 is not 42.
-  text = re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text)
-  return re.sub(r"(?<=[\^_])\{(.)\}", r"\1", text)
+def _sentence(text: str) -> str:
+  """The first sentence of a text, which may begin on a later line."""
+  text = text.lstrip(" \t\r\n*_:`")[: 2 * MAX_CHARACTERS]
+  if display := _DISPLAY.match(text):
+    return display[1].strip()
+  line = text.partition("\n")[0].strip(" *_`")
+  line = _SENTENCE_END.split(line)[0]
+  line = _ARTICLE.sub("", line)
+  line = _EXCLAMATION.sub("", line).strip(" *_`")
+  clause = _CLAUSE.search(line)
+  if clause and not units.changes_a_number(clause["rest"]):
+    line = line[: clause.start()]
+  return line

@@ -1,50 +1,61 @@
 r"""Grades mathematical answers: does the answer equal the reference, exactly?
 
 How an answer is judged, in order: `answers.final_answer` finds it in the
-completion. `answers.clean` and `fit` rewrite reference and answer into one
+completion. `spelling.clean` and `fit` rewrite reference and answer into one
 spelling, \tfrac to \frac and 1,234 to 1234; if they now read the same, they are
 equal. `parse.parse` takes lists, intervals, matrices and relations apart, down
-to leaves with one value each. `_same` compares part by part and `_same_leaf`
-leaf by leaf: words as words; plain numbers as fractions, without their units.
-Other leaves become sympy values in `_to_sympy`, and here `1/2` becomes equal to
-`\frac12`: `values.unambiguous` rewrites 1/2 as \frac{1}{2}, the parser of
-math-verify reads both as Rational(1, 2), and `_same_value` compares: numbers
-exactly where sympy can, and formulas to fifty digits at four points.
+to leaves with one value each. `_Comparison` compares part by part, and leaf by
+leaf: words as words; plain numbers as fractions, without their units; sets of
+numbers piece by piece (`sets`). Other leaves become sympy values (`convert`),
+which `compare` compares: numbers exactly where sympy can, and formulas to fifty
+digits at points. What is equal must be worked out as well: see `forms`.
 
 Nothing is rounded: 0.333 is not 1/3. What a mathematician would accept passes:
 
   - A percent sign, a degree sign, a currency sign and a unit may be left out,
     as in the grader that came with MATH: 50% is 50, and not 0.5. A unit that is
-    given must not contradict that of the reference.
+    given must not contradict the reference or the question; see `units`.
   - A name may be left out or added: x = 5 is 5.
   - 1, 2 and {2, 1} are the same list of solutions; (1, 2) is a pair or an open
     interval, and its order and brackets matter.
   - Words may be in any case, and so may variables.
 
-Sums, integrals, limits and the like must be worked out unless the reference
-has them too; otherwise an answer could repeat the question.
-
-Run it in a `pool`: some answers take hours.
+Run it in a `pool`. Answers are refused by their size, so that few take long.
 """
 
-import functools
-import itertools
+import dataclasses
 import re
+from fractions import Fraction
 
-import math_verify
-import sympy
-from latex2sympy2_extended import NormalizationConfig
-
-from pkpo_jax.tasks.grading.latex import answers, parse, values
+from pkpo_jax.tasks.grading.latex import (
+  answers,
+  compare,
+  convert,
+  forms,
+  parse,
+  question,
+  sets,
+  units,
+  values,
+)
 from pkpo_jax.tasks.grading.latex.parse import Group, Leaf, Node, Relation
+from pkpo_jax.tasks.grading.latex.spelling import (
+  UnfitError,
+  clean,
+  fit,
+  skeleton,
+)
 
-_MAX_BITS = 100_000
-_DIGITS = 60
-_TOLERANCE = sympy.Float("1e-50", _DIGITS)
 
-
-def grade(gold: str, completion: str) -> tuple[float, bool, str]:
+def grade(
+  gold: str, completion: str, asked: str = ""
+) -> tuple[float, bool, str]:
   """Grades a completion against the reference answer.
+
+  Args:
+    gold: the reference answer.
+    completion: what ends in an answer.
+    asked: the question, which tells units and copies; "" if there is none.
 
   Returns:
     (reward, valid, reason). The reward is 1.0 or 0.0; valid is always True,
@@ -55,24 +66,40 @@ def grade(gold: str, completion: str) -> tuple[float, bool, str]:
   if answer is None:
     return 0.0, True, "no answer"
   try:
-    right = is_same(gold, answer)
-  except answers.UnfitError as error:
+    right = is_same(gold, answer, asked)
+  except UnfitError as error:
     return 0.0, True, str(error)
+  except MemoryError:
+    raise
+  except Exception:  # Of sympy and its parser, which raise all kinds.
+    return 0.0, True, "unreadable"
   return (1.0, True, "right") if right else (0.0, True, "wrong")
 
 
-def is_same(gold: str, answer: str) -> bool:
-  """Tells whether a final answer equals the reference.
+def is_same(gold: str, answer: str, asked: str = "") -> bool:
+  """Tells whether a final answer equals the reference and is worked out.
 
   Raises:
     UnfitError: the answer cannot be judged; the message says why.
   """
-  gold, answer = answers.clean(gold), answers.fit(answer)
-  if answers.skeleton(gold) == answers.skeleton(answer):
+  gold, answer = clean(gold), fit(answer)
+  if skeleton(gold) == skeleton(answer):
     return True
-  if parse.commands(answer) & _UNEVALUATED - parse.commands(gold):
-    raise answers.UnfitError("not evaluated")
-  return _same(parse.parse(gold), parse.parse(answer))
+  if len(answer) > 4 * len(gold) + 200:
+    raise UnfitError("too long")
+  theirs = parse.parse(answer)
+  is_modulo = isinstance(theirs, Group) and theirs.kind == "modulo"
+  if not is_modulo and (
+    parse.commands(answer) & _UNEVALUATED - parse.commands(gold)
+  ):
+    raise UnfitError("not evaluated")
+  ours = parse.parse(gold)
+  if not _Comparison.of(gold, asked).same(ours, theirs):
+    return False
+  theirs = _unwrap(theirs, ours)
+  if not forms.is_worked_out(_unwrap(ours, theirs), theirs, asked):
+    raise UnfitError("not worked out")
+  return True
 
 
 _UNEVALUATED = frozenset(
@@ -82,304 +109,241 @@ _UNEVALUATED = frozenset(
     r" \lcm \det \operatorname \bmod \pmod \mod \argmax \argmin \Pr \Re \Im",
   )
 )
+_LISTS = frozenset({"list", "set", "either"})
+_NONE = frozenset({"no solution", "no solutions", "none", "empty set"})
 
 
-def _same(gold: Node, answer: Node) -> bool:
-  """Tells whether two parsed answers are equal."""
-  gold, answer = _unwrap(gold), _unwrap(answer)
-  if isinstance(gold, Leaf) and isinstance(answer, Leaf):
-    return _same_leaf(gold.text, answer.text)
-  if isinstance(gold, Relation) and isinstance(answer, Relation):
-    return _same_relation(gold, answer)
-  if isinstance(gold, Group) and isinstance(answer, Group):
-    kinds = {gold.kind, answer.kind}
-    if len(kinds) == 1 or kinds == {"list", "set"}:
-      same = _same_parts(gold, answer)
-      return same or (gold.kind == "union" and _same_set(gold, answer))
-  for relation, other in ((gold, answer), (answer, gold)):
-    if isinstance(relation, Relation) and relation.is_equation():
-      values = relation.values()
-      return bool(values) and all(_same(other, value) for value in values)
-  return _same_set(gold, answer)
+@dataclasses.dataclass(frozen=True)
+class _Comparison:
+  """Compares parsed answers, given what the question says.
+
+  Attributes:
+    asked: the question.
+    about: what it says about units.
+  """
+
+  asked: str
+  about: units.Asked
+
+  @classmethod
+  def of(cls, gold: str, asked: str) -> "_Comparison":
+    """Reads the question; the words of the reference are asked for, too."""
+    return cls(asked, units.asked(asked).with_words(gold))
+
+  def same(self, gold: Node, answer: Node) -> bool:
+    """Tells whether two parsed answers are equal."""
+    gold, answer = _unwrap(gold, answer), _unwrap(answer, gold)
+    if isinstance(gold, Leaf) and isinstance(answer, Leaf):
+      return self._same_leaf(gold.text, answer.text)
+    if isinstance(gold, Relation) and isinstance(answer, Relation):
+      return self._same_relation(gold, answer)
+    if isinstance(gold, Group) and isinstance(answer, Group):
+      kinds = {gold.kind, answer.kind}
+      if len(kinds) == 1 or kinds <= _LISTS:
+        same = self._same_parts(gold, answer)
+        return same or (gold.kind == "union" and sets.same(gold, answer))
+      if gold.kind == "()" and answer.kind == "list":
+        return self._same_named(gold, answer)
+    if isinstance(answer, Relation) and answer.is_equation():
+      return self._same_chain(gold, self._values(answer))
+    if isinstance(gold, Relation) and gold.is_equation():
+      found = gold.values()
+      return bool(gold.name) and all(self.same(v, answer) for v in found)
+    return sets.same(gold, answer)
+
+  def _values(self, relation: Relation) -> tuple[Node, ...]:
+    """What an equation says about the value that was asked for."""
+    if relation.name or relation.is_chain_of_values():
+      return relation.values()
+    left = relation.parts[0]
+    # x + y = 10, where x + y is asked for; 2x + 1 = 5 is not solved.
+    if isinstance(left, Leaf) and question.asks_for(self.asked, left.text):
+      return relation.parts[1:]
+    return ()
+
+  def _same_chain(self, gold: Node, chain: tuple[Node, ...]) -> bool:
+    """Tells whether 2 + 3 = 5 says 5: the last part does, all are equal."""
+    if not chain or not self.same(gold, chain[-1]):
+      return False
+    return all(
+      self.same(gold, part) or _same_value(gold, part) for part in chain[:-1]
+    )
+
+  def _same_parts(self, gold: Group, answer: Group) -> bool:
+    """Compares part by part, in any order within lists, sets and unions."""
+    if len(gold.parts) != len(answer.parts):
+      return False
+    if gold.kind not in _LISTS | {"union"}:
+      return all(map(self._same_part, gold.parts, answer.parts))
+    left = list(answer.parts)
+    for part in gold.parts:
+      found = next((x for x in left if self._same_part(part, x)), None)
+      if found is None:
+        return False
+      left.remove(found)
+    return True
+
+  def _same_part(self, gold: Node, answer: Node) -> bool:
+    """Compares two parts, which need their names: x = 1, y = 2 is not 1, 2."""
+    if isinstance(gold, Relation) != isinstance(answer, Relation):
+      return False
+    return self.same(gold, answer)
+
+  def _same_named(self, gold: Group, answer: Group) -> bool:
+    """Compares (2, -3) with x = 2, y = -3."""
+    named = {
+      part.name: part.parts[-1]
+      for part in answer.parts
+      if isinstance(part, Relation) and len(part.name) == 1
+    }
+    if not len(named) == len(answer.parts) == len(gold.parts):
+      return False
+    return all(map(self.same, gold.parts, [named[x] for x in sorted(named)]))
+
+  def _same_relation(self, gold: Relation, answer: Relation) -> bool:
+    """Tells whether two equations or two inequalities say the same."""
+    if gold.is_equation() and answer.is_equation():
+      return self._same_equation(gold, answer)
+    gold, answer = gold.upward(), answer.upward()
+    if gold.operators == answer.operators and (
+      len(gold.parts) == len(answer.parts)
+    ):
+      if all(map(self.same, gold.parts, answer.parts)):
+        return True
+      if gold.operators == (r"\ne",):
+        return all(map(self.same, gold.parts, reversed(answer.parts)))
+    return sets.same(gold, answer)
+
+  def _same_equation(self, gold: Relation, answer: Relation) -> bool:
+    """Compares equations: by their names, or as multiples of each other."""
+    if gold.name and answer.name:
+      if skeleton(gold.name) == skeleton(answer.name):
+        return self._same_chain(gold.parts[-1], answer.values())
+    elif gold.name and answer.is_chain_of_values():
+      return self._same_chain(gold.parts[-1], answer.parts)
+    elif answer.name and gold.is_chain_of_values():
+      return all(self.same(v, answer.parts[-1]) for v in gold.parts)
+    if gold.name and not question.letters(_text(gold.parts[-1])):
+      return False  # 2x = 6 is not solved.
+    ours, theirs = _sides(gold), _sides(answer)
+    if ours is None or theirs is None:
+      return False
+    return compare.difference_ratio(ours, theirs)
+
+  def _same_leaf(self, gold: str, answer: str) -> bool:
+    """Compares leaves as text, words or plain numbers, else as formulas."""
+    if skeleton(gold) == skeleton(answer):
+      return True
+    if values.is_text(gold) or values.is_text(answer):
+      found = values.words(gold), values.words(answer)
+      if r"\emptyset" in (gold.strip(), answer.strip()):
+        return bool(_NONE & {*found})
+      return None not in found and found[0] == found[1]
+    if ":" in gold + answer:
+      return _clock(gold) == _clock(answer)
+    if values.has_base(gold + " " + answer):
+      return False  # Other bases are compared as text.
+    ours, theirs = (
+      units.split(gold, self.about),
+      units.split(answer, self.about),
+    )
+    if units.contradict(ours.unit, theirs.unit, self.about):
+      return False
+    literal = values.literal(ours.value)
+    if literal is not None:
+      return _same_literal(
+        literal, ours.factor, values.literal(theirs.value), theirs.factor
+      )
+    if ours.factor != theirs.factor:
+      return False
+    return compare.same(
+      convert.to_sympy(ours.value), convert.to_sympy(theirs.value)
+    )
 
 
-def _unwrap(node: Node) -> Node:
-  """Replaces a set of one element by that element: {5} -> 5."""
-  if isinstance(node, Group) and node.kind == "set" and len(node.parts) == 1:
-    return node.parts[0]
+def _same_value(gold: Node, answer: Node) -> bool:
+  """Compares two leaves by their values, worked out or not."""
+  if not (isinstance(gold, Leaf) and isinstance(answer, Leaf)):
+    return False
+  texts = [units.split(leaf.text).value for leaf in (gold, answer)]
+  return compare.same(*map(convert.to_sympy, texts))
+
+
+def _same_literal(
+  gold: values.Literal,
+  gold_factor: Fraction,
+  answer: values.Literal | None,
+  factor: Fraction,
+) -> bool:
+  """Compares plain numbers; 10/2 is not worked out where 5 is asked for."""
+  if answer is None or gold.value * gold_factor != answer.value * factor:
+    return False
+  is_integer = gold.form == "decimal" and gold.value.denominator == 1
+  return not is_integer or answer.form in ("decimal", "scientific")
+
+
+def _unwrap(node: Node, other: Node) -> Node:
+  """Takes off what the other side lacks: {5} -> 5, (C) 12 -> 12."""
+  while isinstance(node, Group):
+    kind = node.kind
+    if kind == "set" and len(node.parts) == 1:
+      node = node.parts[0]
+    elif kind == "choice" and not _is(other, kind):
+      is_letter = isinstance(other, Leaf) and re.fullmatch(
+        r"[A-H]", values.words(other.text) or "", re.IGNORECASE
+      )
+      node = node.parts[0 if is_letter else 1]
+    elif kind == "modulo" and not _is(other, kind):
+      node = node.parts[0]
+    elif kind == "scaled" and not _is(other, kind):
+      return _multiplied(node)
+    else:
+      return node
   return node
 
 
-def _same_parts(gold: Group, answer: Group) -> bool:
-  """Compares part by part, in any order within lists, sets and unions."""
-  if len(gold.parts) != len(answer.parts):
-    return False
-  if gold.kind not in ("list", "set", "union"):
-    return all(map(_same_part, gold.parts, answer.parts))
-  left = list(answer.parts)
-  for part in gold.parts:
-    found = next((other for other in left if _same_part(part, other)), None)
-    if found is None:
-      return False
-    left.remove(found)
-  return True
+def _is(node: Node, kind: str) -> bool:
+  return isinstance(node, Group) and node.kind == kind
 
 
-def _same_part(gold: Node, answer: Node) -> bool:
-  """Compares two parts, which need their names: x = 1, y = 2 is not 1, 2."""
-  if isinstance(gold, Relation) != isinstance(answer, Relation):
-    return False
-  return _same(gold, answer)
+def _multiplied(node: Group) -> Node:
+  """Multiplies a matrix of plain numbers by the plain number before it."""
+  factor, matrix = node.parts
+  scale = values.literal(_text(factor))
+  if scale is None or not isinstance(matrix, Group):
+    return node
+  rows = []
+  for row in matrix.parts:
+    entries = [values.literal(_text(entry)) for entry in row.parts]  # type: ignore[union-attr]
+    if None in entries:
+      return node
+    rows.append(
+      Group(
+        "row",
+        tuple(_leaf(scale.value * e.value) for e in entries if e is not None),
+      )
+    )
+  return Group("matrix", tuple(rows))
 
 
-def _same_relation(gold: Relation, answer: Relation) -> bool:
-  """Tells whether two equations or two inequalities say the same."""
-  if gold.is_equation() and answer.is_equation():
-    if gold.name and answer.name:
-      if answers.skeleton(gold.name) == answers.skeleton(answer.name):
-        return all(_same(gold.parts[-1], v) for v in answer.values())
-    elif gold.name or answer.name:
-      named, other = (gold, answer) if gold.name else (answer, gold)
-      if other.is_chain_of_values():
-        return all(_same(named.parts[-1], v) for v in other.parts)
-    return _same_equation(gold, answer)
-  gold, answer = gold.upward(), answer.upward()
-  if gold.operators == answer.operators and len(gold.parts) == len(
-    answer.parts
-  ):
-    if all(map(_same, gold.parts, answer.parts)):
-      return True
-    if gold.operators == (r"\ne",):
-      return all(map(_same, gold.parts, reversed(answer.parts)))
-  return _same_set(gold, answer)
+def _leaf(value: Fraction) -> Leaf:
+  if value.denominator == 1:
+    return Leaf(str(value))
+  return Leaf(rf"\frac{{{value.numerator}}}{{{value.denominator}}}")
 
 
-def _same_equation(gold: Relation, answer: Relation) -> bool:
-  """Tells whether one equation is a multiple of the other."""
-  differences = []
-  for relation in (gold, answer):
-    sides = _values(relation.parts)
-    if sides is None or len(sides) != 2:
-      return False
-    differences.append(sides[0] - sides[1])
-  ratio = sympy.simplify(differences[0] / differences[1])
-  return bool(ratio.is_number and ratio.is_finite and not ratio.is_zero)
+def _text(node: Node) -> str:
+  return node.text if isinstance(node, Leaf) else ""
 
 
-def _same_set(gold: Node, answer: Node) -> bool:
-  """Compares sets of numbers in any notation: x > 1 is (1, oo)."""
-  first, second = _as_set(gold), _as_set(answer)
-  if first is None or second is None:
-    return False
-  return first == second or bool(first.symmetric_difference(second).is_empty)
-
-
-_INTERVALS = ("()", "(]", "[)", "[]")
-
-
-def _as_set(node: Node) -> sympy.Set | None:
-  """Converts a node to a set of numbers; None if it does not denote one."""
-  if isinstance(node, Leaf):
-    value = _to_sympy(node.text)
-    return value if isinstance(value, sympy.Set) else None
-  if isinstance(node, Relation):
-    return _solutions(node)
-  parts = node.parts
-  if node.kind == "union":
-    sets = [_as_set(part) for part in parts]
-    return None if None in sets else sympy.Union(*sets)
-  if node.kind != "set" and node.kind not in _INTERVALS:
+def _sides(relation: Relation):
+  """Both sides of an equation as formulas; None if it has others."""
+  texts = [_text(part) for part in relation.parts]
+  if len(texts) != 2 or not all(texts):
     return None
-  values = _values(parts)
-  if values is None or not all(value.is_extended_real for value in values):
-    return None
-  if node.kind == "set":
-    return sympy.FiniteSet(*values)
-  # (2, 1) is a pair, not an empty interval.
-  if len(values) == 2 and (values[0] < values[1]) is sympy.true:
-    return sympy.Interval(*values, node.kind[0] == "(", node.kind[1] == ")")
-  return None
+  return convert.expression(texts[0]), convert.expression(texts[1])
 
 
-_OPERATORS = {"<": sympy.Lt, r"\le": sympy.Le, r"\ne": sympy.Ne}
-
-
-def _solutions(relation: Relation) -> sympy.Set | None:
-  """Solves an inequality in one variable; None if it is not one."""
-  relation = relation.upward()
-  values, operators = _values(relation.parts), relation.operators
-  if values is None or not set(operators) <= set(_OPERATORS):
-    return None
-  symbols = set().union(*(value.free_symbols for value in values))
-  if len(symbols) != 1:
-    return None
-  if symbols & set(values) and r"\ne" not in operators:
-    # 1 < x < 2 can be read off; solving takes long.
-    if values[0] in symbols:
-      values, operators = [-sympy.oo, *values], ("<", *operators)
-    if values[-1] in symbols:
-      values, operators = [*values, sympy.oo], (*operators, "<")
-    if len(values) == 3 and values[1] in symbols:
-      low, high = (operator == "<" for operator in operators)
-      return sympy.Interval(values[0], values[2], low, high)
-  pairs = zip(operators, itertools.pairwise(values))
-  return sympy.And(*(_OPERATORS[op](*pair) for op, pair in pairs)).as_set()
-
-
-def _values(nodes: tuple[Node, ...]) -> list[sympy.Expr] | None:
-  """Values of the nodes; None unless every node is a leaf."""
-  if not all(isinstance(node, Leaf) for node in nodes):
-    return None
-  return [expression(node.text) for node in nodes if isinstance(node, Leaf)]
-
-
-def _same_leaf(gold: str, answer: str) -> bool:
-  """Compares leaves as text, words or plain numbers, else as sympy values."""
-  if answers.skeleton(gold) == answers.skeleton(answer):
-    return True
-  if values.is_text(gold):
-    return values.words(gold) == values.words(answer)
-  if ":" in gold + answer or values.has_base(gold + " " + answer):
-    return False  # Ratios, times and other bases are compared as text.
-  gold, gold_unit = values.split_unit(gold)
-  answer, unit = values.split_unit(answer)
-  if gold_unit and unit and gold_unit != unit:
-    return False
-  numbers = values.number(gold), values.number(answer)
-  if None not in numbers:
-    return numbers[0] == numbers[1]
-  return _same_value(_to_sympy(gold), _to_sympy(answer))
-
-
-def _same_value(gold: sympy.Basic, answer: sympy.Basic) -> bool:
-  r"""Compares two values as read; 1/2 and \frac12 are both Rational(1, 2)."""
-  if gold == answer:
-    return True
-  if not (isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr)):
-    return False
-  if gold.has(*_NOT_FINITE) or answer.has(*_NOT_FINITE):
-    return False
-  if gold.free_symbols or answer.free_symbols:
-    return _same_function(gold, answer)
-  return _same_number(gold, answer)
-
-
-_NOT_FINITE = (sympy.oo, -sympy.oo, sympy.zoo, sympy.nan)
-
-
-def _same_number(gold: sympy.Expr, answer: sympy.Expr) -> bool:
-  """Compares two expressions without variables."""
-  gold, answer = gold.doit(), answer.doit()
-  if gold.is_Rational and answer.is_Rational:
-    return gold == answer
-  if not _agree(gold, answer):
-    return False
-  # They agree to fifty digits; an answer that differs later is a cheat.
-  return (gold - answer).equals(0) is not False
-
-
-def _same_function(gold: sympy.Expr, answer: sympy.Expr) -> bool:
-  """Compares two formulas at four arbitrary points, wherever both have a value.
-
-  Different formulas hardly ever agree to fifty digits at even one such point.
-  """
-  symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
-  verdicts = []
-  for point in range(4):
-    values = {
-      symbol: (-1) ** (point + row) * sympy.Rational(97 + 31 * row, 59 + point)
-      for row, symbol in enumerate(symbols)
-    }
-    verdicts.append(_agree(gold.xreplace(values), answer.xreplace(values)))
-  if False in verdicts:
-    return False
-  return True in verdicts or sympy.simplify(gold - answer) == 0
-
-
-def _agree(gold: sympy.Expr, answer: sympy.Expr) -> bool | None:
-  """Compares two numbers to fifty digits; None if either has no value."""
-  left, right = sympy.N(gold, _DIGITS), sympy.N(answer, _DIGITS)
-  if not (left.is_number and right.is_number):
-    return None
-  if left.has(*_NOT_FINITE) or right.has(*_NOT_FINITE):
-    return None
-  size = sympy.Max(abs(left), abs(right))
-  return bool(abs(left - right) <= size * _TOLERANCE)
-
-
-def expression(text: str) -> sympy.Expr:
-  """Reads LaTeX, without its unit, as a number or a formula.
-
-  Raises:
-    UnfitError: it cannot be read, or its value is a set or a matrix.
-  """
-  value = _to_sympy(values.split_unit(text)[0])
-  if not isinstance(value, sympy.Expr):
-    raise answers.UnfitError("unreadable")
-  return value
-
-
-_LATEX = (
-  math_verify.LatexExtractionConfig(
-    boxed_match_priority=-1,
-    normalization_config=NormalizationConfig(
-      basic_latex=True,
-      units=False,
-      malformed_operators=True,
-      nits=True,
-      boxed="none",
-    ),
-  ),
-)
-
-
-@functools.lru_cache(maxsize=1024)
-def _to_sympy(text: str) -> sympy.Basic:
-  """Converts LaTeX to sympy, exactly.
-
-  Raises:
-    UnfitError: it cannot be read, or its value would be huge.
-  """
-  found = math_verify.parse(
-    f"${values.unambiguous(text)}$",
-    _LATEX,
-    fallback_mode="no_fallback",
-    extraction_mode="first_match",
-    # The pool has a deadline; the parser's own needs the main thread.
-    parsing_timeout=None,
-  )
-  if (
-    len(found) != 1
-    or not isinstance(found[0], sympy.Basic)
-    or found[0].has(sympy.Derivative)
-  ):
-    raise answers.UnfitError("unreadable")
-  if _bits(found[0]) > _MAX_BITS:
-    raise answers.UnfitError("too large")
-  return found[0].xreplace(
-    {symbol: _symbol(symbol.name) for symbol in found[0].free_symbols}
-  )
-
-
-def _symbol(name: str) -> sympy.Expr:
-  """Makes every variable real, and i the imaginary unit."""
-  return sympy.I if name == "i" else sympy.Symbol(name, real=True)
-
-
-def _bits(value: sympy.Basic) -> float:
-  """Estimates the bits of an exact value before sympy computes it."""
-  if isinstance(value, sympy.Rational):
-    return value.p.bit_length() + value.q.bit_length()
-  parts = [_bits(part) for part in value.args]
-  largest = max(parts, default=1.0)
-  if largest > _MAX_BITS:
-    return largest
-  if isinstance(value, sympy.Pow | sympy.exp):
-    exponent = value.args[-1]
-    if exponent.is_number and not exponent.has(*_NOT_FINITE):
-      return largest * max(1.0, float(abs(sympy.N(exponent))))
-  if isinstance(value, sympy.factorial | sympy.binomial | sympy.gamma):
-    argument = value.args[0]
-    if argument.is_number:
-      return float(abs(sympy.N(argument))) * 16
-  return sum(parts) + 1
+def _clock(text: str) -> str:
+  """A ratio or a time in one spelling: 10:30 PM is 10:30 p.m."""
+  return re.sub(r"\\text|[{}.\s]", "", text).lower()

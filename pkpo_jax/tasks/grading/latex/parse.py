@@ -1,7 +1,7 @@
 r"""Parses the LaTeX of a final answer into a tree whose leaves have one value.
 
 Groups are lists, sets, intervals and matrices; relations are equations and
-inequalities. The text has been through `answers.clean`. No value is computed
+inequalities. The text has been through `spelling.clean`. No value is computed
 here: `equality` does that, leaf by leaf.
 """
 
@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import re
 
-from pkpo_jax.tasks.grading.latex import answers
+from pkpo_jax.tasks.grading.latex.spelling import UnfitError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +24,10 @@ class Group:
   """Several parts that belong together.
 
   Attributes:
-    kind: "list", "set", "union", "matrix" (whose parts are rows), "row", or
-      the brackets: "()", "(]", "[)", "[]".
+    kind: "list"; "either" and "both", lists with "or" and inequalities with
+      "and"; "set"; "union"; "matrix", whose parts are rows; "row"; "scaled", a
+      number and a matrix; "choice", a letter and what it stands for; "modulo",
+      a number and its modulus; or the brackets: "()", "(]", "[)", "[]".
     parts: the parts, in their order in the text.
   """
 
@@ -73,14 +75,36 @@ Node = Leaf | Group | Relation
 
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|.", re.DOTALL)
 _OPEN, _CLOSE = ("(", "[", "{", r"\{"), (")", "]", "}", r"\}")
-_RELATIONS = ("=", "<", ">", r"\le", r"\ge", r"\ne", r"\in", r"\approx")
+RELATIONS = ("=", "<", ">", r"\le", r"\ge", r"\ne", r"\in", r"\approx")
 _MATRIX = re.compile(
   r"\\begin\{(?:[pbB]?matrix|array)\}(?:\{[lcr|]*\})?"
   r"((?:(?!\\begin).)*)\\end\{(?:[pbB]?matrix|array)\}"
 )
+_LETTER = r"(?:\\?[A-Za-z]+|\\text\{[^{}]*\}|\\(?:vec|mathbf|bm)\{\w+\})"
+_INDEX = r"(?:_\w|_\{\w+\})?(?:\^\{-1\})?"
 _NAME = re.compile(
-  r"(?:\\?[A-Za-z]+|\\text\{[^{}]*\})"
-  r"(?:_\w|_\{\w+\})?(?:\^\{-1\})?(?:\([A-Za-z](?:,[A-Za-z])*\))?"
+  rf"{_LETTER}{_INDEX}(?:\([-\w.,\s\\{{}}]*\))?"  # f(x), f(2), P(A \cap B)
+  r"|m?\s*\\angle\s*[A-Z]{1,3}|\\overline\{[A-Z]{2}\}|\|[A-Z]{2}\||\[[A-Z]{3,}\]"
+  r"|\\(?:sin|cos|tan|cot|sec|csc)\s*(?:\(?[A-Za-z]\)?|\\[a-z]+|\\angle\s*[A-Z]+)"
+  r"|\((?:\s*[A-Za-z]\s*,)+\s*[A-Za-z]\s*\)"
+)
+_CONGRUENCE = re.compile(
+  rf"(?:(?:{_LETTER}|(?P<left>\d+))\s*\\equiv\s*)?(?P<value>\d+)\s*"
+  r"(?:\\pmod\s*\{?\s*|\(\s*\\?b?mod\s*\{?|\\text\s*\{\s*\(mod\s*\}?\s*)"
+  r"(?P<modulus>\d+)\s*[})]*"
+)
+_CHOICE = re.compile(
+  r"(?:\\text\s*\{\s*\(?(?P<a>[A-H])\)?[.:]?\s*\}|\((?P<b>[A-H])\))"
+  r"\s*[:.=]?\s*(?P<value>[^\s,].*)"
+)
+_BUILDER = re.compile(
+  r"\s*[A-Za-z]\s*(?:\\in\s*\\mathbb\{?R\}?)?\s*[:|]\s*(.+)"
+)
+_REALS = re.compile(
+  r"(?:[a-z] (?:is|can be) )?(?:all|any) real (?:numbers?|values?)"
+)
+_SCALED = re.compile(
+  r"(?P<factor>[^&=]*?)(?P<matrix>\\begin\{[pbB]?matrix\}.*)"
 )
 _PLUS_MINUS = re.compile(r"\\pm(?![A-Za-z])")
 
@@ -101,15 +125,20 @@ def parse(text: str) -> Node:
     text = match[1]
   if match := _MATRIX.fullmatch(text):
     return _matrix(match[1])
-  parts, _ = _split(text, (",",))
+  if (special := _special(text)) is not None:
+    return special
+  parts, separators = split(text, (",", r"\lor", r"\land"))
   if len(parts) > 1:
-    return Group("list", _elements(parts))
+    return _listed(parts, {*separators})
   if (inside := _inside(text)) is not None:
     return _bracketed(text, inside)
-  parts, _ = _split(text, (r"\cup",))
+  parts, operators = split(text, (r"\in",))
+  if len(parts) == 2 and _NAME.fullmatch(parts[0]):
+    return _relation(parts, operators)
+  parts, _ = split(text, (r"\cup",))
   if len(parts) > 1:
     return Group("union", tuple(parse(part) for part in parts))
-  parts, operators = _split(text, _RELATIONS)
+  parts, operators = split(text, RELATIONS)
   if operators:
     return _relation(parts, operators)
   signs = len(_PLUS_MINUS.findall(text))
@@ -118,7 +147,44 @@ def parse(text: str) -> Node:
   return Leaf(text)
 
 
-def _split(
+def _special(text: str) -> Node | None:
+  """Parses what has a form of its own: a congruence, a choice, a set."""
+  match = _CONGRUENCE.fullmatch(text)
+  if match and _is_reduced(*match.group("left", "value", "modulus")):
+    return Group("modulo", (Leaf(match["value"]), Leaf(match["modulus"])))
+  if match := _CHOICE.fullmatch(text):
+    letter = match["a"] or match["b"]
+    return Group("choice", (Leaf(letter), parse(match["value"])))
+  if _REALS.fullmatch(re.sub(r"\\text|[{}]", "", text).strip().lower()):
+    return Leaf(r"\mathbb{R}")
+  match = _SCALED.fullmatch(text)
+  if match and match["factor"].strip() and _MATRIX.fullmatch(match["matrix"]):
+    factor = match["factor"].strip().removesuffix(r"\cdot")
+    return Group("scaled", (parse(factor), parse(match["matrix"])))
+  return None
+
+
+def _is_reduced(left: str | None, value: str, modulus: str) -> bool:
+  """Tells whether a remainder is one, and that of the left side."""
+  if int(value) >= int(modulus):
+    return False
+  return left is None or int(left) % int(modulus) == int(value)
+
+
+def _listed(parts: list[str], separators: set[str]) -> Group:
+  """Parses what stands between commas, or between "or" or "and"."""
+  parts = [part for part in parts if part] if len(separators) > 1 else parts
+  elements = _elements(parts)
+  if separators == {r"\lor"}:
+    return Group("either", elements)
+  if separators == {r"\land"} and all(
+    isinstance(x, Relation) and not x.is_equation() for x in elements
+  ):
+    return Group("both", elements)
+  return Group("list", elements)
+
+
+def split(
   text: str, separators: tuple[str, ...]
 ) -> tuple[list[str], list[str]]:
   """Splits at separators outside brackets: the pieces and the separators."""
@@ -133,7 +199,7 @@ def _split(
     else:
       pieces[-1] += token
   if depth != 0:
-    raise answers.UnfitError("unbalanced")
+    raise UnfitError("unbalanced")
   return [piece.strip() for piece in pieces], found
 
 
@@ -152,9 +218,11 @@ def _inside(text: str) -> str | None:
 
 def _bracketed(text: str, inside: str) -> Node:
   """Parses a text in brackets, given also what they contain."""
-  parts, commas = _split(inside, (",",))
+  parts, commas = split(inside, (",",))
   brackets = text[0] + text[-1]
-  if brackets == r"\}":
+  if brackets == r"\}" and (match := _BUILDER.fullmatch(inside)):
+    return parse(match[1])
+  if brackets == r"\}" or (brackets == "{}" and commas):
     elements = _elements([part for part in parts if part])
     return Group("set", tuple(dict.fromkeys(elements)))
   if brackets in ("()", "{}") and not commas:
@@ -176,7 +244,7 @@ def _elements(texts: list[str]) -> tuple[Node, ...]:
   nodes: list[Node] = []
   for text in texts:
     node = parse(text)
-    if isinstance(node, Group) and node.kind == "list":
+    if isinstance(node, Group) and node.kind in ("list", "either"):
       nodes.extend(node.parts)
     else:
       nodes.append(node)
@@ -204,7 +272,9 @@ def _relation(parts: list[str], operators: list[str]) -> Node:
   if not all(parts):
     if not parts[0] and len(parts) == 2 and operators[0] in ("=", r"\approx"):
       return parse(parts[1])
-    raise answers.UnfitError("unreadable")
+    raise UnfitError("unreadable")
+  if operators == ["="] and _is_value(parts[0]) and _NAME.fullmatch(parts[1]):
+    parts = parts[::-1]  # 5 = x
   name = parts[0] if _NAME.fullmatch(parts[0]) else ""
   if r"\approx" in operators:
     # In 1/3 \approx 0.33 the exact value comes first and counts; in
@@ -220,6 +290,11 @@ def _relation(parts: list[str], operators: list[str]) -> Node:
   nodes = tuple(parse(part) for part in parts)
   named = name if operators[0] == "=" else ""
   return Relation(nodes, tuple(operators), named)
+
+
+def _is_value(text: str) -> bool:
+  """Tells whether there is no variable in a text."""
+  return not re.search(r"(?<![\\A-Za-z])[A-Za-z]", text)
 
 
 def _choices(text: str, signs: int) -> list[str]:

@@ -1,90 +1,18 @@
-r"""Reads units, words and plain numbers in LaTeX that stands for one value.
+r"""Reads words and plain numbers in LaTeX that stands for one value.
 
-The text has been through `answers.clean` and is a `parse.Leaf`. What else may
+The text has been through `spelling.clean` and is a `parse.Leaf`. What else may
 be in it is left to math-verify's parser; `unambiguous` rewrites it so that the
 parser has only one way to read it, for example 1/2 as \frac{1}{2}.
 """
 
 import re
 from fractions import Fraction
+from typing import NamedTuple
 
-from pkpo_jax.tasks.grading.latex import answers
+from pkpo_jax.tasks.grading.latex.spelling import UnfitError
 
-_UNITS = {
-  "mm": "millimeter millimetre",
-  "cm": "centimeter centimetre",
-  "m": "meter metre",
-  "km": "kilometer kilometre",
-  "in": "inch inche",
-  "ft": "foot feet",
-  "yd": "yard",
-  "mi": "mile",
-  "mg": "milligram",
-  "g": "gram",
-  "kg": "kilogram",
-  "lb": "pound",
-  "oz": "ounce",
-  "ml": "mL milliliter",
-  "s": "sec second",
-  "min": "minute",
-  "h": "hr hour",
-  "d": "day",
-}
-_CANONICAL = {
-  word: unit
-  for unit, others in _UNITS.items()
-  for word in (unit, *others.split())
-}
-_PHRASE = r"[A-Za-z][A-Za-z/. -]*"
-_POWER = r"(?:\s*\^\s*\{?(?P<power>[23])\}?)?"
-_TEXT_UNIT = re.compile(
-  r"(?P<value>.*?[\d}).A-Za-z])\s*\\text\s*\{\s*"
-  rf"(?P<unit>{_PHRASE}){_POWER}\s*\}}{_POWER.replace('power', 'power2')}"
-)
-_BARE_UNIT = re.compile(rf"(?P<value>.*[\d}})])\s*(?P<unit>{_PHRASE}){_POWER}")
-# "5 or more" is not 5.
-_NOT_UNITS = frozenset(
-  re.findall(
-    r"\w+",
-    "or and not if more less than least most about approximately to no minus"
-    " plus times over only except for when is",
-  )
-)
-_SIGN = re.compile(
-  r"\s*(?:\\?%|\\text\s*\{\s*%\s*\}|\^\s*\{?\s*\\circ\s*\}?)\s*$"
-)
 _FUNCTION = r"\\(?:sin|cos|tan|cot|sec|csc)\s*[({]?\s*"
-_ANGLE = re.compile(_FUNCTION + r"\d")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z .'-]*")
-
-
-def split_unit(text: str) -> tuple[str, str]:
-  """Splits off a unit, a percent sign or a degree sign.
-
-  Returns:
-    The text without it; and the unit, "" if there is none or it is not known.
-  """
-  text = text.strip()
-  bare = _SIGN.sub("", text)
-  if bare != text and not _ANGLE.search(text):
-    return bare, ""
-  match, needs_known = _TEXT_UNIT.fullmatch(text), False
-  if not match:
-    match, needs_known = _BARE_UNIT.fullmatch(text), True
-  if not match:
-    return text, ""
-  found = match.groupdict()
-  words = re.findall(r"[A-Za-z]+", found["unit"])
-  known = [_CANONICAL.get(w, _CANONICAL.get(w.rstrip("s"), "")) for w in words]
-  if _NOT_UNITS & {word.lower() for word in words}:
-    return text, ""
-  if needs_known and not all(
-    unit if len(word) < 3 else len(word) > 1 for word, unit in zip(words, known)
-  ):
-    return text, ""
-  power = found.get("power") or found.get("power2") or ""
-  unit = f"{known[0]}{power}" if len(words) == 1 and known[0] else ""
-  return split_unit(found["value"])[0], unit
 
 
 def words(text: str) -> str | None:
@@ -110,6 +38,30 @@ def has_base(text: str) -> bool:
 _NUMBER = re.compile(
   r"(?P<sign>[+-]?)\s*(?P<digits>\d+\.?\d*|\.\d+)(?:[eE](?P<e>[+-]?\d{1,3}))?"
 )
+_INT = r"\s*[+-]?\s*\d+\s*"
+_FRACTION = (
+  rf"\\frac\{{({_INT})\}}\{{({_INT})\}}|\(?({_INT})\)?(?:/|\\div)({_INT})"
+)
+_RATIONAL = re.compile(
+  rf"(?P<sign>[+-]?)\s*(?:(?P<whole>\d+)\s*(?=\\frac|\s\d+\s*/))?"
+  rf"(?P<fraction>{_FRACTION})"
+)
+_SCIENTIFIC = re.compile(
+  r"(?P<digits>[+-]?\s*(?:\d+\.?\d*|\.\d+))\s*(?:\\times|\\cdot|\*)\s*"
+  r"10\s*\^\s*(?:\{\s*(?P<e>[+-]?\d{1,3})\s*\}|(?P<e1>\d))"
+)
+
+
+class Literal(NamedTuple):
+  """A rational number that is written down, with nothing left to do.
+
+  Attributes:
+    value: exactly.
+    form: "decimal", for integers too; "fraction"; "mixed"; "scientific".
+  """
+
+  value: Fraction
+  form: str
 
 
 def number(text: str) -> Fraction | None:
@@ -119,6 +71,36 @@ def number(text: str) -> Fraction | None:
     return None
   value = Fraction(match["digits"]) * Fraction(10) ** int(match["e"] or 0)
   return -value if match["sign"] == "-" else value
+
+
+def literal(text: str) -> Literal | None:
+  r"""Reads 5, -0.5, 0.\overline{3}, \frac{1}{2}, 2 1/2, 6 \times 10^6."""
+  text = text.strip()
+  while text.startswith("{") and text.endswith("}") and "}" not in text[:-1]:
+    text = text[1:-1].strip()
+  plain = number(text)
+  if plain is not None:
+    return Literal(plain, "decimal")
+  if match := _SCIENTIFIC.fullmatch(text):
+    power = Fraction(10) ** int(match["e"] or match["e1"])
+    return Literal(
+      Fraction(match["digits"].replace(" ", "")) * power, "scientific"
+    )
+  if match := re.fullmatch(rf"([+-]?)\s*{_REPEATING.pattern}", text):
+    sign = -1 if match[1] == "-" else 1
+    return Literal(sign * _repeated(*match.groups()[1:]), "decimal")
+  if not (match := _RATIONAL.fullmatch(text)):
+    return None
+  top, bottom = (
+    int(part.replace(" ", ""))
+    for part in match.groups()[3:]
+    if part is not None
+  )
+  if not bottom or (match["whole"] and (top < 0 or bottom < 0)):
+    return None
+  value = int(match["whole"] or 0) + Fraction(top, bottom)
+  value = -value if match["sign"] == "-" else value
+  return Literal(value, "mixed" if match["whole"] else "fraction")
 
 
 _REPEATING = re.compile(r"(\d+)?\.(\d*)\\overline\s*\{(\d+)\}")
@@ -157,7 +139,7 @@ def unambiguous(text: str) -> str:
     text = pattern.sub(replacement, text)
   text = _DECIMAL.sub(_decimal, text)
   if re.search(r"['\"]|\d\s+\d", re.sub(r"\\frac\s*\d\s+\d", "", text)):
-    raise answers.UnfitError("unreadable")
+    raise UnfitError("unreadable")
   return text
 
 
@@ -171,6 +153,12 @@ def _decimal(match: re.Match[str]) -> str:
 
 def _repeating(match: re.Match[str]) -> str:
   r"""Writes a repeating decimal, 0.\overline{3}, as an exact fraction."""
-  whole, start, period = match[1] or "0", match[2], match[3]
+  value = _repeated(*match.groups())
+  return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+
+def _repeated(whole: str | None, start: str, period: str) -> Fraction:
+  """Value of a repeating decimal."""
+  whole = whole or "0"
   top = int(whole + start + period) - int(whole + start)
-  return rf"\frac{{{top}}}{{{(10 ** len(period) - 1) * 10 ** len(start)}}}"
+  return Fraction(top, (10 ** len(period) - 1) * 10 ** len(start))

@@ -2,7 +2,7 @@ r"""The structure of final answers: lists, brackets, matrices, relations."""
 
 import pytest
 
-from pkpo_jax.tasks.grading.latex import answers
+from pkpo_jax.tasks.grading.latex import spelling
 from pkpo_jax.tasks.grading.latex.parse import (
   Group,
   Leaf,
@@ -114,7 +114,7 @@ def test_a_list_drops_only_a_common_name(text, node):
   ],
 )
 def test_refuses_open_brackets_and_empty_sides(text, reason):
-  with pytest.raises(answers.UnfitError, match=f"^{reason}$"):
+  with pytest.raises(spelling.UnfitError, match=f"^{reason}$"):
     parse(text)
 
 

@@ -1,0 +1,135 @@
+r"""Finds the expressions of a question, to tell copies of them from answers."""
+
+import functools
+import re
+
+from pkpo_jax.tasks.grading.latex import compare, convert, parse, values
+from pkpo_jax.tasks.grading.latex.parse import Leaf, Node, Relation
+from pkpo_jax.tasks.grading.latex.spelling import UnfitError, clean, skeleton
+
+_MAX_CHARACTERS = 8_000
+_MAX_EXPRESSIONS = 60
+_LONGEST = 160
+_FORMULA = re.compile(
+  r"\$\$(.+?)\$\$|\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL
+)
+# Arithmetic outside of dollars, such as 12/18 or (3 + 4) * 2.
+_ARITHMETIC = re.compile(
+  r"(?<![\w.])[-(]*\d(?:[\d\s.+*/^()!\u00d7\u00f7\u2212-]*[\d)!])?"
+)
+_TEXT = re.compile(r"\\text\s*\{[^{}]*\}")
+
+
+@functools.lru_cache(maxsize=256)
+def expressions(question: str) -> tuple[str, ...]:
+  """The cleaned expressions of a question, and the sides of its relations."""
+  question = question[:_MAX_CHARACTERS].replace("\\$", " ")
+  found: dict[str, None] = {}
+  for match in _FORMULA.finditer(question):
+    for piece in _pieces(_text_of(match)):
+      found[piece] = None
+  for text in _ARITHMETIC.findall(_FORMULA.sub(" ; ", question)):
+    found[clean(text)] = None
+  return tuple(x for x in found if x and len(x) <= _LONGEST)[:_MAX_EXPRESSIONS]
+
+
+def _text_of(formula: re.Match[str]) -> str:
+  return next(group for group in formula.groups() if group is not None)
+
+
+def _pieces(text: str) -> list[str]:
+  """A formula, its parts between commas, and the sides of its relations."""
+  text = clean(text).strip(" .,?!:")
+  found = [text]
+  try:
+    parts, _ = parse.split(text, (",",))
+    for part in parts:
+      sides, _ = parse.split(part, parse.RELATIONS)
+      found += [part, *sides]
+  except UnfitError:
+    pass
+  return [piece.strip(" .,?!:") for piece in found]
+
+
+def asks_for(question: str, text: str) -> bool:
+  """Tells whether an expression stands in the question by itself.
+
+  In "if x - y = 2, find x + y", that is x + y.
+  """
+  wanted = skeleton(text)
+  formulas = (
+    _text_of(m) for m in _FORMULA.finditer(question[:_MAX_CHARACTERS])
+  )
+  return any(skeleton(clean(x).strip(" .,?!:")) == wanted for x in formulas)
+
+
+def letters(text: str) -> frozenset[str]:
+  """The variables in LaTeX."""
+  text = _TEXT.sub(" ", text)
+  return frozenset(re.findall(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])", text))
+
+
+def equal_to(gold: Node, question: str) -> list[str]:
+  """The expressions of a question that have the value of the reference."""
+  if isinstance(gold, Relation) and gold.name and len(gold.parts) == 2:
+    return equal_to(gold.parts[1], question) or _equations(gold, question)
+  if isinstance(gold, Relation):
+    return _equations(gold, question)
+  if not isinstance(gold, Leaf) or values.is_text(gold.text):
+    return []
+  number = values.literal(gold.text)
+  try:
+    value = convert.to_sympy(gold.text)
+  except UnfitError:
+    return []
+  variables = letters(gold.text)
+  found = []
+  for text in expressions(question):
+    if not (variables <= letters(text) and re.search(r"\w", text)):
+      continue
+    if number is not None and (same := values.literal(text)) is not None:
+      if same.value == number.value:
+        found.append(text)
+      continue
+    if any(operator in text for operator in parse.RELATIONS):
+      continue
+    try:
+      if compare.same(value, convert.to_sympy(text)):
+        found.append(text)
+    except Exception:  # What a question says need not be readable.
+      continue
+  return found
+
+
+def _equations(gold: Relation, question: str) -> list[str]:
+  """The equations of a question that say what the reference says."""
+  sides = _sides(gold)
+  if sides is None:
+    return []
+  found = []
+  for text in expressions(question):
+    if text.count("=") != 1:
+      continue
+    try:
+      node = parse.parse(text)
+      theirs = _sides(node) if isinstance(node, Relation) else None
+      if theirs is not None and compare.difference_ratio(sides, theirs):
+        found.append(text)
+    except Exception:  # What a question says need not be readable.
+      continue
+  return found
+
+
+def _sides(relation: Relation):
+  """Both sides of an equation as formulas, or None."""
+  if relation.operators != ("=",):
+    return None
+  try:
+    sides = [
+      convert.expression(part.text)
+      for part in relation.parts
+      if isinstance(part, Leaf)
+    ]
+  except UnfitError:
+    return None
+  return (sides[0], sides[1]) if len(sides) == 2 else None
