@@ -212,7 +212,13 @@ def answers(
   problems: Sequence[base.Problem],
   reasons: Sequence[Sequence[str]],
 ) -> Answers:
-  """What is reported of a rollout: of B problems, with reasons [B][n]."""
+  """What is reported of a rollout: of B problems, with reasons [B][n].
+
+  Raises:
+    ValueError: a valid reward is not finite; names the problem.
+  """
+  ids = [problem.id for problem in problems]
+  base.check_rewards(rollout.rewards, rollout.valid, ids)
   mask = np.asarray(rollout.completions.mask)
   entropy = np.where(mask, rollout.completions.entropy, 0.0)
   return Answers(

@@ -6,14 +6,15 @@ from pkpo_jax.tasks import base, countdown
 
 
 class Awkward(countdown.Countdown):
-  """Countdown with fractions, many reasons, and a problem without grades."""
+  """Countdown with fractions, many reasons, and problems without grades."""
 
   binary_rewards = False
 
   def __init__(self, **options):
     super().__init__(**options)
     self._count = itertools.count()
-    self._ungraded = [self.problems(x)[0].id for x in ("train", "test")]
+    splits = map(self.problems, ("train", "test"))
+    self._ungraded = {p.id for split in splits for p in split[::4]}
 
   def grade(self, problem, completion):
     i = next(self._count)

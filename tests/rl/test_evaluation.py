@@ -108,7 +108,7 @@ def test_fewer_problems_than_asked_for_are_all_drawn(count):
   assert evaluation.draw(problems, count, seed=0) == problems
 
 
-def fake_roller(calls):
+def fake_roller(calls, valid=None):
   """Rewards that tell the problem, and then the draw of its key."""
 
   def start(params, problems, keys, *, n):
@@ -120,7 +120,8 @@ def fake_roller(calls):
 
     def finish():
       calls.append(("finish", len(problems)))
-      some = make_rollout(rewards, rewards < 15, np.ones_like(rewards))
+      ok = rewards < 15 if valid is None else np.full(rewards.shape, valid)
+      some = make_rollout(rewards, ok, np.ones_like(rewards))
       return some, reasons, {}
 
     return finish
@@ -149,6 +150,15 @@ def test_evaluate_does_not_depend_on_the_batch_size(batch_size):
   batches = -(-7 // batch_size)
   order = ["start", *["start", "finish"] * (batches - 1), "finish"]
   assert calls == [(what, batch_size) for what in order]
+
+
+def test_a_valid_reward_that_is_not_finite_ends_an_evaluation():
+  problems = [base.Problem(x, "", "", np.nan) for x in ("first", "second")]
+  with pytest.raises(ValueError, match="problem 'first' has reward nan"):
+    evaluation.evaluate(
+      fake_roller([], valid=True), 1, problems, jax.random.key(0), n=2,
+      batch_size=2,
+    )  # fmt: skip
 
 
 @pytest.mark.slow
