@@ -31,7 +31,12 @@ def model_of(config: ml_collections.ConfigDict) -> Any:
 def trace_sampler(
   config: ml_collections.ConfigDict, mesh: Mesh
 ) -> jax.stages.Traced:
-  """The program that samples, traced for the mesh, which must be set."""
+  """The program that samples, traced for the mesh, which must be set.
+
+  Raises:
+    ValueError: the completions do not split over the mesh.
+  """
+  build_run.check_mesh(config)
   model = model_of(config)
   B = config.prompts_per_step
   whole = sharding.replicated(mesh)

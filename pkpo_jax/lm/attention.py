@@ -96,7 +96,7 @@ def _attend(
   index = start + jnp.arange(L)
   offsets = jnp.zeros(1, jnp.int32) if prefix is None else prefix.lengths
   B = R if prefix is None else len(offsets)
-  positions = jnp.broadcast_to(offsets[:, None] + index, (B, L))
+  positions = jnp.broadcast_to(offsets[:, None] + index[None], (B, L))
   q, new = _project(attn, x, jnp.repeat(positions, R // B, axis=0))
   cache = new if cache is None else _write(cache, new, start)
   K, S = cache.k.shape[1:3]

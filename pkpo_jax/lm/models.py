@@ -9,7 +9,9 @@ Parameters are kept in float32, whatever the model computes in; a program rounds
 them once, by `compute_params`, and passes the rounded ones on.
 """
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import chex
@@ -161,7 +163,8 @@ def init_params(model: nn.Module, key: chex.PRNGKey) -> Params:
   the layers' normalised outputs, instead of far below.
   """
   model = _in_float32(model)
-  params = model.init(key, jnp.ones((1, 1), jnp.int32))["params"]
+  with _gemma_promotes():
+    params = model.init(key, jnp.ones((1, 1), jnp.int32))["params"]
   table = params["embedder"]["input_embedding"]
   scale = table.shape[-1] ** -0.5 / 0.01
   params["embedder"]["input_embedding"] = table * scale
@@ -229,6 +232,25 @@ def unembed(model: nn.Module, params: Params, hidden: chex.Array) -> chex.Array:
   return logits if cap is None else jnp.tanh(logits / cap) * cap
 
 
+@contextlib.contextmanager
+def _gemma_promotes() -> Iterator[None]:
+  """A context in which gemma's layers may promote ranks and types.
+
+  They do, so that without it jax's strict modes would refuse every model.
+  """
+  with (
+    jax.numpy_rank_promotion("allow"),
+    jax.numpy_dtype_promotion("standard"),
+  ):
+    yield
+
+
+def _apply(model: nn.Module, params: Params, *args: Any, **kwargs: Any) -> Any:
+  """Applies a model; arguments and results are those of `Transformer`."""
+  with _gemma_promotes():
+    return model.apply({"params": params}, *args, **kwargs)
+
+
 def prefill(
   model: nn.Module, params: Params, prompts: Prompts, *, training: bool
 ) -> Prefix:
@@ -245,9 +267,7 @@ def prefill(
     The prefix of their completions.
   """
   chex.assert_rank([prompts.tokens, prompts.lengths], [2, 1])
-  hidden, kv = model.apply(
-    {"params": params}, prompts.tokens, training=training
-  )
+  hidden, kv = _apply(model, params, prompts.tokens, training=training)
   last = (prompts.lengths - 1)[:, None, None]
   hidden = jnp.take_along_axis(hidden, last, axis=1)[:, 0]
   return Prefix(hidden, kv, prompts.lengths)
@@ -273,8 +293,9 @@ def teacher_force(
   first = jnp.repeat(prefix.hidden[:, None], n, axis=0)
   if T == 1:
     return sharding.constrain_rows(first)
-  rest, _ = model.apply(
-    {"params": params},
+  rest, _ = _apply(
+    model,
+    params,
     completions.reshape(B * n, T)[:, :-1],
     training=True,
     prompts=prefix.kv,
@@ -329,8 +350,9 @@ def decode(
     cache with the L tokens added.
   """
   chex.assert_rank([tokens, prefix.lengths], [2, 1])
-  return model.apply(
-    {"params": params},
+  return _apply(
+    model,
+    params,
     tokens,
     training=False,
     prompts=prefix.kv,

@@ -211,8 +211,8 @@ def program(
 
   out = Completions(
     tokens=jnp.full((R, T), models.PAD, jnp.int32),
-    log_probs=jnp.zeros((R, T)),
-    entropy=jnp.zeros((R, T)),
+    log_probs=jnp.zeros((R, T), jnp.float32),
+    entropy=jnp.zeros((R, T), jnp.float32),
     mask=jnp.zeros((R, T), bool),
   )
   hidden = jnp.repeat(prefix.hidden, n, axis=0)
@@ -273,7 +273,7 @@ def _categorical(keys: chex.PRNGKey, log_p: chex.Array) -> chex.Array:
   token is, whose log-prob says that the policy is broken.
   """
   V = log_p.shape[-1]
-  tokens = jnp.arange(V, dtype=jnp.int32)
+  tokens = jnp.arange(V, dtype=jnp.int32)[None]
   noise = jax.vmap(lambda key: jax.random.gumbel(key, (V,), log_p.dtype))(keys)
   odds = jnp.where(tokens == models.PAD, -jnp.inf, log_p + noise)
   highest = ~(odds < jnp.max(odds, axis=-1, keepdims=True))  # NaN is highest

@@ -83,7 +83,7 @@ def build(config: ml_collections.ConfigDict, data: Data | None = None) -> Parts:
   """
   from pkpo_jax.rl import rollout
 
-  _check_mesh(config)
+  check_mesh(config)
   data = load_data(config) if data is None else data
   model = build_model(config, data.tokenizer)
   worker = rollout.RolloutWorker(
@@ -100,8 +100,12 @@ def build(config: ml_collections.ConfigDict, data: Data | None = None) -> Parts:
   return Parts(**fields, model=model, rollout_worker=worker)
 
 
-def _check_mesh(config: ml_collections.ConfigDict) -> None:
-  """Checks what a step and an evaluation sample at once, if a mesh is set."""
+def check_mesh(config: ml_collections.ConfigDict) -> None:
+  """Checks what a step and an evaluation sample at once, if a mesh is set.
+
+  Raises:
+    ValueError: as `sharding.check_rows`.
+  """
   mesh, prompts = jax.sharding.get_mesh(), config.prompts_per_step
   if mesh.empty:
     return

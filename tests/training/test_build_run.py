@@ -87,5 +87,5 @@ def test_shipped_configs_split_over_one_host(devices, monkeypatch):
     sizes = [devices if x == -1 else x for x in config.mesh.values()]
     mesh = mesh_of(*(sizes[list(config.mesh).index(x)] for x in sharding.AXES))
     monkeypatch.setattr(jax.sharding, "get_mesh", lambda mesh=mesh: mesh)
-    build_run._check_mesh(config)
+    build_run.check_mesh(config)
     train_step._check_microbatch(mesh, build_run.update_options(config))

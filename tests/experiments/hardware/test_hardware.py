@@ -85,6 +85,19 @@ def test_a_loop_of_unknown_length_is_an_error():
     flops.count(jax.make_jaxpr(f)(jnp.ones((2, 2))))
 
 
+def test_a_sampler_whose_chips_repeat_each_other_is_an_error(monkeypatch):
+  mesh = AbstractMesh(
+    (8, 16, 1), sharding.AXES, axis_types=(AxisType.Auto,) * 3
+  )
+  monkeypatch.setattr(jax.sharding, "get_mesh", lambda: mesh)
+  config = gemma2_2b_math.get_config("k8")
+  config.eval.n = 4
+  with pytest.raises(
+    ValueError, match=r"config.eval.n=4\) .* computed 8 times"
+  ):
+    programs.trace_sampler(config, mesh)
+
+
 def test_an_unknown_chip_is_named():
   with pytest.raises(ValueError, match=r"'v9:2x2'; known: .*v5e"):
     chips.chip_of("v9:2x2")
