@@ -7,6 +7,7 @@ from pkpo_jax import _imports
 from pkpo_jax.tasks import (
   arc,
   base,
+  copy_words,
   countdown,
   gsm8k,
   hendrycks_math,
@@ -18,6 +19,7 @@ from pkpo_jax.tasks import (
 
 _TASKS: dict[str, Callable[..., base.Task]] = {
   "arc": arc.Arc,
+  "copy_words": copy_words.CopyWords,
   "countdown": countdown.Countdown,
   "gsm8k": gsm8k.GSM8K,
   "humaneval": humaneval.HumanEval,

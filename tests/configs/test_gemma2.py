@@ -19,7 +19,12 @@ from helpers import shared_data, vocabulary
 from configs import gemma2
 from experiments.hardware import programs
 from pkpo_jax.lm import models, sampler
-from pkpo_jax.training import build_run, loop, metrics_writer
+from pkpo_jax.training import (
+  build_run,
+  initial_policy,
+  loop,
+  metrics_writer,
+)
 from pkpo_jax.training import config as config_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -132,24 +137,33 @@ def _arc(_):
 DOMAINS = {"math": _math, "code": _code, "arc": _arc}
 
 
-def laptop(name, folder, max_new_tokens):
-  """The config in laptop mode on these problems, and the answers."""
-  config = get(name, "annealed,laptop")
+def with_task_of_pod(config, name):
+  """Puts the task and the tokenizer of the run itself into its miniature."""
+  pod = get(name, "k8")
+  config.task, config.tokenizer = pod.task, pod.tokenizer
+  config.tokenizer.path = str(vocabulary.gemma2_path())
+  with config.unlocked():
+    config.model.num_embed = pod.model.num_embed
+  config.update(prompts_per_step=2, max_prompt_tokens=512)
+  return config
+
+
+def miniature(name, folder, max_new_tokens):
+  """The config in miniature on these problems, and the answers."""
+  config = with_task_of_pod(get(name, "annealed,laptop"), name)
   options, answer = DOMAINS[name.split("_")[-1]](folder)
   with config.unlocked():
     config.task.update(options)
-  config.tokenizer.path = str(vocabulary.gemma2_path())
-  config.update(max_prompt_tokens=512, max_new_tokens=max_new_tokens)
+  config.max_new_tokens = max_new_tokens
   return config, answer
 
 
 def real(task, **options):
-  """The laptop mode of the run on MATH, on another task's real problems."""
-  config = get("gemma2_2b_math", "annealed,laptop")
+  """The miniature of the run on MATH, on another task's real problems."""
+  name = "gemma2_2b_math"
+  config = with_task_of_pod(get(name, "annealed,laptop"), name)
   with config.unlocked():
     config.task = ml_collections.ConfigDict({"name": task, **options})
-  config.tokenizer.path = str(vocabulary.gemma2_path())
-  config.max_new_tokens = 6
   return config
 
 
@@ -185,9 +199,29 @@ VERIFY = pytest.mark.verify("configs", "pkpo_jax")
     for name in PAPER
   ],
 )
-def test_laptop_mode_trains(name, tmp_path):
-  config, _ = laptop(name, tmp_path, max_new_tokens=6)
+def test_problems_of_its_domain_train(name, tmp_path):
+  config, _ = miniature(name, tmp_path, max_new_tokens=6)
   _check_training(config, tmp_path)
+
+
+@pytest.mark.slow
+def test_laptop_mode_has_a_gradient(tmp_path):
+  """At k = 8 and then at k = 1, and the parameters move; with nothing given."""
+  config = get("gemma2_2b_math", "annealed,laptop")
+  before = initial_policy.base_params(config, build_run.build(config), tmp_path)
+  state, steps = _check_training(config, tmp_path)
+  for record in steps:
+    assert record["grad_norm"] > 0 and record["fraction_updated"] > 0
+  after = jax.tree.leaves(state.params)
+  moved = [np.any(a != b) for a, b in zip(jax.tree.leaves(before), after)]
+  assert len(moved) == len(after) and all(moved)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_laptop_mode_needs_nothing(name):
+  """Neither data nor a vocabulary: what it names can be built as it is."""
+  data = build_run.load_data(get(name, "k8,laptop"))
+  assert len(data.problems["train"]) >= 4 and not any(data.dropped.values())
 
 
 def _check_training(config, tmp_path):
@@ -200,6 +234,7 @@ def _check_training(config, tmp_path):
     assert all(np.isfinite(x) for x in record.values() if isinstance(x, float))
     assert record.get("invalid", 0) == 0
   assert len([r for r in records if r["stage"] == "eval"]) == 2
+  return state, steps
 
 
 @pytest.mark.slow
@@ -209,7 +244,9 @@ def _check_training(config, tmp_path):
 )
 def test_a_right_answer_is_rewarded(domain, tmp_path, monkeypatch):
   """Sample 0 of every problem is right, sample 1 is not, the rest is silent."""
-  config, answer = laptop(f"gemma2_2b_{domain}", tmp_path, max_new_tokens=192)
+  config, answer = miniature(
+    f"gemma2_2b_{domain}", tmp_path, max_new_tokens=192
+  )
   parts = build_run.build(config)
   problems = parts.problems["train"][:2]
   encode = parts.tokenizer.encode_completion

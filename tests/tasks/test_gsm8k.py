@@ -194,3 +194,33 @@ def test_every_solution_is_right_and_one_more_is_wrong():
       for row, column in wrong.tolist()[:5]
     ]
   task.close()
+
+
+@pytest.mark.parametrize("layout", ["parquet", "arrow"])
+def test_reads_parquet_and_saved_data_sets(tmp_path, layout):
+  parquet = pytest.importorskip("pyarrow.parquet")
+  pyarrow = pytest.importorskip("pyarrow")
+  for split, pairs in QUESTIONS.items():
+    rows = [{"question": q, "answer": a} for q, a in pairs]
+    table = pyarrow.Table.from_pylist(rows)
+    if layout == "parquet":
+      (tmp_path / "main").mkdir(exist_ok=True)
+      file = tmp_path / "main" / f"{split}-00000-of-00001.parquet"
+      parquet.write_table(table, file)
+      continue
+    (tmp_path / split).mkdir()
+    file = tmp_path / split / "data-00000-of-00001.arrow"
+    with (
+      pyarrow.OSFile(str(file), "wb") as sink,
+      pyarrow.ipc.new_stream(sink, table.schema) as writer,
+    ):
+      writer.write_table(table)
+  task = gsm8k.GSM8K(tmp_path)
+  assert [p.data for p in task.problems("train")] == ["7", "2400", "-3"]
+
+
+def test_questions_are_there_once(data):
+  lines = (data / "train.jsonl").read_text()
+  (data / "train.jsonl").write_text(lines * 2)
+  with pytest.raises(ValueError, match="3 of 6 problems are there twice"):
+    gsm8k.GSM8K(data)

@@ -256,3 +256,47 @@ def test_few_shots_are_worked_out_and_not_trained_on(tmp_path):
   task.close()
   with pytest.raises(ValueError, match=r"few_shot=3 is not in 0\.\.2"):
     hendrycks_math.Math(tmp_path, split="published", few_shot=3)
+
+
+def test_a_copy_beside_the_subjects_is_not_read_twice(tmp_path):
+  parquet = pytest.importorskip("pyarrow.parquet")
+  pyarrow = pytest.importorskip("pyarrow")
+  for folder in ("algebra", "default"):
+    (tmp_path / folder).mkdir()
+    for split in ("train", "test"):
+      table = pyarrow.Table.from_pylist(list(records(split, ids=False)))
+      parquet.write_table(table, tmp_path / folder / f"{split}-0.parquet")
+  with pytest.raises(ValueError, match=r"3 of 6 problems are there twice.*def"):
+    hendrycks_math.Math(tmp_path, split="published")
+  task = hendrycks_math.Math(tmp_path / "algebra", split="published")
+  assert len(task.problems("train")) == 3
+
+
+def test_listed_ids_are_matched_by_the_problem_where_data_have_none(tmp_path):
+  data = tmp_path / "data"
+  data.mkdir()
+  write_lines(data, ids=False)
+  record = next(records("test"))
+  (tmp_path / "test.jsonl").write_text(json.dumps(record) + "\n")
+  task = hendrycks_math.Math(data, test_ids=tmp_path / "test.jsonl")
+  assert [p.data for p in task.problems("test")] == ["(-2,2)"]
+
+
+@pytest.mark.parametrize(
+  ("answer", "gold"),
+  [(7, "7"), (0.5, "0.5"), (r"We add. The answer is $\boxed{2}$.", "2")],
+)
+def test_answers_may_be_numbers_or_solutions(tmp_path, answer, gold):
+  write_lines(tmp_path)
+  line = json.dumps({"problem": "?", "level": 1, "answer": answer})
+  (tmp_path / "train.jsonl").write_text(line + "\n")
+  task = hendrycks_math.Math(tmp_path, split="published")
+  assert [p.data for p in task.problems("train")] == [gold]
+
+
+def test_references_that_cannot_be_read_are_named(tmp_path):
+  write_lines(tmp_path)
+  line = json.dumps({"problem": "?", "level": 1, "answer": "see solution"})
+  (tmp_path / "train.jsonl").write_text(line + "\n")
+  with pytest.raises(ValueError, match=r"line 1: .*'see solution'"):
+    hendrycks_math.Math(tmp_path, split="published")

@@ -168,7 +168,6 @@ def test_a_small_model_is_split_over_4_chips(tmp_path):
     "--config.model.num_layers=1",
     "--config.model.embed_dim=256",
     "--config.model.hidden_dim=512",
-    "--config.model.num_embed=4096",
     "--config.prompts_per_step=4",
     "--config.n=4",
     "--config.microbatch.prompts=4",

@@ -37,7 +37,7 @@ def test_a_config_may_take_an_argument():
     TINY, config="configs/gemma2_2b_math.py:laptop", arms={"k1": {}}
   )
   config = study.make_config(Run("k1", 1e-3, 0))
-  assert (config.task.name, config.num_steps) == ("math", 2)
+  assert (config.task.name, config.num_steps) == ("copy_words", 2)
 
 
 def test_a_value_of_another_type_names_study_arm_and_option():

@@ -94,10 +94,12 @@ def is_same(gold: str, answer: str, asked: str = "") -> bool:
   ):
     raise UnfitError("not evaluated")
   ours = parse.parse(gold)
-  if not _Comparison.of(gold, asked).same(ours, theirs):
+  comparison = _Comparison.of(gold, asked)
+  if not comparison.same(ours, theirs):
     return False
   theirs = _unwrap(theirs, ours)
-  if not forms.is_worked_out(_unwrap(ours, theirs), theirs, asked):
+  ours = _unwrap(ours, theirs)
+  if not forms.is_worked_out(ours, theirs, asked, comparison.about):
     raise UnfitError("not worked out")
   return True
 

@@ -26,17 +26,22 @@ _FRACTION = re.compile(
 _LARGEST_RADICAND = 10**12
 
 
-def is_worked_out(gold: Node, answer: Node, asked: str) -> bool:
+def is_worked_out(
+  gold: Node, answer: Node, asked: str, about: units.Asked = units.NOTHING
+) -> bool:
   """Tells whether an answer that equals the reference has a form like its own.
 
   Args:
     gold: the reference.
     answer: what equals it.
     asked: the question, or "".
+    about: what it says about units.
   """
   if isinstance(answer, Relation) and not isinstance(gold, Relation):
     answer = answer.parts[-1] if answer.is_equation() else answer
-  golds, found = _leaves(gold), _leaves(answer)
+  golds, found = _leaves(gold, about), _leaves(answer, about)
+  if _are_plain(golds) and _are_plain(found):
+    return True
   try:
     left = _work(found) - _work(golds)
     if left - _TASTE:
@@ -44,17 +49,17 @@ def is_worked_out(gold: Node, answer: Node, asked: str) -> bool:
     copied = question.equal_to(gold, asked)
     if not copied:
       return True
-    if left or any(_is_copy(answer, gold, text) for text in copied):
+    if left or any(_is_copy(found, golds, text) for text in copied):
       return False
     return _is_as_simple(golds, found) and _has_its_shape(gold, answer)
   except UnfitError:
     return True  # Words, times, sets with names: nothing to work out.
 
 
-def _leaves(node: Node) -> list[str]:
+def _leaves(node: Node, about: units.Asked = units.NOTHING) -> list[str]:
   """The LaTeX of what may need work: values without names and units."""
   if isinstance(node, Leaf):
-    return [units.split(node.text).value]
+    return [units.split(node.text, about).value]
   parts = node.parts
   if (
     isinstance(node, Relation)
@@ -62,7 +67,12 @@ def _leaves(node: Node) -> list[str]:
     and (node.name or node.is_chain_of_values())
   ):
     parts = node.parts[-1:]  # Of x = 2 + 3 = 5, that is the answer.
-  return [text for part in parts for text in _leaves(part)]
+  return [text for part in parts for text in _leaves(part, about)]
+
+
+def _are_plain(texts: list[str]) -> bool:
+  """Tells whether all leaves are integers or decimals."""
+  return all(values.number(text) is not None for text in texts)
 
 
 def _work(texts: list[str]) -> frozenset[str]:
@@ -215,30 +225,30 @@ def _of_root(base: sympy.Rational, exponent: sympy.Rational) -> set[str]:
   return set()
 
 
-def _is_copy(answer: Node, gold: Node, text: str) -> bool:
+def _is_copy(found: list[str], golds: list[str], text: str) -> bool:
   """Tells whether an answer stands in the question, and the reference not."""
-  said = {skeleton(leaf) for leaf in _leaves(answer)}
-  if said == {skeleton(leaf) for leaf in _leaves(gold)}:
+  said = {skeleton(leaf) for leaf in found}
+  if said == {skeleton(leaf) for leaf in golds}:
     return False
   if skeleton(text) in said:
     return True
   if (literal := values.literal(text)) is not None:
-    return _form(answer) == literal.form != _form(gold)
+    return _form(found) == literal.form != _form(golds)
   try:
-    theirs = convert.as_written(text)
+    theirs = _sorted(convert.as_written(text))
     return any(
-      _sorted(theirs) == _sorted(convert.as_written(leaf))
-      and _sorted(theirs) != _sorted(convert.as_written(other))
-      for leaf, other in zip(_leaves(answer), _leaves(gold))
+      theirs == _sorted(convert.as_written(leaf))
+      and theirs != _sorted(convert.as_written(other))
+      for leaf, other in zip(found, golds)
       if values.literal(leaf) is None
     )
   except UnfitError:
     return False
 
 
-def _form(node: Node) -> str:
+def _form(texts: list[str]) -> str:
   """The form of a plain number, or ""."""
-  literal = values.literal(_leaves(node)[0]) if _leaves(node) else None
+  literal = values.literal(texts[0]) if texts else None
   return literal.form if literal else ""
 
 

@@ -5,14 +5,16 @@ import re
 
 from pkpo_jax.tasks.grading.latex import compare, convert, parse, values
 from pkpo_jax.tasks.grading.latex.parse import Leaf, Node, Relation
-from pkpo_jax.tasks.grading.latex.spelling import UnfitError, clean, skeleton
+from pkpo_jax.tasks.grading.latex.spelling import (
+  UnfitError,
+  clean,
+  formulas,
+  skeleton,
+)
 
 _MAX_CHARACTERS = 8_000
 _MAX_EXPRESSIONS = 60
 _LONGEST = 160
-_FORMULA = re.compile(
-  r"\$\$(.+?)\$\$|\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL
-)
 # Arithmetic outside of dollars, such as 12/18 or (3 + 4) * 2.
 _ARITHMETIC = re.compile(
   r"(?<![\w.])[-(]*\d(?:[\d\s.+*/^()!\u00d7\u00f7\u2212-]*[\d)!])?"
@@ -23,18 +25,10 @@ _TEXT = re.compile(r"\\text\s*\{[^{}]*\}")
 @functools.lru_cache(maxsize=256)
 def expressions(question: str) -> tuple[str, ...]:
   """The cleaned expressions of a question, and the sides of its relations."""
-  question = question[:_MAX_CHARACTERS].replace("\\$", " ")
-  found: dict[str, None] = {}
-  for match in _FORMULA.finditer(question):
-    for piece in _pieces(_text_of(match)):
-      found[piece] = None
-  for text in _ARITHMETIC.findall(_FORMULA.sub(" ; ", question)):
-    found[clean(text)] = None
+  inside, outside = formulas(question[:_MAX_CHARACTERS])
+  found = dict.fromkeys(piece for text in inside for piece in _pieces(text))
+  found |= dict.fromkeys(map(clean, _ARITHMETIC.findall(outside)))
   return tuple(x for x in found if x and len(x) <= _LONGEST)[:_MAX_EXPRESSIONS]
-
-
-def _text_of(formula: re.Match[str]) -> str:
-  return next(group for group in formula.groups() if group is not None)
 
 
 def _pieces(text: str) -> list[str]:
@@ -57,10 +51,8 @@ def asks_for(question: str, text: str) -> bool:
   In "if x - y = 2, find x + y", that is x + y.
   """
   wanted = skeleton(text)
-  formulas = (
-    _text_of(m) for m in _FORMULA.finditer(question[:_MAX_CHARACTERS])
-  )
-  return any(skeleton(clean(x).strip(" .,?!:")) == wanted for x in formulas)
+  inside, _ = formulas(question[:_MAX_CHARACTERS])
+  return any(skeleton(clean(x).strip(" .,?!:")) == wanted for x in inside)
 
 
 def letters(text: str) -> frozenset[str]:

@@ -148,6 +148,32 @@ def clean(text: str) -> str:
   return text
 
 
+_FORMULA = re.compile(
+  r"\$\$(.+?)\$\$|\$([^$]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL
+)
+_PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}\s+(?:[A-Za-z]{2,}|a)\b")
+
+
+def formulas(text: str) -> tuple[list[str], str]:
+  """Splits a text into its formulas and its prose, with ; for formulas.
+
+  What stands between two amounts of dollars is no formula.
+  """
+  found, rest, start = [], [], 0
+  text = text.replace("\\$", " ")
+  while match := _FORMULA.search(text, start):
+    formula = next(group for group in match.groups() if group is not None)
+    end = match.end()
+    if match[2] is not None and _PROSE.search(formula):
+      end = match.start() + 1
+      rest.append(text[start : match.start()] + " ")
+    else:
+      found.append(formula)
+      rest.append(text[start : match.start()] + " ; ")
+    start = end
+  return found, "".join(rest) + text[start:]
+
+
 def _halve(text: str) -> str:
   r"""Undoes doubled backslashes: \\frac -> \frac; rows of matrices stay."""
   if r"\\begin" in text:  # All are doubled, and rows end in four.

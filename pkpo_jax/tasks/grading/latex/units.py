@@ -12,6 +12,8 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
+from pkpo_jax.tasks.grading.latex.spelling import formulas
+
 # Dimension -> unit -> other names of it, in the singular.
 _DIMENSIONS = {
   "length": {
@@ -132,9 +134,9 @@ _SIGN = re.compile(
 )
 _ANGLE = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\s*[({]?\s*\d")
 _HOW_MANY = re.compile(
-  r"\b(?:how\s+(?:many|much)|number\s+of)\s+((?:[A-Za-z]+[\s?.,]+){1,3})"
+  r"\b(?:how\s+(?:many|much)|number\s+of)\s+(?=((?:[A-Za-z]+\s?){1,3}))"
 )
-_EXPRESSED_IN = re.compile(r"\bin\s+(?:terms\s+of\s+)?((?:[a-z]+\s*){1,3})")
+_EXPRESSED_IN = re.compile(r"\bin\s+(?:terms\s+of\s+)?(?=((?:[a-z]+\s?){1,3}))")
 _WORD = re.compile(r"[A-Za-z]+")
 
 
@@ -167,12 +169,11 @@ NOTHING = Asked()
 @functools.lru_cache(maxsize=1024)
 def asked(question: str) -> Asked:
   """Reads what unit a question asks ."""
-  text = question[:10_000]
-  formulas = re.findall(r"\$([^$]*)\$", text)
+  inside, text = formulas(question[:10_000])
   letters = {
-    x for f in formulas for x in re.findall(r"(?<![\\A-Za-z])[A-Za-z]", f)
+    x for f in inside for x in re.findall(r"(?<![\\A-Za-z])[A-Za-z]", f)
   }
-  lower = re.sub(r"\$[^$]*\$", " ", text).lower()
+  lower = text.lower()
   phrases = _HOW_MANY.findall(lower)
   if not phrases:
     phrases = _EXPRESSED_IN.findall(lower)
@@ -183,8 +184,6 @@ def asked(question: str) -> Asked:
       if _singular(p.split()[0]) in _FACTORS
     ]
   words = {_singular(w) for p in phrases for w in _WORD.findall(p)}
-  if "$" in question.replace("\\$", "") and "dollar" in lower:
-    words.add("dollar")
   names = {_known(w) for w in _WORD.findall(lower) if len(w) > 2}
   names |= {_known(w) for w in re.findall(r"\d\s*([A-Za-z]{1,3})\b", text)}
   return Asked(
