@@ -104,10 +104,10 @@ def make_optimizer(
   return train_step.make_optimizer(
     config.learning_rate,
     warmup_steps=config.warmup_steps,
+    decay_steps=config.decay_steps,
     b1=config.b1,
     b2=config.b2,
     weight_decay=config.weight_decay,
-    max_grad_norm=config.max_grad_norm,
   )
 
 
@@ -128,6 +128,7 @@ def update_options(
     clip_high=config.loss.clip_high,
     entropy_coef=config.loss.entropy_coef,
     kl_coef=config.loss.kl_coef,
+    max_grad_norm=config.max_grad_norm,
   )
 
 

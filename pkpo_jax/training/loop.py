@@ -72,10 +72,14 @@ def _loop(
 ) -> int:
   """Takes all steps, or those until a signal to any process.
 
+  A run that has stalled ends as if `config.num_steps` were reached.
+
   Returns:
     The number of the signal, else 0.
   """
   for step in range(run.step, config.num_steps):
+    if run.stalled:
+      break
     if step % config.eval.every == 0:
       run.evaluate(step)
       if stop := multihost.max_over_hosts(interrupted.number):
@@ -86,7 +90,9 @@ def _loop(
     if run.step % config.checkpoint.every == 0:
       run.save()
   run.save()
-  run.evaluate(config.num_steps)
+  run.evaluate(run.step)
+  if run.stalled:
+    run.say_stalled()
   return 0
 
 
@@ -138,10 +144,29 @@ class Run:
     """How many steps are done."""
     return int(self.progress.state.step)
 
+  @property
+  def stalled(self) -> bool:
+    """Whether `config.patience` steps have solved no problem anew."""
+    last = int(np.max(self.progress.solved_at))  # NEVER is before step 0
+    patience = self._config.patience
+    return bool(patience) and self.step - (last + 1) >= patience
+
+  def say_stalled(self) -> None:
+    """Says on screen and in the log why the run ended before its last step."""
+    rate = np.mean(self.progress.solved_at != checkpointing.NEVER)
+    patience = self._config.patience
+    self._writer.write(
+      self.step, "stalled", {"patience": patience, "solve_rate": rate}
+    )
+    self._writer.say(
+      f"Ended at step {self.step}: the solve rate has stood still at {rate:.3f}"
+      f" for config.patience={patience} steps."
+    )
+
   def train(self, step: int) -> None:
     """Takes one step: sample, grade, weigh, update; and logs all of it."""
     start = time.perf_counter()
-    state, solved = self.progress
+    state, solved_at = self.progress
     rows = self._order(step)
     sample_key, update_key = jax.random.split(_key(self._config.seed, step))
     problems = [self._parts.problems["train"][i] for i in rows]
@@ -163,10 +188,11 @@ class Run:
     # A broken policy may leave nothing to update: then its entropy shows it.
     finite = update_metrics | {"entropy": measured["entropy"]}
     check_finite(step, finite, self._config.learning_rate)
-    solved = solved.copy()
+    solved_at = solved_at.copy()
     # A problem can be in a batch twice: at the border of two epochs.
-    np.logical_or.at(solved, rows, rollout_metrics.solved(rollout))
-    self.progress = checkpointing.Progress(state, solved)
+    newly = np.asarray(rows)[rollout_metrics.solved(rollout)]
+    solved_at[newly[solved_at[newly] == checkpointing.NEVER]] = step
+    self.progress = checkpointing.Progress(state, solved_at)
     seconds |= {"update": end - sampled, "step": end - start}
     tokens = np.sum(rollout.completions.mask)
     self._writer.write(
@@ -175,7 +201,7 @@ class Run:
       measured
       | update_metrics
       | {
-        "solve_rate": solved.mean(),
+        "solve_rate": np.mean(solved_at != checkpointing.NEVER),
         "tokens_per_second": tokens / (end - start),
       }
       | {f"seconds_{name}": value for name, value in seconds.items()},
@@ -219,13 +245,26 @@ def _key(seed: int, step: int) -> chex.PRNGKey:
 def check_finite(step: int, metrics: dict[str, float], rate: float) -> None:
   """Stops a run before a broken state is saved.
 
+  Looks at what the state depends on; other metrics may overflow.
+
   Raises:
-    FloatingPointError: names the metrics of the update that are not finite.
+    FloatingPointError: names what is not finite, and what may be done.
   """
-  broken = [name for name, x in metrics.items() if not np.isfinite(x)]
-  if broken:
-    raise FloatingPointError(
-      f"{', '.join(broken)} not finite at step {step}; the last checkpoint is"
-      f" intact. Lower config.learning_rate={rate}, or look for rewards that"
-      " are not finite."
+  names = ("loss", "grad_norm", "entropy")
+  broken = [x for x in names if x in metrics and not np.isfinite(metrics[x])]
+  if not broken:
+    return
+  advice = (
+    "The rewards are not such as config.transform takes (maxrl and"
+    " passk_training: 0 and 1 alone), or the policy moved too far in one step:"
+    f" lower config.learning_rate={rate}, config.epochs or config.minibatches."
+  )
+  if "entropy" in broken:  # of the policy before this update
+    advice = (
+      "The policy itself is broken: look for parameters that are not finite in"
+      f" config.base, or lower config.learning_rate={rate}."
     )
+  raise FloatingPointError(
+    f"{', '.join(broken)} not finite at step {step}; the last checkpoint is"
+    f" intact. {advice}"
+  )
