@@ -27,7 +27,8 @@ def of_the_paper(boundary: int) -> dict[str, Arm]:
     "annealed": {"k_opt": (8, 1), "k_boundaries": (boundary,)},
     # k = n: Tang et al., arXiv:2503.19595.
     "tzsm25": {"k_opt": (16,)},
-    # The paper tried .001, .005, .01, .05, .1 and reports the best, unnamed.
+    # The paper tried .001, .005, .01, .05, .1 and reports the best, unnamed; in
+    # which unit it does not say. Ours: docs/training.md.
     "entropyreg": {"k_opt": (1,), "loss.entropy_coef": 0.01},
   }
 

@@ -25,6 +25,8 @@ def get_config(options: str = "k8") -> ml_collections.ConfigDict:
   config = gemma2.get_config("9b")
   config.task.name = "arc"
   config.task.reward = "exact"  # ours
+  config.patience = 1000  # the paper's end of a run
+  config.num_steps = 10_000  # ours: a bound, if the solve rate keeps rising
   config.max_prompt_tokens = 1024  # ours; prompts have up to 850
   config.max_new_tokens = 256  # ours; answers have up to 160
   return gemma2.finish(config, options)

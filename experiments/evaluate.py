@@ -75,7 +75,7 @@ def load(workdir: pathlib.Path, base_dir: pathlib.Path) -> Policies:
   )
   like = checkpointing.Progress(
     sharding.with_shardings(state),
-    np.zeros(len(parts.problems["train"]), bool),
+    np.zeros(len(parts.problems["train"]), np.int32),
   )
   state = checkpointer.restore(like).state
   checkpointer.close()

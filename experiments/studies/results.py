@@ -18,9 +18,10 @@ from experiments.studies.study import RESULTS, Run, Study
 from pkpo_jax.training import config as config_lib
 
 _KEPT = (
-  "completion_length entropy fraction_updated grad_norm groups_all_right"
-  " groups_all_wrong groups_skipped invalid k num_problems num_ungraded"
-  " solve_rate step"
+  "clip_fraction completion_length entropy fraction_updated grad_clipped"
+  " grad_norm groups_all_right groups_all_wrong groups_skipped invalid k"
+  " k_lowered kl_to_reference log_prob_mismatch_max log_prob_mismatch_mean"
+  " num_problems num_ungraded solve_rate step truncated updates_skipped"
 )
 _CURVES = re.compile(r"(pass|max)@\d+(_stderr|_lower|_upper)?")
 _DIGITS = 4  # significant ones; sampling errors are far above

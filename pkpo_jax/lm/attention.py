@@ -10,8 +10,11 @@ That is one softmax over two sets of logits: [R, K, G, L, S] for the own tokens
 and [B, K, n, G, L, P] for the prompt's, where all n completions meet their
 prompt in one matrix product (G heads share a key-value head; L tokens are
 read). Both sums of exponentials are taken relative to the larger maximum,
-added up, and divided once. Positions count from the start of the prompt, so a
-completion continues where its prompt ends, and padding is never attended to.
+added up, and divided once. Logits and sums are float32 whatever the model
+computes in: the sampler and the trainer add them up in another order, and their
+log-probs would differ by what bfloat16 rounds. Positions count from the start
+of the prompt, so a completion continues where its prompt ends, and padding is
+never attended to.
 
 Parameters and arithmetic are those of gemma's `Block`: rotary embedding, query
 scaling, soft-capped logits, sliding windows, norms of queries and keys.
@@ -93,7 +96,7 @@ def _attend(
 ) -> tuple[chex.Array, KeysValues]:
   """Applies gemma's `Attention`; arguments and results are those of `block`."""
   R, L, _ = x.shape
-  index = start + jnp.arange(L)
+  index = start + jnp.arange(L, dtype=jnp.int32)
   offsets = jnp.zeros(1, jnp.int32) if prefix is None else prefix.lengths
   B = R if prefix is None else len(offsets)
   positions = jnp.broadcast_to(offsets[:, None] + index[None], (B, L))
@@ -102,14 +105,14 @@ def _attend(
   K, S = cache.k.shape[1:3]
 
   q = jnp.moveaxis(q.reshape(R, L, K, -1, q.shape[-1]), 1, 3)  # R K G L H
-  slots = jnp.arange(S)
-  visible = (slots <= index[:, None]) & _in_window(attn, index, slots)
-  own = _logits(attn, q, cache.k, visible)
+  slots = jnp.arange(S, dtype=jnp.int32)
+  visible = (slots[None] <= index[:, None]) & _in_window(attn, index, slots)
+  own = _logits(attn, q, cache.k, visible[None, None, None])
   if prefix is None:
     out, total = _weighted_sum(own, jnp.max(own, axis=-1), cache.v)
   else:
-    slots = jnp.arange(prefix.kv.k.shape[2])
-    visible = slots < offsets[:, None, None]
+    slots = jnp.arange(prefix.kv.k.shape[2], dtype=jnp.int32)
+    visible = slots[None, None] < offsets[:, None, None]
     visible &= _in_window(attn, positions, slots)
     q = _by_prompt(q, B)  # B K n G L H
     shared = _logits(attn, q, prefix.kv.k, visible[:, None, None, None])
@@ -144,13 +147,16 @@ def _logits(
     attn: gemma's module.
     q: scaled queries [X, K, ..., H]; X are rows or prompts.
     k: keys [X, K, S, H].
-    visible: bool, broadcasts to the result: which slots a query may see.
+    visible: bool, of the result's rank, broadcasts to it: which slots a query
+      may see.
 
   Returns:
-    [X, K, ..., S].
+    [X, K, ..., S] float32.
   """
   flat = q.reshape(*q.shape[:2], -1, q.shape[-1])
-  logits = jnp.einsum("XKQH,XKSH->XKQS", flat, k)
+  logits = jnp.einsum(
+    "XKQH,XKSH->XKQS", flat, k, preferred_element_type=jnp.float32
+  )
   logits = logits.reshape(*q.shape[:-1], k.shape[2])
   cap = attn.attn_logits_soft_cap
   if cap is not None:
@@ -174,7 +180,7 @@ def _weighted_sum(
   """
   highest = jax.lax.stop_gradient(highest)
   exps = jnp.exp(logits - highest[..., None])
-  flat = exps.reshape(*exps.shape[:2], -1, exps.shape[-1])
+  flat = exps.reshape(*exps.shape[:2], -1, exps.shape[-1]).astype(v.dtype)
   out = jnp.einsum(
     "XKQS,XKSH->XKQH", flat, v, preferred_element_type=jnp.float32
   )
@@ -197,7 +203,7 @@ def _project(
   q, k = (
     gm.math.apply_rope(
       y,
-      positions,
+      positions.astype(jnp.float32),  # as it would do, whatever jax's settings
       base_frequency=attn.rope_base_frequency,
       scale_factor=attn.rope_scale_factor,
     )
@@ -228,4 +234,5 @@ def _in_window(
   """
   if attn.attn_type == gm.nn.config.AttentionType.GLOBAL:
     return jnp.ones((*positions.shape, len(slots)), bool)
+  slots = jnp.expand_dims(slots, range(positions.ndim))
   return slots > positions[..., None] - attn.sliding_window_size

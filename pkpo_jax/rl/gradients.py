@@ -21,7 +21,7 @@ compiled program (`lax.cond` inside `lax.scan`).
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import chex
@@ -36,9 +36,29 @@ from pkpo_jax.rl import rollout as rollout_lib
 Metrics = dict[str, chex.Array]
 
 
+class Measured(NamedTuple):
+  """Measurements of an update, in a form in which several can be added up.
+
+  Attributes:
+    sums: name -> total over what is measured, tokens for instance.
+    counts: name -> how many went into it; the metric is the ratio of the two.
+    largest: name -> the largest value met; 0 if there was none.
+  """
+
+  sums: Metrics
+  counts: Metrics
+  largest: Metrics
+
+
 @dataclasses.dataclass(frozen=True)
 class UpdateOptions:
   """What the updates from one rollout do beside the transform.
+
+  The policy term of the loss is a sum over the tokens of a completion: it grows
+  with their number, and so does the norm of its gradient. The entropy bonus and
+  the KL penalty are sums too, averaged over the B n completions. So the balance
+  of the three depends neither on how long completions are nor on how they are
+  cut into minibatches.
 
   Attributes:
     microbatch_prompts: how many prompts pass through the model at once; must
@@ -50,8 +70,11 @@ class UpdateOptions:
     minibatches: updates in a pass; must divide B.
     clip_low: a ratio of probabilities is clipped at 1 - clip_low from below.
     clip_high: it is clipped at 1 + clip_high from above.
-    entropy_coef: bonus for the entropy of a token, in nats.
-    kl_coef: penalty on KL(policy || reference) of a token.
+    entropy_coef: bonus for the entropy of completions, in nats per completion:
+      the sum of the entropies of the distributions that its tokens are from.
+    kl_coef: penalty on KL(policy || reference), in nats per completion too.
+    max_grad_norm: gradients of a larger global norm are scaled down to it; 0
+      leaves all as they are.
     mask_truncated: whether the transform does not see completions that were cut
       off. They get no weight, like ungraded ones.
   """
@@ -67,6 +90,7 @@ class UpdateOptions:
   entropy_coef: float = 0.0
   kl_coef: float = 0.0
   mask_truncated: bool = False
+  max_grad_norm: float = 0.0
 
 
 class _Completions(NamedTuple):
@@ -101,14 +125,17 @@ class _Totals(NamedTuple):
   Attributes:
     problems: B.
     completions: B n.
-    tokens: scalar, unmasked tokens.
-    weighted_tokens: scalar, unmasked tokens of completions with a weight.
   """
 
   problems: int
   completions: int
-  tokens: chex.Array
-  weighted_tokens: chex.Array
+
+
+class _Part(NamedTuple):
+  """Measurements of some completions: `Measured` without its counts."""
+
+  sums: Metrics
+  largest: Metrics
 
 
 def gradient(
@@ -119,7 +146,7 @@ def gradient(
   reference: models.Params | None,
   rollout: rollout_lib.Rollout,
   weights: chex.Array,
-) -> tuple[models.Params, Metrics]:
+) -> tuple[models.Params, Measured]:
   """Gradient of the loss, accumulated over microbatches.
 
   A completion of weight 0 has no gradient, unless an entropy bonus or a KL
@@ -137,11 +164,12 @@ def gradient(
     weights: [B, n] float32, from the transform.
 
   Returns:
-    The gradient, float32; and the terms of the loss, with the fraction of the
-    completions that passed through the model as `fraction_updated`.
+    The gradient, float32; and what is measured of it: the loss, which tokens
+    the clip stops, the completions that passed through the model, how far log
+    p(token) is from the sampler's, and KL(policy || reference) if it counts.
   """
   batch = _used_first(_batch(options, rollout, weights))
-  totals = _totals(batch.completions)
+  totals = _Totals(len(weights), weights.size)
   rounded, frozen, reference = (
     models.compute_params(model, x) for x in (params, frozen, reference)
   )
@@ -169,24 +197,28 @@ def gradient(
 
     def of_completions(total, some):
       """Adds the gradient of some completions of each of them."""
-      (to_params, to_prompts), metrics = grad(rounded, prompts, some, *others)
-      return _add(total, (to_params, to_prompts, metrics))
+      grads, to_prompts, part = total
+      gradient, more = grad(rounded, prompts, some, *others)
+      return *_add((grads, to_prompts), gradient), _put_together(part, more)
 
-    grads, metrics = total
-    grads, to_prompts, metrics = _sum_up(
+    grads, measured = total
+    grads, to_prompts, measured = _sum_up(
       of_completions,
-      (grads, _zeros(prompts), metrics),
+      (grads, _zeros(prompts), measured),
       _parts_of_n(part.completions, options.microbatch_samples),
       lambda some: some.used,
     )
     (to_params,) = pull(_cast(to_prompts, prompts))
-    return _add(grads, to_params), metrics
+    return _add(grads, to_params), measured
 
-  return _sum_up(
+  grads, measured = _sum_up(
     of_prompts,
-    (_zeros(params), _no_metrics(options)),
+    (_zeros(params), _nothing_measured(options)),
     _parts(batch, options.microbatch_prompts),
     lambda part: part.completions.used,
+  )
+  return grads, Measured(
+    measured.sums, _counts(batch.completions, measured.sums), measured.largest
   )
 
 
@@ -223,12 +255,21 @@ def _used_first(batch: _Batch) -> _Batch:
   )
 
 
-def _totals(completions: _Completions) -> _Totals:
-  mask = completions.mask
-  weighted = mask & (completions.weights != 0)[..., None]
-  return _Totals(
-    len(mask), completions.weights.size, jnp.sum(mask), jnp.sum(weighted)
-  )
+def _counts(completions: _Completions, names: Iterable[str]) -> Metrics:
+  """How many the sums of each name are over, of all completions together."""
+
+  def tokens(rows):
+    return jnp.sum(completions.mask & rows[..., None], dtype=jnp.float32)
+
+  used = tokens(completions.used)
+  counts = {
+    "loss": jnp.float32(1),
+    "clip_fraction": tokens(completions.weights != 0),
+    "fraction_updated": jnp.float32(completions.weights.size),
+    "log_prob_mismatch": used,
+    "kl_to_reference": used,
+  }
+  return {name: counts[name] for name in names}
 
 
 def _sum_up(
@@ -266,7 +307,7 @@ def _parts_of_n(tree: Any, size: int) -> Any:
 
 def _zeros(tree: Any) -> Any:
   """To add up gradients in, float32."""
-  return jax.tree.map(lambda x: jnp.zeros(x.shape), tree)
+  return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), tree)
 
 
 def _add(total: Any, tree: Any) -> Any:
@@ -277,10 +318,20 @@ def _cast(tree: Any, like: Any) -> Any:
   return jax.tree.map(lambda x, y: x.astype(y.dtype), tree, like)
 
 
-def _no_metrics(options) -> Metrics:
-  names = ["loss", "clip_fraction", "fraction_updated"]
-  names += ["kl_to_reference"] if options.kl_coef else []
-  return dict.fromkeys(names, jnp.float32(0))
+def _nothing_measured(options: UpdateOptions) -> _Part:
+  sums = ["loss", "clip_fraction", "fraction_updated", "log_prob_mismatch"]
+  sums += ["kl_to_reference"] if options.kl_coef else []
+  zero = jnp.float32(0)
+  return _Part(
+    dict.fromkeys(sums, zero), dict.fromkeys(["log_prob_mismatch"], zero)
+  )
+
+
+def _put_together(part: _Part, more: _Part) -> _Part:
+  return _Part(
+    jax.tree.map(jnp.add, part.sums, more.sums),
+    jax.tree.map(jnp.maximum, part.largest, more.largest),
+  )
 
 
 def _loss(
@@ -294,8 +345,8 @@ def _loss(
   prompt_lengths,
   reference=None,
   reference_prompts=None,
-) -> tuple[chex.Array, Metrics]:
-  """The share of some completions in the loss, and its terms as metrics."""
+) -> tuple[chex.Array, _Part]:
+  """The share of some completions in the loss, and what is measured of them."""
   mask, weights = completions.mask, completions.weights
 
   def score(params, prompts):
@@ -319,18 +370,24 @@ def _loss(
     clip_high=options.clip_high,
   )
   loss *= len(weights) / totals.problems
-  metrics = {
-    "clip_fraction": losses.token_mean(stopped, mask, totals.weighted_tokens),
-    "fraction_updated": jnp.float32(weights.size / totals.completions),
+  used = mask & completions.used[..., None]
+  mismatch = jnp.where(used, jnp.abs(log_probs - completions.log_probs), 0)
+  sums = {
+    "clip_fraction": jnp.sum(stopped, dtype=jnp.float32),
+    "fraction_updated": jnp.float32(weights.size),
+    "log_prob_mismatch": jnp.sum(mismatch),
   }
   if options.entropy_coef:
-    bonus = losses.token_mean(entropies, mask, totals.tokens)
-    loss -= options.entropy_coef * bonus
+    loss -= options.entropy_coef * jnp.sum(entropies) / totals.completions
   if options.kl_coef:
-    scored = (log_probs, score(reference, reference_prompts)[0], mask)
-    kl = losses.token_mean(losses.kl_loss(*scored), mask, totals.tokens)
-    loss += options.kl_coef * kl
-    metrics["kl_to_reference"] = losses.token_mean(
-      losses.kl_estimate(*scored), mask, totals.tokens
+    scored = (
+      log_probs,
+      completions.log_probs,
+      score(reference, reference_prompts)[0],
+      mask,
     )
-  return loss, metrics | {"loss": loss}
+    kl = jnp.sum(losses.kl_loss(*scored)) / totals.completions
+    loss += options.kl_coef * kl
+    sums["kl_to_reference"] = jnp.sum(losses.kl_estimate(*scored))
+  largest = {"log_prob_mismatch": jnp.max(mismatch)}
+  return loss, _Part(sums | {"loss": loss}, largest)

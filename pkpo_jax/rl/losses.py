@@ -1,4 +1,10 @@
-"""Weights and log-probs -> one scalar loss."""
+"""Weights and log-probs -> the terms of the loss.
+
+Every term is a sum over the tokens of completions, like the policy's own: the
+transforms weigh log p(completion), which is a sum too.
+"""
+
+import math
 
 import chex
 import jax.numpy as jnp
@@ -19,6 +25,9 @@ def policy_loss(
   problems. At the parameters that sampled, its gradient is exactly
   `-mean over b of sum over i of weights[b, i] * grad log p(x_bi)`.
 
+  What the clip stops, and what has weight 0, is left out before the ratio is
+  computed: its log-probs may be of any size, infinite ones too.
+
   Args:
     log_probs: [B, n, T] of the tokens now.
     old_log_probs: [B, n, T] when they were sampled.
@@ -32,50 +41,82 @@ def policy_loss(
   """
   chex.assert_equal_shape([log_probs, old_log_probs, mask])
   chex.assert_shape(weights, log_probs.shape[:2])
-  ratio = jnp.exp(jnp.where(mask, log_probs - old_log_probs, 0))
+  low = math.log1p(-clip_low) if clip_low < 1 else -math.inf
   weights = weights[..., None]
-  clipped = jnp.clip(ratio, 1 - clip_low, 1 + clip_high)
-  surrogate = jnp.minimum(ratio * weights, clipped * weights)
-  total = jnp.sum(jnp.where(mask, surrogate, 0))
-  stopped = mask & (clipped * weights < ratio * weights)
-  return -total / len(weights), stopped
+  log_ratio = jnp.where(mask, log_probs - old_log_probs, 0)
+  above = (weights > 0) & (log_ratio > math.log1p(clip_high))
+  below = (weights < 0) & (log_ratio < low)
+  stopped = mask & (above | below)
+  free = mask & (weights != 0) & ~stopped
+  ratio = jnp.exp(jnp.where(free, log_ratio, 0))
+  bound = jnp.where(above, 1 + clip_high, 1 - clip_low)
+  ratio = jnp.where(stopped, bound, ratio)
+  surrogate = jnp.where(free | stopped, ratio * weights, 0)
+  return -jnp.sum(surrogate) / len(weights), stopped
 
 
 def kl_loss(
-  log_probs: chex.Array, reference_log_probs: chex.Array, mask: chex.Array
+  log_probs: chex.Array,
+  old_log_probs: chex.Array,
+  reference_log_probs: chex.Array,
+  mask: chex.Array,
 ) -> chex.Array:
-  """Losses [B, n, T] with the gradient of KL(policy || reference) per token.
+  """Estimates KL(policy || reference) per token, to be differentiated.
 
-  `(log policy - log reference)^2 / 2`. Only the gradient is meant, unbiased on
-  samples of the policy; for the value see `kl_estimate`, whose own gradient
-  would be that of the reverse KL. Zero where masked.
+  `1 + ratio * (d - 1)`, with d = log policy - log reference and the ratio of
+  the policy to the one that sampled, which is not clipped. Its expectation over
+  the tokens of the sampling policy is the KL of the two distributions at a
+  context, and that of its gradient, `ratio * d * grad log policy`, is the
+  gradient of this KL, however far the policy has moved since. Contexts count as
+  they were sampled: that the policy also changes which contexts come up is left
+  out.
+
+  Args:
+    log_probs: [B, n, T] of the tokens now.
+    old_log_probs: [B, n, T] when they were sampled.
+    reference_log_probs: [B, n, T] under the reference.
+    mask: [B, n, T] bool.
+
+  Returns:
+    [B, n, T], zero where masked. A single token may have a negative one; for a
+    value to look at see `kl_estimate`.
   """
+  log_ratio = jnp.where(mask, log_probs - old_log_probs, 0)
   d = jnp.where(mask, log_probs - reference_log_probs, 0)
-  return d**2 / 2
+  return jnp.where(mask, 1 + jnp.exp(log_ratio) * (d - 1), 0)
 
 
 def kl_estimate(
-  log_probs: chex.Array, reference_log_probs: chex.Array, mask: chex.Array
+  log_probs: chex.Array,
+  old_log_probs: chex.Array,
+  reference_log_probs: chex.Array,
+  mask: chex.Array,
 ) -> chex.Array:
-  """KL(policy || reference) per token, [B, n, T]; zero where masked.
+  """Estimates KL(policy || reference) per token, to be looked at.
 
-  The estimator `exp(d) - d - 1` with d = reference - policy log-prob, which is
-  never negative and unbiased on samples of the policy.
-  """
-  d = jnp.where(mask, reference_log_probs - log_probs, 0)
-  return jnp.exp(d) - d - 1
-
-
-def token_mean(
-  values: chex.Array, mask: chex.Array, count: chex.Numeric | None = None
-) -> chex.Array:
-  """The mean of [...] values over the unmasked tokens; 0 if there are none.
+  `ratio * (exp(-d) - 1 + d)`, as in `kl_loss`: never negative, and unbiased on
+  tokens of the policy that sampled. Not for the loss, whose gradient needs no
+  `exp(-d)`: that is infinite where the reference is e^88 times as likely as the
+  policy that sampled.
 
   Args:
-    values: [...].
-    mask: [...] bool.
-    count: of the tokens in the whole batch where this is a part of it: the
-      means of the parts then add up to the mean of the whole.
+    log_probs: [B, n, T] of the tokens now.
+    old_log_probs: [B, n, T] when they were sampled.
+    reference_log_probs: [B, n, T] under the reference.
+    mask: [B, n, T] bool.
+
+  Returns:
+    [B, n, T], zero where masked.
   """
-  count = jnp.sum(mask) if count is None else count
-  return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(count, 1)
+  log_ratio = jnp.where(mask, log_probs - old_log_probs, 0)
+  d = jnp.where(mask, log_probs - reference_log_probs, 0)
+  ratio = jnp.exp(log_ratio)
+  # Far below, exp(-d) alone would overflow before the ratio makes it small.
+  odds = jnp.where(d > -80, ratio * jnp.expm1(-d), jnp.exp(log_ratio - d))
+  return jnp.where(mask, odds + ratio * d, 0)
+
+
+def token_mean(values: chex.Array, mask: chex.Array) -> chex.Array:
+  """The mean of [...] values over the unmasked tokens; 0 if there are none."""
+  total = jnp.sum(jnp.where(mask, values, 0))
+  return total / jnp.maximum(jnp.sum(mask, dtype=total.dtype), 1)

@@ -7,7 +7,7 @@ in a run and jits the rest. Nothing here knows a config, a folder or a task.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import flax.linen as nn
@@ -18,12 +18,13 @@ import optax
 from jax.sharding import Mesh
 
 from pkpo_jax.lm import models, sharding
-from pkpo_jax.rl import gradients
+from pkpo_jax.rl import gradients, optimizers
 from pkpo_jax.rl import rollout as rollout_lib
 from pkpo_jax.transforms import Transform
 
 Metrics = gradients.Metrics
 UpdateOptions = gradients.UpdateOptions
+make_optimizer = optimizers.make_optimizer
 
 
 @flax.struct.dataclass
@@ -52,29 +53,6 @@ TrainStep = Callable[
   ],
   tuple[TrainState, Metrics],
 ]
-
-
-def make_optimizer(
-  learning_rate: float,
-  *,
-  warmup_steps: int = 0,
-  b1: float = 0.9,
-  b2: float = 0.95,
-  weight_decay: float = 0.0,
-  max_grad_norm: float = 1.0,
-) -> optax.GradientTransformation:
-  """AdamW after clipping by global norm; a linear warm-up to a constant rate.
-
-  The first update has the rate `learning_rate / warmup_steps`, not 0.
-  """
-  rate: optax.ScalarOrSchedule = learning_rate
-  if warmup_steps:
-    first = learning_rate / warmup_steps
-    rate = optax.linear_schedule(first, learning_rate, warmup_steps)
-  return optax.chain(
-    optax.clip_by_global_norm(max_grad_norm),
-    optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay),
-  )
 
 
 def init_state(
@@ -129,34 +107,125 @@ def train_step(
     options: everything else that the updates depend on.
 
   Returns:
-    The state after the step; and metrics, the mean over its updates.
+    The state after the step; and metrics over all its updates, see `_metrics`.
   """
-  B = len(rollout.rewards)
-  where = rollout.valid
+  B, where = len(rollout.rewards), rollout.valid
   if options.mask_truncated:
     where = where & ~rollout.truncated
+  asked = jnp.broadcast_to(k, B)
+  k_used = admitted_k(transform, asked, where)
   weights = jax.vmap(lambda g, ok, k: transform(g, k, where=ok))(
-    rollout.rewards, where, jnp.broadcast_to(k, B)
+    rollout.rewards, where, k_used
   )
 
   def update(state, rows):
     """Takes the gradient on some problems, and one step along it."""
     batch = jax.tree.map(lambda x: jnp.take(x, rows, axis=0), rollout)
-    grads, metrics = gradients.gradient(
+    grads, measured = gradients.gradient(
       model, options, state.params, frozen, reference, batch, weights[rows]
     )
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    metrics["grad_norm"] = optax.tree.norm(grads)
-    state = dataclasses.replace(state, params=params, opt_state=opt_state)
-    return state, metrics
+    # Adam would move the parameters without any gradient too, by what its
+    # moments remember: the empty rollouts that follow one that taught something
+    # would move them further than it did.
+    norm, skipped = optax.tree.norm(grads), _all_zero(grads)
+    params, opt_state = optimizers.apply(
+      optimizer,
+      optimizers.clip(grads, norm, options.max_grad_norm),
+      state.opt_state,
+      state.params,
+      state.step,
+    )
+    new = dataclasses.replace(state, params=params, opt_state=opt_state)
+    # Element by element, which costs no memory; branches would copy the state.
+    state = jax.tree.map(lambda x, y: jnp.where(skipped, x, y), state, new)
+    return state, _Update(measured, norm, skipped)
 
   order = _minibatch_order(key, B, options.epochs, options.minibatches)
-  state, metrics = jax.lax.scan(update, state, order)
-  metrics = {name: jnp.mean(x) for name, x in metrics.items()}
-  metrics["k"] = jnp.mean(k)
-  metrics["groups_skipped"] = jnp.mean(jnp.all(weights == 0, axis=-1))
+  state, updates = jax.lax.scan(update, state, order)
+  metrics = _metrics(updates, options.max_grad_norm) | {
+    "k": jnp.mean(asked, dtype=jnp.float32),
+    "k_lowered": _fraction((k_used < asked) & jnp.any(where, axis=-1)),
+    "groups_skipped": _fraction(jnp.all(weights == 0, axis=-1)),
+  }
   return dataclasses.replace(state, step=state.step + 1), metrics
+
+
+def admitted_k(
+  transform: Transform, k: chex.Array, valid: chex.Array
+) -> chex.Array:
+  """Lowers k [B] where a group has too few graded samples for it.
+
+  Of n samples a transform takes k up to n, or up to n - 1 if it needs one more
+  for a baseline; asking it with n samples says which. A group with m graded
+  samples then has its k lowered to m, or to m - 1, as if n had been m; at least
+  to 1. If it takes neither n nor n - 1, its limit is unknown, and k stays.
+  """
+  n = valid.shape[-1]
+  spare = next((i for i in (0, 1) if _takes(transform, n, n - i)), None)
+  if spare is None:
+    return k
+  most = jnp.sum(valid, axis=-1, dtype=jnp.int32) - spare
+  return jnp.minimum(k, jnp.maximum(most, 1).astype(k.dtype))
+
+
+def _takes(transform: Transform, n: int, k: int) -> bool:
+  """Whether the transform takes this k of n samples; computes nothing."""
+  rewards = jax.ShapeDtypeStruct((n,), jnp.float32)
+  where = jax.ShapeDtypeStruct((n,), jnp.bool_)
+  try:
+    jax.eval_shape(lambda g, ok: transform(g, k, where=ok), rewards, where)
+  except ValueError:
+    return False
+  return True
+
+
+class _Update(NamedTuple):
+  """What is known of one update.
+
+  Attributes:
+    measured: see `gradients.gradient`.
+    norm: global norm of the gradient, before it is clipped.
+    skipped: scalar bool, whether there was no gradient at all.
+  """
+
+  measured: gradients.Measured
+  norm: chex.Array
+  skipped: chex.Array
+
+
+def _all_zero(grads: models.Params) -> chex.Array:
+  return ~functools.reduce(
+    jnp.logical_or, [jnp.any(x != 0) for x in jax.tree.leaves(grads)]
+  )
+
+
+def _metrics(updates: _Update, max_grad_norm: float) -> Metrics:
+  """Puts the updates of a step together: ratios of sums, not means of ratios.
+
+  So they do not depend on how a rollout is cut into minibatches. The first
+  update is at the parameters that sampled: what the trainer's log-probs differ
+  by there is rounding, and the mismatch is taken from it alone.
+  """
+  sums, counts, largest = updates.measured
+  made = jnp.sum(~updates.skipped, dtype=jnp.float32)
+  metrics = {
+    name: jnp.sum(sums[name]) / jnp.maximum(jnp.sum(counts[name]), 1)
+    for name in sums
+    if name != "log_prob_mismatch"
+  }
+  count = jnp.maximum(counts["log_prob_mismatch"][0], 1)
+  clipped = (updates.norm > (max_grad_norm or jnp.inf)).astype(jnp.float32)
+  return metrics | {
+    "log_prob_mismatch_mean": sums["log_prob_mismatch"][0] / count,
+    "log_prob_mismatch_max": largest["log_prob_mismatch"][0],
+    "grad_norm": jnp.sum(updates.norm) / jnp.maximum(made, 1),
+    "grad_clipped": jnp.sum(clipped) / jnp.maximum(made, 1),
+    "updates_skipped": _fraction(updates.skipped),
+  }
+
+
+def _fraction(true: chex.Array) -> chex.Array:
+  return jnp.mean(true, dtype=jnp.float32)
 
 
 def compile_train_step(

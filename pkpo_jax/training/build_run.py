@@ -123,10 +123,10 @@ def make_optimizer(
   return train_step.make_optimizer(
     config.learning_rate,
     warmup_steps=config.warmup_steps,
+    decay_steps=config.decay_steps,
     b1=config.b1,
     b2=config.b2,
     weight_decay=config.weight_decay,
-    max_grad_norm=config.max_grad_norm,
   )
 
 
@@ -148,6 +148,7 @@ def update_options(
     entropy_coef=config.loss.entropy_coef,
     kl_coef=config.loss.kl_coef,
     mask_truncated=config.truncated == "masked",
+    max_grad_norm=config.max_grad_norm,
   )
 
 

@@ -1,10 +1,10 @@
 """Everything that a bit-exact resume needs, saved without stopping training.
 
-A checkpoint holds the train state (parameters, optimiser, step), which training
-problems have been solved, and a checksum of each of these arrays. The sampling
-keys and the data cursor are functions of the config's seed and the step, so
-that neither can run ahead of what was trained; the config lies beside, see
-`workdir.claim`.
+A checkpoint holds the train state (parameters, optimiser, step), when each
+training problem was first solved, and a checksum of each of these arrays. The
+sampling keys and the data cursor are functions of the config's seed and the
+step, so that neither can run ahead of what was trained; the config lies beside,
+see `workdir.claim`.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from pkpo_jax.training import workdir
 
 _DELETED = ".deleted"  # ends the name of a checkpoint that is to go
 _TEMPORARY = ".orbax-checkpoint-tmp"  # in the names of unfinished ones
+NEVER = -1  # in place of the step that solved a problem
 
 
 class Progress(NamedTuple):
@@ -33,11 +34,12 @@ class Progress(NamedTuple):
 
   Attributes:
     state: parameters, optimiser state and step.
-    solved: [N] bool, the training problems solved at least once.
+    solved_at: [N] int32, the step that solved each training problem for the
+      first time; `NEVER` for those that none has solved.
   """
 
   state: train_step.TrainState
-  solved: np.ndarray
+  solved_at: np.ndarray
 
 
 class Checkpointer:

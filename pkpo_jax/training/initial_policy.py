@@ -69,15 +69,17 @@ def restore_or_init(
     reference = jax.tree.map(
       lambda x: jnp.array(x, parts.model.dtype, copy=True), base.trained
     )
-  solved = np.zeros(len(parts.problems["train"]), bool)
+  solved_at = np.full(
+    len(parts.problems["train"]), checkpointing.NEVER, np.int32
+  )
   if resumes:
     like = sharding.with_shardings(
       train_step.abstract_state(parts.model, optimizer)
     )
-    progress = checkpointer.restore(checkpointing.Progress(like, solved))
+    progress = checkpointer.restore(checkpointing.Progress(like, solved_at))
   else:
     state = train_step.init_state(base.trained, optimizer)
-    progress = checkpointing.Progress(state, solved)
+    progress = checkpointing.Progress(state, solved_at)
   return Resumed(progress, base.frozen, reference, contents)
 
 

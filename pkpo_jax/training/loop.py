@@ -84,12 +84,16 @@ def _loop(
 ) -> None:
   """Takes all steps.
 
+  A run that has stalled ends as if `config.num_steps` were reached.
+
   Raises:
     Stopped: after a signal to any process: within a step, or within a batch of
       an evaluation.
   """
   interrupted.check()
   for step in range(run.step, config.num_steps):
+    if run.stalled:
+      break
     if step % config.eval.every == 0:
       run.evaluate(step, interrupted.checked)
       interrupted.check()
@@ -98,7 +102,9 @@ def _loop(
     if run.step % config.checkpoint.every == 0:
       run.save()
   run.save()
-  run.evaluate(config.num_steps, interrupted.checked)
+  run.evaluate(run.step, interrupted.checked)
+  if run.stalled:
+    run.say_stalled()
   interrupted.check()
 
 
@@ -156,10 +162,29 @@ class Run:
     """How many steps are done."""
     return int(self.progress.state.step)
 
+  @property
+  def stalled(self) -> bool:
+    """Whether `config.patience` steps have solved no problem anew."""
+    last = int(np.max(self.progress.solved_at))  # NEVER is before step 0
+    patience = self._config.patience
+    return bool(patience) and self.step - (last + 1) >= patience
+
+  def say_stalled(self) -> None:
+    """Says on screen and in the log why the run ended before its last step."""
+    rate = np.mean(self.progress.solved_at != checkpointing.NEVER)
+    patience = self._config.patience
+    self._writer.write(
+      self.step, "stalled", {"patience": patience, "solve_rate": rate}
+    )
+    self._writer.say(
+      f"Ended at step {self.step}: the solve rate has stood still at {rate:.3f}"
+      f" for config.patience={patience} steps."
+    )
+
   def train(self, step: int) -> None:
     """Takes one step: sample, grade, weigh, update; and logs all of it."""
     start = time.perf_counter()
-    state, solved = self.progress
+    state, solved_at = self.progress
     rows = self._order(step)
     sample_key, update_key = jax.random.split(_key(self._config.seed, step))
     problems = [self._parts.problems["train"][i] for i in rows]
@@ -182,10 +207,11 @@ class Run:
     update_metrics = jax.device_get(update_metrics)
     end = time.perf_counter()
     check_finite(step, update_metrics, self._config.learning_rate)
-    solved = solved.copy()
+    solved_at = solved_at.copy()
     # A problem can be in a batch twice: at the border of two epochs.
-    np.logical_or.at(solved, rows, rollout_metrics.solved(rollout))
-    self.progress = checkpointing.Progress(state, solved)
+    newly = np.asarray(rows)[rollout_metrics.solved(rollout)]
+    solved_at[newly[solved_at[newly] == checkpointing.NEVER]] = step
+    self.progress = checkpointing.Progress(state, solved_at)
     self._taken = step + 1
     seconds |= {"update": end - sampled, "step": end - start}
     tokens = np.sum(rollout.completions.mask)
@@ -195,7 +221,7 @@ class Run:
       measured
       | update_metrics
       | {
-        "solve_rate": solved.mean(),
+        "solve_rate": np.mean(solved_at != checkpointing.NEVER),
         "tokens_per_second": tokens / (end - start),
       }
       | {f"seconds_{name}": value for name, value in seconds.items()},
@@ -266,13 +292,17 @@ def _key(seed: int, step: int) -> chex.PRNGKey:
 def check_finite(step: int, metrics: dict[str, float], rate: float) -> None:
   """Stops a run before a broken state is saved.
 
+  Looks at what the state depends on; other metrics may overflow.
+
   Raises:
-    FloatingPointError: names the metrics of the update that are not finite.
+    FloatingPointError: names what is not finite, and what may be done.
   """
-  broken = [name for name, x in metrics.items() if not np.isfinite(x)]
+  names = ("loss", "grad_norm")
+  broken = [name for name in names if not np.isfinite(metrics[name])]
   if broken:
     raise FloatingPointError(
       f"{', '.join(broken)} not finite at step {step}; the last checkpoint is"
-      f" intact. Lower config.learning_rate={rate} and continue with"
-      " --change_learning_rate, or look for rewards that are not finite."
+      f" intact. The policy moved too far in one step: lower"
+      f" config.learning_rate={rate} and continue with --change_learning_rate,"
+      " or take fewer config.epochs or config.minibatches in a new run."
     )

@@ -14,11 +14,25 @@ from pkpo_jax.training import lock
 
 # The format of a run's folder. It rises when a config or a checkpoint gets
 # another shape, and when the mathematics of a run changes.
-FORMAT = 1
+FORMAT = 2
 # format -> what changed in the mathematics of runs with it.
-MATHEMATICS_CHANGED: dict[int, str] = {}
+MATHEMATICS_CHANGED: dict[int, str] = {
+  2: (
+    "entropy bonus and KL penalty are in nats per completion; the KL term"
+    " follows the policy after the first minibatch; gradients are clipped at"
+    " another norm; updates without a gradient are skipped; the learning rate"
+    " follows steps; k is lowered where samples could not be graded; attention"
+    " logits are float32."
+  ),
+}
 # Keys that came after format 0, with the value that their absence stands for.
-ADDED_KEYS = {"k_weights": (), "stop": (), "truncated": "as_is"}
+ADDED_KEYS = {
+  "k_weights": (),
+  "stop": (),
+  "truncated": "as_is",
+  "decay_steps": 0,
+  "patience": 0,
+}
 # Values that may change when a run is resumed: all that is trained before and
 # after is the same to rounding.
 FREE = ("num_steps", "eval", "checkpoint", "mesh", "microbatch", "logits_chunk")

@@ -35,7 +35,14 @@ NOT_OURS = re.compile(
   r"|[IW]\d{4} .*"
 )
 # Rounding may differ in these; all else is counted.
-ROUNDED = ("entropy", "loss", "grad_norm", "clip_fraction")
+ROUNDED = (
+  "entropy",
+  "loss",
+  "grad_norm",
+  "clip_fraction",
+  "log_prob_mismatch_mean",
+  "log_prob_mismatch_max",
+)
 
 
 def environment(devices, **others):
@@ -184,7 +191,8 @@ def assert_same_to_rounding(workdir, expected_workdir):
   for mine, theirs in zip(ours, expected):
     for name in ROUNDED:
       if name in theirs:
-        assert math.isclose(mine.pop(name), theirs.pop(name), rel_tol=1e-4)
+        pair = mine.pop(name), theirs.pop(name)
+        assert math.isclose(*pair, rel_tol=1e-4, abs_tol=1e-5), name
     assert mine == theirs
   arrays, expected = saved(workdir), saved(expected_workdir)
   assert arrays.keys() == expected.keys()

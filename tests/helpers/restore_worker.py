@@ -31,7 +31,7 @@ def restore(workdir: pathlib.Path, config, parts) -> dict[str, np.ndarray]:
   optimizer = build_run.make_optimizer(config)
   like = checkpointing.Progress(
     sharding.with_shardings(train_step.abstract_state(parts.model, optimizer)),
-    np.zeros(len(parts.problems["train"]), bool),
+    np.zeros(len(parts.problems["train"]), np.int32),
   )
   checkpointer = checkpointing.Checkpointer(workdir / "checkpoints", keep=2)
   progress = checkpointer.restore(like)

@@ -48,6 +48,7 @@ def make_config(**changes):
     temperature=TEMPERATURE,
     k_opt=(4, 3, 2, 1),
     k_boundaries=(1, 2, 3),
+    max_grad_norm=0.0,
   )
   config.microbatch.update(prompts=2, samples=2)
   config.update_from_flattened_dict(changes)
@@ -97,11 +98,12 @@ def assert_close(tree, expected, gradients):
 
 
 def exact_weights(rewards, valid, k):
-  """`sloo_minus_one` of the graded samples; zeros where it is undefined."""
+  """`sloo_minus_one` of the graded samples, at a k of at most their number."""
   rows = []
   for row, where in zip(rewards, valid.tolist()):
-    defined = 2 <= sum(where) >= k
+    at = min(k, sum(where))
+    defined = sum(where) >= 2
     rows.append(
-      exact.masked(exact.sloo_minus_one, row, where, k) if defined else [0] * n
+      exact.masked(exact.sloo_minus_one, row, where, at) if defined else [0] * n
     )
   return rows

@@ -1,5 +1,7 @@
 """pkpo_jax.lm.attention against one block of gemma's."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from pkpo_jax.lm import attention
 
 B, n, P, T = 3, 2, 7, 5
 R, D = B * n, 32
+SHAPES = (2, 2, 3, 16), (2, 2, 5, 16)  # of queries and keys
 LENGTHS = np.array([2, 5, 7])
 VARIANTS = {
   "local": (0, {}),
@@ -160,6 +163,18 @@ def test_rows_are_grouped_by_prompt_and_back():
   assert grouped.shape == (B, 2, n, 3)
   np.testing.assert_array_equal(grouped[1, :, 0], x[2])
   np.testing.assert_array_equal(attention._by_row(grouped), x)
+
+
+def test_logits_are_not_rounded_to_what_the_model_computes_in():
+  """In bfloat16, logits near 50 would have steps of a quarter."""
+  rng = np.random.default_rng(2)
+  q, k = (jnp.asarray(rng.normal(0, 2.5, s), jnp.bfloat16) for s in SHAPES)
+  attn = types.SimpleNamespace(attn_logits_soft_cap=None)
+  logits = attention._logits(attn, q, k, np.full((1, 1, 1, 1), True))
+  q, k = np.float64(q), np.float64(k)
+  expected = np.einsum("xkqh,xksh->xkqs", q, k)
+  assert np.abs(expected).max() > 30 and logits.dtype == np.float32
+  np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
 def test_a_weighted_sum_of_large_logits_is_a_softmax():

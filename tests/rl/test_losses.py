@@ -122,65 +122,124 @@ def test_shapes_must_match(wrong):
     loss_of(*batch)
 
 
-def distributions(seed, size=6):
-  rng = np.random.default_rng(seed)
-  policy, other = rng.dirichlet(np.full(size, 0.5), 2) + 1e-3
-  return policy / policy.sum(), other / other.sum()
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_kl_estimator_is_unbiased_and_never_negative(seed):
-  """Its expectation over all tokens is the sum of p log(p/q)."""
-  policy, other = distributions(seed)
-  estimates = np.array(
-    [
-      losses.kl_estimate(np.log(p), np.log(q), np.True_)
-      for p, q in zip(policy, other)
-    ]
+@pytest.mark.parametrize("log_ratio", [89.0, 1000.0, np.inf])
+@pytest.mark.parametrize("weight", [1.0, 0.0, -1.0])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_is_left_out_cannot_overflow(log_ratio, weight, sign):
+  """Beside a token that counts, whose gradient stays as it is alone."""
+  d = np.array([[[0.1, sign * log_ratio]]], np.float32)
+  old, mask = np.full_like(d, -3.0), np.full(d.shape, True)
+  weights = np.full((1, 1), weight, np.float32)
+  (loss, stopped), gradient = jax.value_and_grad(loss_of, has_aux=True)(
+    old + d, old, mask, weights
   )
-  exact = np.sum(policy * np.log(policy / other))
-  assert np.sum(policy * estimates) == pytest.approx(exact, rel=1e-4)
-  assert np.all(estimates >= 0)
+  if weight < 0 < sign:  # PPO does not clip it: it counts, and overflows
+    assert loss == np.inf and gradient[0, 0, 1] == np.inf
+  else:
+    left_out = {1.0: 1 + HIGH, 0.0: 0.0, -1.0: 1 - LOW}[weight]
+    if weight > 0 > sign:
+      left_out = 0.0  # the ratio itself, exp of that
+    other = np.exp(np.float32(0.1)) * weight
+    assert loss == pytest.approx(-other - weight * left_out, rel=1e-5)
+    assert gradient[0, 0, 1] == pytest.approx(0, abs=1e-30)
+  assert gradient[0, 0, 0] == pytest.approx(-np.exp(0.1) * weight, rel=1e-5)
+  assert stopped[0, 0, 1] == (weight * sign > 0)
 
 
-def test_the_kl_is_a_mean_over_unmasked_tokens():
-  policy, other = distributions(9)
-  mask = np.array([True, False, True, True, False, False])
-  log_p, log_q = np.log(policy), np.log(other)
-  ratio = other / policy
-  expected = np.mean((ratio - 1 - np.log(ratio))[mask])
-  kl = losses.kl_estimate(log_p, log_q, mask)
-  assert losses.token_mean(kl, mask) == pytest.approx(expected, rel=1e-4)
-  spoilt = losses.kl_estimate(np.where(mask, log_p, np.nan), log_q, mask)
-  np.testing.assert_array_equal(spoilt, kl)
+# A policy of two tokens out of three: the second depends on the first.
+TOKENS = np.array([(a, b) for a in range(3) for b in range(3)])
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_the_kl_loss_has_the_gradient_of_the_exact_kl(seed):
-  """In expectation over the tokens of the policy, in its logits."""
-  policy, other = (jnp.log(p) for p in distributions(seed))
-
-  def exact(logits):
-    log_p = jax.nn.log_softmax(logits)
-    return jnp.sum(jnp.exp(log_p) * (log_p - other))
-
-  def of_token(logits, token):
-    log_p = jax.nn.log_softmax(logits)[token]
-    return losses.kl_loss(log_p, other[token], np.True_)
-
-  tokens = jnp.arange(len(policy))
-  by_token = jax.vmap(jax.grad(of_token), (None, 0))(policy, tokens)
-  expected = jnp.exp(policy) @ by_token
-  np.testing.assert_allclose(expected, jax.grad(exact)(policy), atol=1e-5)
+def token_log_probs(logits):
+  """[9, 2] log-probs of both tokens of every completion."""
+  first, second = (jax.nn.log_softmax(x) for x in logits)
+  return jnp.stack([first[TOKENS[:, 0]], second[tuple(TOKENS.T)]], axis=-1)
 
 
-def test_the_kl_at_the_reference_is_zero_with_gradient_zero():
-  log_p = jnp.log(distributions(0)[0])
+def make_logits(seed):
+  rng = np.random.default_rng(seed)
+  return rng.normal(0, 1, 3), rng.normal(0, 1, (3, 3))
+
+
+def kl_at_contexts(logits, sampler, other):
+  """Sum over t of KL(policy || other), at contexts of the sampling policy."""
+  (p, p2), (q, q2) = (
+    [jax.nn.log_softmax(x) for x in some] for some in (logits, other)
+  )
+  first = jnp.sum(jnp.exp(p) * (p - q))
+  second = jnp.sum(jnp.exp(p2) * (p2 - q2), axis=-1)
+  return first + jax.nn.softmax(sampler[0]) @ second
+
+
+@pytest.mark.parametrize("estimator", [losses.kl_loss, losses.kl_estimate])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_kl_is_unbiased_away_from_the_policy_that_sampled(seed, estimator):
+  """Over all nine completions, each as likely as when it was sampled."""
+  policy, sampler, other = (make_logits(3 * seed + i) for i in range(3))
+  old, reference = token_log_probs(sampler), token_log_probs(other)
+  likely, mask = jnp.exp(old.sum(axis=-1)), np.full(old.shape, True)
+
+  def estimate(logits):
+    scored = (token_log_probs(logits), old, reference, mask)
+    return likely @ estimator(*scored).sum(axis=-1)
+
+  exact, exact_gradient = jax.value_and_grad(kl_at_contexts)(
+    policy, sampler, other
+  )
+  value, gradient = jax.value_and_grad(estimate)(policy)
+  assert exact > 0.2
+  assert value == pytest.approx(float(exact), rel=1e-5)
+  if estimator is losses.kl_loss:
+    for ours, expected in zip(gradient, exact_gradient):
+      np.testing.assert_allclose(ours, expected, atol=1e-6)
+      assert np.abs(expected).max() > 0.05
+
+
+def test_the_kl_loss_follows_the_ratio_unclipped():
+  """Its gradient is ratio * d, for a ratio of 3 as for any."""
+  log_p = np.float32(-1.0)
+  for ratio in (1.0, 3.0, 0.2):
+    slope = jax.grad(losses.kl_loss)(
+      log_p, log_p - np.log(np.float32(ratio)), np.float32(-3.0), np.True_
+    )
+    assert slope == pytest.approx(ratio * 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("estimator", [losses.kl_loss, losses.kl_estimate])
+def test_the_kl_at_the_reference_is_zero_with_gradient_zero(estimator):
+  log_p = jnp.log(jnp.array([0.2, 0.5, 1e-7]))
   kl, gradient = jax.value_and_grad(
-    lambda x: losses.kl_loss(x, log_p, np.ones(6, bool)).sum()
+    lambda x: estimator(x, log_p, log_p, np.ones(3, bool)).sum()
   )(log_p)
   assert kl == 0
   assert np.all(np.asarray(gradient) == 0)
+
+
+@pytest.mark.parametrize("estimator", [losses.kl_loss, losses.kl_estimate])
+@pytest.mark.parametrize("junk", [0.0, -7.0, np.nan, np.inf, -np.inf])
+def test_the_kl_is_zero_where_masked(estimator, junk):
+  """With a gradient of zero, whatever the log-probs are there."""
+  old, other = np.float32([-1, -2, -3]), np.float32([-2, -2, -1])
+  log_p, mask = np.float32([-1.5, junk, junk]), np.array([True, False, False])
+  values, gradient = jax.value_and_grad(
+    lambda x: (lambda kl: (kl.sum(), kl))(estimator(x, old, other, mask)),
+    has_aux=True,
+  )(log_p)
+  np.testing.assert_array_equal(values[1][1:], 0)
+  np.testing.assert_array_equal(gradient[1:], 0)
+  assert values[1][0] > 0 and np.isfinite(gradient[0])
+
+
+def test_the_kl_estimate_is_never_negative_and_overflows_late():
+  rng = np.random.default_rng(0)
+  log_p, old, other = rng.uniform(-9, 0, (3, 1000)).astype(np.float32)
+  mask = np.full(1000, True)
+  assert np.all(losses.kl_estimate(log_p, old, other, mask) >= 0)
+  # The policy has given a token up: exp(-d) is inf, the estimate is not.
+  given_up = losses.kl_estimate(
+    np.float32(-900.0), np.float32(-1.0), np.float32(-2.0), np.True_
+  )
+  assert given_up == pytest.approx(np.exp(-1), rel=1e-6)
 
 
 def test_token_mean_weighs_every_token_the_same():
@@ -188,12 +247,6 @@ def test_token_mean_weighs_every_token_the_same():
   values = np.array([[1.0, 2.0, 3.0], [10.0, np.nan, np.nan]])
   mask = np.array([[True, True, True], [True, False, False]])
   assert losses.token_mean(values, mask) == 4.0
-
-
-def test_means_of_parts_add_up_with_the_count_of_the_whole():
-  values, mask = np.arange(6.0).reshape(2, 3), np.array([[1, 0, 1], [1, 1, 1]])
-  parts = [losses.token_mean(v, m == 1, 5) for v, m in zip(values, mask)]
-  assert sum(parts) == pytest.approx(losses.token_mean(values, mask == 1))
 
 
 def test_token_mean_of_no_token_is_zero_with_gradient_zero():

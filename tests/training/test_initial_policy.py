@@ -66,7 +66,7 @@ def test_a_reference_is_a_copy_of_the_base_policy(tmp_path, monkeypatch):
   checkpointer = checkpointing.Checkpointer(tmp_path / "checkpoints", keep=1)
   new = initial_policy.restore_or_init(config, parts, checkpointer, tmp_path)
   assert new.reference is None and int(new.progress.state.step) == 0
-  assert not new.progress.solved.any()
+  assert np.all(new.progress.solved_at == checkpointing.NEVER)
   config.loss.kl_coef = 0.1
   new = initial_policy.restore_or_init(config, parts, checkpointer, tmp_path)
   for mine, other in zip(

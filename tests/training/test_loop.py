@@ -78,6 +78,59 @@ def test_what_is_not_finite_is_named():
     loop.check_finite(3, {"loss": np.nan, "k": 1.0, "grad_norm": np.inf}, 0.1)
 
 
+def test_what_is_advised_fits():
+  """A broken policy comes to light in its own samples, before the update."""
+  broken = {"loss": np.nan, "grad_norm": np.nan, "entropy": 1.0}
+  with pytest.raises(FloatingPointError, match=r"maxrl .*\.learning_rate=0\.1"):
+    loop.check_finite(3, broken, 0.1)
+  with pytest.raises(FloatingPointError, match=r"entropy .* policy itself"):
+    loop.check_finite(3, broken | {"entropy": np.nan}, 0.1)
+
+
+def test_a_metric_that_overflows_does_not_stop_a_run():
+  finite = {"loss": 1.0, "grad_norm": 2.0, "entropy": 0.5}
+  loop.check_finite(3, finite | {"kl_to_reference": np.inf}, 0.1)
+
+
+def test_a_run_ends_when_its_solve_rate_stands_still(record, tmp_path):
+  """All three problems are solved within two steps; five steps after that."""
+  config = make_config()
+  config.update(num_steps=50, patience=5)
+  state = loop.train(config, tmp_path / "run", tmp_path / "base")
+  records = metrics_writer.read(tmp_path / "run" / "metrics.jsonl")
+  rates = [r["solve_rate"] for r in records if r["stage"] == "train"]
+  assert len(rates) == int(state.step) < 50
+  assert len(set(rates[-6:])) == 1 and rates[-7:-6] != rates[-6:-5]
+  last = records[-1]
+  assert (last["stage"], last["step"]) == ("stalled", int(state.step))
+  assert last["patience"] == 5 and last["solve_rate"] == rates[-1]
+  # The same command again takes no further step.
+  again = loop.train(config, tmp_path / "run", tmp_path / "base")
+  assert int(again.step) == int(state.step)
+  assert len(record) == len(rates)
+
+
+def test_patience_outlives_a_resume(record, tmp_path, monkeypatch):
+  """Interrupted at any step, a run ends at the step that it ends at whole."""
+  config = make_config()
+  config.update(num_steps=50, patience=3)
+  whole = loop.train(config, tmp_path / "whole", tmp_path / "base")
+  train = loop.Run.train
+
+  def stop(self, step):
+    if step == int(whole.step) - 2:
+      raise KeyboardInterrupt
+    train(self, step)
+
+  monkeypatch.setattr(loop.Run, "train", stop)
+  config.checkpoint.every = 1
+  with pytest.raises(KeyboardInterrupt):
+    loop.train(config, tmp_path / "parts", tmp_path / "base")
+  monkeypatch.setattr(loop.Run, "train", train)
+  parts = loop.train(config, tmp_path / "parts", tmp_path / "base")
+  assert int(parts.step) == int(whole.step)
+
+
 @pytest.mark.slow
 def test_a_broken_policy_stops_the_run(monkeypatch, tmp_path):
   """One NaN is enough, and it is found before anything is graded."""
