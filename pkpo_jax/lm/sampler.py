@@ -122,8 +122,11 @@ def _check(
     )
   if n < 1 or T < 1:
     raise ValueError(f"n={n} and max_new_tokens={T} must be at least 1.")
-  if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
-    raise ValueError(f"temperature must be > 0, but is {temperature}.")
+  least = float(np.finfo(np.float32).tiny)  # below, devices may take it for 0
+  if not isinstance(temperature, jax.core.Tracer) and not temperature >= least:
+    raise ValueError(
+      f"temperature must be at least {least:.2g}, but is {temperature}."
+    )
   if models.PAD in stop_tokens:
     raise ValueError(f"PAD ({models.PAD}) is never sampled: no stop token.")
   if not isinstance(prompt_lengths, jax.core.Tracer):

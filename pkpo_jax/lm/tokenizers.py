@@ -236,8 +236,13 @@ class GemmaTokenizer:
       self._after = [end, *between, start, *answer]
 
   def encode(self, text: str) -> list[int]:
-    """Encodes a prompt, up to where the model begins its answer."""
-    ids = self.encode_completion(self._opening + text)
+    """Encodes a prompt, up to where the model begins its answer.
+
+    As in Gemma's chat template, a user's turn has no blanks or line ends at
+    its start and end.
+    """
+    text = self._opening + text.strip() if self._opening else text
+    ids = self.encode_completion(text)
     return [*self._before, *ids, *self._after]
 
   def encode_completion(self, text: str) -> list[int]:

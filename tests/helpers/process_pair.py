@@ -25,6 +25,7 @@ OPTIONS = (
   f"--config.num_steps={STEPS}",
   "--config.eval.every=4",
   "--config.base.num_steps=150",  # so that some answers are right
+  "--config.stop=('+ +',)",
   "--config.mesh.data=2",
   "--config.mesh.fsdp=4",
   "--config.microbatch.prompts=4",

@@ -356,6 +356,7 @@ def test_sampling_can_be_part_of_a_larger_program():
   [
     ({"temperature": 0.0}, "temperature"),
     ({"temperature": -1.0}, "temperature"),
+    ({"temperature": 1e-39}, "temperature must be at least 1.2e-38"),
     ({"temperature": float("nan")}, "temperature"),
     ({"lengths": np.array([3, 0, 6, 6])}, "1..6"),
     ({"lengths": np.array([3, 1, 7, 6])}, "1..6"),

@@ -91,7 +91,9 @@ def tokenizer(request, tmp_path_factory):
 
 
 def in_turns(text):
-  return f"<start_of_turn>user\n{text}<end_of_turn>\n<start_of_turn>model\n"
+  """As Gemma's chat template has it, which trims a turn."""
+  turn = text.strip()
+  return f"<start_of_turn>user\n{turn}<end_of_turn>\n<start_of_turn>model\n"
 
 
 @pytest.mark.parametrize("cls", ["Gemma2Tokenizer", "Gemma3Tokenizer"])
@@ -128,6 +130,17 @@ def test_prompts_are_as_the_library_reads_the_turns(gemma2, reference, text):
   assert gemma2.encode(text) == reference.encode(in_turns(text)).ids
 
 
+@pytest.mark.parametrize("text", ["a\n", " \t a", "\n\na \n", "\u00a0a\u3000"])
+def test_a_turn_is_trimmed_and_a_plain_prompt_is_not(tmp_path, text):
+  path = vocabulary.make_huggingface(tmp_path)
+  turns, plain = (
+    tokenizers.get_tokenizer("huggingface", path=path, turns=x)
+    for x in (True, False)
+  )
+  assert turns.encode(text) == turns.encode("a")
+  assert plain.decode(plain.encode(text)) == text
+
+
 @pytest.mark.vocabulary
 @pytest.mark.parametrize("text", BENIGN)
 def test_prompts_without_turns_are_plain(plain, reference, text):
@@ -154,7 +167,8 @@ def test_a_prompt_holds_its_text_within_the_frame(tokenizer, text):
   control = (tokenizers.PAD, tokenizers.BOS, eos, start, end)
   frame = [tokenizers.BOS, start, end, start]
   assert [i for i in ids if i in control] == frame
-  assert tokenizer.decode(ids[2 : ids.index(end)]) == f"user\n{text}"
+  turn = text.strip()
+  assert tokenizer.decode(ids[2 : ids.index(end)]) == f"user\n{turn}"
   assert tokenizer.decode(ids[-ids[::-1].index(start) :]) == "model\n"
 
 
@@ -221,10 +235,7 @@ def test_a_character_cut_in_the_middle_is_marked(tokenizer):
 
 @pytest.mark.vocabulary
 def test_texts_of_tokens_are_those_of_the_library(gemma2, reference):
-  """Random tokens; bytes apart, which the library drops in runs if one is bad.
-
-  The last rows are all ids, one by one.
-  """
+  """Random ones, and all; bytes apart, of which one bad one spoils a run."""
   dropped = {tokenizers.PAD, tokenizers.BOS, *gemma2.stop_tokens}
   of_bytes = range(217, 217 + 256)
   assert [gemma2.token_bytes[i] for i in of_bytes] == [
