@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import pkpo_jax
+from experiments import command_line
 from experiments.benchmarks import timing
 
 Contenders = dict[str, Callable[[], Any]]
@@ -267,7 +268,7 @@ def parser() -> argparse.ArgumentParser:
   add("--seed", default=0, help="of the rewards, uniform on [0, 1)")
   p.add_argument(
     "--out",
-    type=pathlib.Path,
+    type=command_line.path,
     default=pathlib.Path("runs/benchmarks/transforms.json"),
     help="the JSON file to write",
   )
