@@ -17,6 +17,17 @@ if TYPE_CHECKING:
   import ml_collections
 
 _MISTAKES = (AttributeError, KeyError, TypeError, ValueError)
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")  # s3://, gs://, file:/
+# Settings of jax that a run's numbers depend on: as jax has them by default,
+# whatever the user's shell says.
+_JAX = {
+  "jax_default_matmul_precision": None,
+  "jax_default_prng_impl": "threefry2x32",
+  "jax_enable_x64": False,
+  "jax_numpy_dtype_promotion": "standard",
+  "jax_numpy_rank_promotion": "allow",
+  "jax_threefry_partitionable": True,
+}
 _SETTING = re.compile(r"  config\.([\w.]+) = (.+?)(?:  # (.*))?")
 
 
@@ -66,10 +77,24 @@ def add_base_dir(parser: argparse.ArgumentParser) -> None:
   """Adds --base_dir, where base policies are kept."""
   parser.add_argument(
     "--base_dir",
-    type=pathlib.Path,
+    type=path,
     default=pathlib.Path("runs/base"),
     help="where base policies are kept for many runs (default: runs/base)",
   )
+
+
+def path(text: str) -> pathlib.Path:
+  """The path that an option names; ~ is the home folder.
+
+  Raises:
+    argparse.ArgumentTypeError: it is the address of a bucket, say.
+  """
+  if _ADDRESS.match(text):
+    raise argparse.ArgumentTypeError(
+      f"{text} is an address, not a path; mount it and name the folder, see"
+      " docs/pods.md"
+    )
+  return pathlib.Path(text).expanduser()
 
 
 def parse(
@@ -87,8 +112,30 @@ def parse(
   if unknown or (others and "config" not in args):
     parser.error(f"unknown arguments: {' '.join(unknown or others)}")
   if "config" in args:
+    _check_given_once(parser, others)
     args.config = _load_config(parser, args.config, others)
+  _set_jax()
   return args
+
+
+def _set_jax() -> None:
+  """Sets what the numbers of a run depend on; the library leaves it alone."""
+  import jax
+
+  for name, value in _JAX.items():
+    if getattr(jax.config, name) != value:
+      print(f"{name.upper()} is not used: {name}={value} in a run.")
+    jax.config.update(name, value)
+
+
+def _check_given_once(
+  parser: argparse.ArgumentParser, overrides: Sequence[str]
+) -> None:
+  """Ends the program where a value is given twice: absl joins tuples."""
+  names = [x.partition("=")[0] for x in overrides]
+  for name in names:
+    if names.count(name) > 1:
+      parser.error(f"{name} is given {names.count(name)} times.")
 
 
 def _load_config(
@@ -121,11 +168,25 @@ def _read_config(
   before, sys.argv = sys.argv, command
   try:
     values(command)
-    return holder.value
+    return _expand_home(holder.value)
   except flags.Error as error:
     raise ValueError(error) from error
   finally:
     sys.argv = before
+
+
+def _expand_home(
+  config: "ml_collections.ConfigDict",
+) -> "ml_collections.ConfigDict":
+  """Replaces the ~ of paths in a config."""
+  import ml_collections
+
+  for name, value in config.items():
+    if isinstance(value, ml_collections.ConfigDict):
+      _expand_home(value)
+    elif isinstance(value, str) and value.startswith("~"):
+      config[name] = str(pathlib.Path(value).expanduser())
+  return config
 
 
 @contextlib.contextmanager

@@ -159,7 +159,7 @@ def main() -> None:
   parser = command_line.parser(__doc__)
   parser.add_argument(
     "--workdir",
-    type=pathlib.Path,
+    type=command_line.path,
     default="runs/countdown",
     help="a training run's (default: runs/countdown)",
   )

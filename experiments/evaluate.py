@@ -179,7 +179,9 @@ def main() -> None:
   """Evaluates, writes a table as JSON and prints it."""
   parser = command_line.parser(__doc__)
   add = parser.add_argument
-  add("--workdir", type=pathlib.Path, required=True, help="a training run's")
+  add(
+    "--workdir", type=command_line.path, required=True, help="a training run's"
+  )
   command_line.add_base_dir(parser)
   add("--split", choices=("train", "test"), default="test", help="problems")
   add("--n", type=int, default=64, help="completions per problem (default: 64)")

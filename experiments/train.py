@@ -26,7 +26,7 @@ def main() -> None:
   command_line.add_config(parser, "configs/countdown.py")
   parser.add_argument(
     "--workdir",
-    type=pathlib.Path,
+    type=command_line.path,
     default=pathlib.Path("runs/countdown"),
     help="where this one run keeps all it writes (default: runs/countdown)",
   )

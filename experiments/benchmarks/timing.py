@@ -93,7 +93,7 @@ def arguments(
   )
   p.add_argument(
     "--out",
-    type=pathlib.Path,
+    type=command_line.path,
     default=pathlib.Path(out),
     help="the JSON file to write; the picture beside it (default: %(default)s)",
   )

@@ -270,7 +270,7 @@ def parser() -> argparse.ArgumentParser:
   add("--seed", 0, "of the rewards, uniform on [0, 1)")
   p.add_argument(
     "--out",
-    type=pathlib.Path,
+    type=command_line.path,
     default=pathlib.Path("runs/benchmarks/transforms.json"),
     help="the JSON file to write (default: runs/benchmarks/transforms.json)",
   )

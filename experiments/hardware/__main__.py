@@ -12,7 +12,6 @@ takes at least, were all of the chip's peak figures reached. It takes minutes.
 
 import argparse
 import json
-import pathlib
 from typing import TYPE_CHECKING
 
 from experiments import command_line
@@ -39,7 +38,7 @@ def main() -> None:
     help="list the arrays that stay on the chips, compile nothing",
   )
   parser.add_argument(
-    "--json", type=pathlib.Path, help="also write the figures to this file"
+    "--json", type=command_line.path, help="also write the figures to this file"
   )
   args = command_line.parse(parser)
   with command_line.mistakes(parser):

@@ -195,7 +195,7 @@ def main() -> None:
   """The command."""
   parser = command_line.parser(__doc__)
   parser.add_argument(
-    "--out", type=pathlib.Path, default="docs", help="folder of the page"
+    "--out", type=command_line.path, default="docs", help="folder of the page"
   )
   out = parser.parse_args().out
   report.use_topologies()

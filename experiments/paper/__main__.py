@@ -11,7 +11,7 @@ command that makes them.
 import importlib
 import pathlib
 
-from experiments import plotting
+from experiments import command_line, plotting
 from experiments.studies import study as study_lib
 
 TOY = (
@@ -47,7 +47,7 @@ def main() -> None:
   parser = plotting.parser(__doc__)
   parser.add_argument(
     "--results",
-    type=pathlib.Path,
+    type=command_line.path,
     default=study_lib.RESULTS,
     help=f"of studies (default: {study_lib.RESULTS})",
   )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from experiments import plotting
+from experiments import command_line, plotting
 from experiments.studies import study as study_lib
 from experiments.studies.study import RESULTS
 
@@ -188,7 +188,7 @@ def command(draw: Draw, description: str | None) -> None:
   )
   parser.add_argument(
     "--results",
-    type=pathlib.Path,
+    type=command_line.path,
     default=RESULTS,
     help=f"folder of results (default: {RESULTS})",
   )

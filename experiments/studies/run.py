@@ -232,19 +232,19 @@ def main() -> None:
   add("--study", required=True, help=f"one of: {', '.join(study_lib.known())}")
   add(
     "--results",
-    type=pathlib.Path,
+    type=command_line.path,
     default=study_lib.RESULTS,
     help=f"folder of a small file a run (default: {study_lib.RESULTS})",
   )
   add(
     "--runs",
-    type=pathlib.Path,
+    type=command_line.path,
     default="runs/studies",
     help="folder of checkpoints and metrics (default: runs/studies)",
   )
   add(
     "--base_dir",
-    type=pathlib.Path,
+    type=command_line.path,
     default="runs/base",
     help="folder of base policies (default: runs/base)",
   )

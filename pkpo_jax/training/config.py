@@ -6,6 +6,7 @@ Free of gemma, whose import takes seconds, so that a typo is answered at once.
 import hashlib
 import inspect
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,6 +52,8 @@ _NOT_NEGATIVE = (
   "warmup_steps decay_steps weight_decay max_grad_norm patience"
   " loss.entropy_coef loss.kl_coef base.warmup_steps base.wrong"
 )
+_LARGEST_INT = 2**31 - 1  # of what is counted in int32
+_LARGEST = {"num_steps": 10**7}  # whose ks are looked at one by one
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -63,11 +66,19 @@ def check(config: ml_collections.ConfigDict) -> None:
   for part, names in _NAMES.items():
     _check_names(part, config[part] if part else config, set(names.split()))
   values = dict(leaves(json.loads(to_json(config))))
+  _check_values(values)
   for name in f"{_POSITIVE} {_NOT_NEGATIVE}".split():
     value = values.get(f"config.{name}", 1)  # `base` has only its source's
     if value < 0 or (value == 0 and name in _POSITIVE.split()):
       bound = "above 0" if name in _POSITIVE.split() else "at least 0"
       raise ValueError(f"config.{name}={value} must be {bound}.")
+  for name in ("b1", "b2"):
+    if not 0 <= values[f"config.{name}"] < 1:
+      raise ValueError(
+        f"config.{name}={values[f'config.{name}']} must be at least 0 and less"
+        " than 1."
+      )
+  _check_sizes(config)
   if config.prompts_per_step % config.minibatches:
     raise ValueError(
       f"config.minibatches={config.minibatches} must divide"
@@ -93,6 +104,48 @@ def check(config: ml_collections.ConfigDict) -> None:
   _check_k(config)
   _check_clip(config)
   _check_microbatch(config)
+
+
+def _check_values(values: dict[str, Any]) -> None:
+  """Checks what holds for all values: numbers and addresses that make sense."""
+  for name, value in values.items():
+    last = name.rpartition(".")[2]
+    numbers = value if isinstance(value, list) else [value]
+    for x in numbers:
+      if isinstance(x, float) and not math.isfinite(x):
+        raise ValueError(
+          f"{name}={x} must be a finite number; a large one does what infinity"
+          " would."
+        )
+      if isinstance(x, int) and abs(x) > _LARGEST.get(last, _LARGEST_INT):
+        raise ValueError(
+          f"{name}={x} is out of range: at most"
+          f" {_LARGEST.get(last, _LARGEST_INT)}."
+        )
+      if last == "seed" and not isinstance(x, str) and (x is None or x < 0):
+        raise ValueError(f"{name}={x} must be an integer from 0 on.")
+    if isinstance(value, str) and "://" in value:
+      raise ValueError(
+        f"{name}={value} is an address, not a path; download or mount it, and"
+        " name the folder."
+      )
+  if not values["config.k_opt"]:
+    raise ValueError("config.k_opt=() must have a k; 8, say, or 8,1.")
+
+
+def _check_sizes(config: ml_collections.ConfigDict) -> None:
+  """Refuses slips of the keyboard, and leaves small trials alone."""
+  updates = config.num_steps * config.epochs * config.minibatches
+  if config.warmup_steps > max(updates, 1000):
+    raise ValueError(
+      f"config.warmup_steps={config.warmup_steps} must be at most the {updates}"
+      " updates of the run."
+    )
+  if config.logits_chunk > max(config.max_new_tokens, 1000):
+    raise ValueError(
+      f"config.logits_chunk={config.logits_chunk} must be at most"
+      f" config.max_new_tokens={config.max_new_tokens}."
+    )
 
 
 def _check_names(

@@ -68,6 +68,46 @@ def test_counts_and_rates_must_be_above_zero(name, value):
     config_lib.check(make_config(**{name: value}))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+  "name",
+  [
+    "learning_rate",
+    "max_grad_norm",
+    "temperature",
+    "loss.kl_coef",
+    "base.wrong",
+    "b1",
+  ],
+)
+def test_numbers_must_be_finite(name, value):
+  with pytest.raises(ValueError, match=rf"config\.{name}=.* must be a finite"):
+    config_lib.check(make_config(**{name: value}))
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"seed": -1}, r"config\.seed=-1 must be an integer from 0"),
+    ({"eval.seed": -3}, r"config\.eval\.seed=-3"),
+    ({"base.seed": 2**31}, r"config\.base\.seed=2147483648 is out of range"),
+    ({"num_steps": 10**10}, r"config\.num_steps=10{10} is out of range"),
+    ({"n": 2**40}, r"config\.n=1099511627776 is out of range"),
+    ({"k_opt": ()}, r"config\.k_opt=\(\) must have a k"),
+    ({"b1": 1.5}, r"config\.b1=1\.5 must be at least 0 and less"),
+    ({"b1": -1.0}, r"config\.b1=-1\.0"),
+    ({"b2": 1.0}, r"config\.b2=1\.0"),
+    ({"warmup_steps": 10**6}, r"config\.warmup_steps=1000000 .* 200 updates"),
+    ({"logits_chunk": 10**6}, r"config\.logits_chunk=1000000 .* at most"),
+    ({"k_weights": (float("nan"),)}, r"config\.k_weights=nan"),
+    ({"task.name": "s3://b/x"}, r"config\.task\.name=s3.* is an address"),
+  ],
+)
+def test_absurd_values_are_named(changes, message):
+  with pytest.raises(ValueError, match=message):
+    config_lib.check(make_config(**changes))
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [

@@ -1,0 +1,71 @@
+"""experiments.command_line: what options may say, and what jax is set to."""
+
+import argparse
+import pathlib
+
+import jax
+import pytest
+
+from experiments import command_line
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def parse(*argv):
+  parser = command_line.parser("Doc.")
+  command_line.add_config(parser, str(ROOT / "configs/countdown.py"))
+  command_line.add_base_dir(parser)
+  return command_line.parse(parser, argv)
+
+
+def test_home_is_expanded_in_options_and_in_configs(monkeypatch):
+  monkeypatch.setenv("HOME", "/home/me")
+  args = parse("--base_dir=~/base", "--config.task.name=~/task:My")
+  assert args.base_dir == pathlib.Path("/home/me/base")
+  assert args.config.task.name == "/home/me/task:My"
+  assert parse("--base_dir=a/~b").base_dir == pathlib.Path("a/~b")
+
+
+@pytest.mark.parametrize(
+  "scheme", ["s3://", "gs://", "hdfs://", "file:/", "gs:/"]
+)
+def test_addresses_are_refused(scheme, capsys):
+  with pytest.raises(SystemExit):
+    parse(f"--base_dir={scheme}bucket/run")
+  assert (
+    f"--base_dir: {scheme}bucket/run is an address" in capsys.readouterr().err
+  )
+  with pytest.raises(argparse.ArgumentTypeError):
+    command_line.path(f"{scheme}bucket")
+
+
+def test_a_value_given_twice_is_an_error(capsys):
+  with pytest.raises(SystemExit):
+    parse("--config.k_opt=8", "--config.n=16", "--config.k_opt=4")
+  assert "--config.k_opt is given 2 times" in capsys.readouterr().err
+
+
+def test_an_empty_tuple_is_one():
+  assert tuple(parse("--config.k_boundaries=()").config.k_boundaries) == ()
+
+
+SETTINGS = {
+  "jax_default_prng_impl": "rbg",
+  "jax_enable_x64": True,
+  "jax_numpy_rank_promotion": "raise",
+  "jax_default_matmul_precision": "highest",
+  "jax_threefry_partitionable": False,
+}
+
+
+@pytest.mark.parametrize(("name", "value"), SETTINGS.items())
+def test_a_command_sets_what_its_numbers_depend_on(name, value, capsys):
+  """As the user's shell would, by JAX_ENABLE_X64=1, say."""
+  default = getattr(jax.config, name)
+  jax.config.update(name, value)
+  try:
+    parse()
+    assert getattr(jax.config, name) == default
+  finally:
+    jax.config.update(name, default)
+  assert f"{name.upper()} is not used" in capsys.readouterr().out
