@@ -96,6 +96,21 @@ class Math(answer_task.AnswerTask):
     )
 
 
+def worked(
+  path: str | os.PathLike[str], split: str
+) -> list[answer_task.Worked]:
+  """The problems of a split with their solutions."""
+  return [
+    answer_task.Worked(
+      where,
+      records.text(record, "problem", where),
+      str(record.get("solution") or ""),
+      _answer(where, record),
+    )
+    for where, record in _read(pathlib.Path(path), split)
+  ]
+
+
 def _shot(where: str, record: records.Record) -> str:
   return answer_task.shot(
     records.text(record, "problem", where),

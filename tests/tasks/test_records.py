@@ -105,7 +105,9 @@ def test_what_is_neither_text_nor_number_is_an_error(value):
 def test_data_that_were_read_twice_are_an_error_and_a_few_a_warning(caplog):
   rows = [(f"a, row {i}", {"q": f"{i}?"}) for i in range(300)]
   again = [(f"b, row {i}", record) for i, (_, record) in enumerate(rows)]
-  with pytest.raises(ValueError, match=r"300 of 600 .* b, row 0: the q of a, r"):
+  with pytest.raises(
+    ValueError, match=r"300 of 600 .* b, row 0: the q of a, r"
+  ):
     records.check_repeats([*rows, *again], "q")
   with caplog.at_level(logging.WARNING):
     records.check_repeats([*rows, again[7]], "q")

@@ -188,7 +188,7 @@ def _of_product(factors: list[sympy.Expr]) -> set[str]:
 def _of_power(base: sympy.Expr, exponent: sympy.Expr) -> set[str]:
   """Finds powers and roots that can be worked out."""
   if not _is_number(base):
-    if exponent.is_negative:
+    if exponent.is_negative and not base.has(sympy.Function):
       return {"variable below"}
     return {"expand"} if isinstance(base, sympy.Add) else set()
   if isinstance(base, sympy.Symbol):  # It is i.

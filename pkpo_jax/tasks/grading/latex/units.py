@@ -126,7 +126,8 @@ _BARE_UNIT = re.compile(
   rf"(?P<value>.*[\d}})])(?P<gap>\s*/?\s*)(?P<unit>{_PHRASE}){_POWER}"
 )
 _IN_WORDS = re.compile(
-  r"(?P<value>-?[\d.]+)\s*\(\s*(?P<words>[A-Za-z][A-Za-z -]*)\)(?P<rest>.*)"
+  r"(?P<value>-?[\d.]+)\s*(?:\\text\s*\{\s*)?"
+  r"\(\s*(?P<words>[A-Za-z][A-Za-z -]*)\)(?P<rest>[^}]*)\}?"
 )
 _INCHES = re.compile(r'(?P<value>[\d}])\s*"$')
 _SIGN = re.compile(
