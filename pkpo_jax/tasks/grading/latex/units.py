@@ -273,6 +273,8 @@ def _are_words(words: list[str], gap: str, about: Asked) -> bool:
     if place and word.lower() in _SMALL:
       continue
     known = _known(word)
+    if known and place and _known(words[place - 1]):
+      continue  # km/h
     if len(word) == 1:
       is_named = known and known in about.named
       if word in about.letters or not (is_named or (gap and word in "mg")):
