@@ -1,7 +1,9 @@
 r"""How many answers a second does the math grader's pool grade?
 
-Two kinds of answers, all different, half of them wrong:
+Three kinds of answers, all different, half of them wrong:
   integers: a reasoning of eight lines that ends in #### and an integer.
+  attacked: the same, but one in twenty is an inequality that is hard to solve
+    or a formula that is hard to compute.
   LaTeX: fractions, roots, intervals, polynomials and points in a box, in
     another spelling than the reference.
 
@@ -23,7 +25,7 @@ _REASONING = "First we add what there is, and then we take away the rest.\n" * 8
 # Of integers a and b: a reference, and the same in another spelling.
 _SPELLINGS: tuple[Callable[[int, int], Item], ...] = (
   lambda a, b: (rf"\frac{{{a}}}{{{b}}}", rf"{2 * a}/{2 * b}"),
-  lambda a, b: (rf"{a}\sqrt{{{b}}}", rf"\sqrt{{{a * a * b}}}"),
+  lambda a, b: (rf"{a}\sqrt{{{b}}}", rf"\sqrt{{{b}}}\cdot {a}"),
   lambda a, b: (f"[{a},{a + b})", rf"{a} \le x < {a + b}"),
   lambda a, b: (f"x^2-{a * a}", f"(x-{a})(x+{a})"),
   lambda a, b: (rf"({a},\frac{{{b}\pi}}{{3}})", rf"({a}.0, {b}\pi/3)"),
@@ -35,6 +37,25 @@ def integers(count: int) -> list[Item]:
   return [
     (str(i), f"{_REASONING}#### {i + i % 2}") for i in range(1, count + 1)
   ]
+
+
+# Of an integer: what would keep an honest solver busy.
+_HARD: tuple[Callable[[int], str], ...] = (
+  lambda i: rf"\frac{{x^{{17}}-{i}x^5+3}}{{x^{{11}}-7x+{i}}}>0",
+  lambda i: rf"|x^9-{i}|+|x^7+{i}|<{i}",
+  lambda i: rf"\sin(x^{{{i}}})\le\log(x+{i})",
+  lambda i: rf"9^{{9^{{{i}}}}}+{i}!",
+  lambda i: rf"\left({'(' * 9}x+{i}{')^7' * 9}\right)^7=0",
+)
+
+
+def attacked(count: int) -> list[Item]:
+  """So many integers, one in twenty replaced by what is hard to grade."""
+  items = integers(count)
+  for i in range(0, count, 20):
+    hard = _HARD[i // 20 % len(_HARD)](i + 1)
+    items[i] = (items[i][0], f"{_REASONING}It is $\\boxed{{{hard}}}$.")
+  return items
 
 
 def latex(count: int) -> list[Item]:
@@ -57,6 +78,9 @@ def answers_per_second(workers: pool.Pool, items: Sequence[Item]) -> float:
   start = time.perf_counter()
   grades = workers.grade(items)
   seconds = time.perf_counter() - start
+  late = sum(grade.reason == "timeout" for grade in grades)
+  if late:
+    raise RuntimeError(f"{late} answers were late.")
   right = [grade.reward == 1 for grade in grades]
   if right != [i % 2 == 0 for i in range(1, len(items) + 1)]:
     raise RuntimeError(f"{sum(right)} of {len(items)} answers were right.")
@@ -88,6 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     answers_per_second(workers, latex(2 * args.workers))  # Warms up.
     for name, items in (
       ("integers", integers(args.integers)),
+      ("attacked", attacked(args.integers)),
       ("LaTeX", latex(args.latex)),
     ):
       print(f"{name:9} {answers_per_second(workers, items):8.0f} answers/s")

@@ -1,6 +1,7 @@
 r"""Tasks with a reference answer for each problem, most in a \boxed{...}."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from pkpo_jax.tasks import base
 from pkpo_jax.tasks.grading.workers import pool
@@ -20,6 +21,22 @@ NEXT_PROBLEM = (
   "\n\n**Problem",
 )
 LATEX_GRADER = "pkpo_jax.tasks.grading.latex.equality:grade"
+
+
+class Worked(NamedTuple):
+  """A problem of the data with its solution, to check a grader on.
+
+  Attributes:
+    where: the place in the data.
+    question: as it is asked.
+    solution: text that ends in the answer; "" if the data have none.
+    answer: the reference.
+  """
+
+  where: str
+  question: str
+  solution: str
+  answer: str
 
 
 class AnswerTask(base.BaseTask):

@@ -81,6 +81,18 @@ class GSM8K(answer_task.AnswerTask):
     )
 
 
+def worked(
+  path: str | os.PathLike[str], split: str
+) -> list[answer_task.Worked]:
+  """The problems of a split with their solutions."""
+  return [
+    answer_task.Worked(
+      f"{split} {row}", question, f"{solution}\n#### {answer}", answer
+    )
+    for row, (question, solution, answer) in enumerate(_read(path, split))
+  ]
+
+
 def _read(
   path: str | os.PathLike[str], split: str
 ) -> list[tuple[str, str, str]]:

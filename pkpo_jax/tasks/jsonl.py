@@ -102,6 +102,26 @@ class Jsonl(answer_task.AnswerTask):
       self._pool.check((train[0].data, train[0].data))
 
 
+def worked(
+  path: str | os.PathLike[str],
+  *,
+  prompt_column: str = "prompt",
+  answer_column: str = "answer",
+  solution_column: str = "solution",
+) -> list[answer_task.Worked]:
+  """The problems of a file with their solutions, where it has some."""
+  columns = prompt_column, answer_column
+  found = []
+  for where, record in records.read(pathlib.Path(path)):
+    _check_columns(record, where, columns)
+    answer = records.text_or_number(record, answer_column, where)
+    gold = _final_answer(answer, where)
+    own = record.get(solution_column) or (answer if answer != gold else "")
+    question = records.text(record, prompt_column, where)
+    found.append(answer_task.Worked(where, question, str(own), gold))
+  return found
+
+
 def _draw(
   problems: Sequence[base.Problem], num_test: int | None, seed: int
 ) -> tuple[list[base.Problem], list[base.Problem]]:

@@ -100,6 +100,19 @@ def test_stop_strings_go_with_worked_examples(by_shots):
   assert base.stop_strings(by_shots[1]) == answer_task.NEXT_PROBLEM
 
 
+def test_our_grader_sees_the_question(make):
+  task = make()
+  asked = r"Compute $\frac14+\frac14$."
+  problem = base.Problem("", "", "", r"\frac12", asked)
+  copy = r"\boxed{\frac14+\frac14}"
+  assert task.grade(problem, copy).reward == 0
+  reduced = base.Problem("", "", "", r"\frac12", r"Reduce $\frac24$.")
+  fraction = [[r"\boxed{\frac24}"]]
+  assert task.grades([reduced], fraction)[0][0].reward == 0
+  unasked = base.Problem("", "", "", r"\frac12")
+  assert task.grades([unasked], fraction) == [[RIGHT]]
+
+
 def test_another_grader_gets_the_reference_and_the_completion(
   make, monkeypatch
 ):

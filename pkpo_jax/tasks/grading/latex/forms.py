@@ -125,6 +125,11 @@ def _is_number(value: sympy.Basic) -> bool:
   return all(symbol.name == "i" for symbol in value.free_symbols)
 
 
+def _is_i(value: sympy.Basic) -> bool:
+  """Tells whether a value is the imaginary unit, as the parser reads it."""
+  return isinstance(value, sympy.Symbol) and value.name == "i"
+
+
 def _flat(value: sympy.Expr, kind: type[sympy.Expr]) -> list[sympy.Expr]:
   """Arguments of sums in sums, or of products in products."""
   if not isinstance(value, kind):
@@ -177,21 +182,42 @@ def _of_product(factors: list[sympy.Expr]) -> set[str]:
     for exponents in bases.values()
   ):
     found.add("product")
-  if sums > 1:
+  if sums > 1 or (sums and any(_is_i(base) for base in bases)):
     found.add("product of sums")
+  found |= _of_content(factors, bottoms)
   symbolic = [f for f in factors if f.has(sympy.Add) and not _is_number(f)]
   if symbolic:
     found.add("expand")
   return found
 
 
+def _of_content(factors: list[sympy.Expr], bottoms: list[int]) -> set[str]:
+  """Finds what cancels between the terms of a sum and what is below it."""
+  if len(bottoms) != 1:
+    return set()
+  for factor in factors:
+    if isinstance(factor, sympy.Add):
+      numbers = [
+        _computed(x).as_coeff_Mul()[0] for x in _flat(factor, sympy.Add)
+      ]
+      if all(isinstance(number, sympy.Integer) for number in numbers):
+        shared = math.gcd(*map(int, numbers), bottoms[0])
+        if shared == bottoms[0]:
+          return {"product"}
+        if shared > 1:
+          return {"unreduced fraction"}
+  return set()
+
+
 def _of_power(base: sympy.Expr, exponent: sympy.Expr) -> set[str]:
   """Finds powers and roots that can be worked out."""
+  if isinstance(base, sympy.Pow) and exponent.is_integer and exponent != -1:
+    return {"power"}
   if not _is_number(base):
-    if exponent.is_negative:
+    if exponent.is_negative and not base.has(sympy.Function):
       return {"variable below"}
     return {"expand"} if isinstance(base, sympy.Add) else set()
-  if isinstance(base, sympy.Symbol):  # It is i.
+  if _is_i(base):
     return {"power"}
   if isinstance(base, sympy.Rational) and isinstance(exponent, sympy.Rational):
     if exponent == -1:

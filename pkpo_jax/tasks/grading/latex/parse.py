@@ -26,8 +26,9 @@ class Group:
   Attributes:
     kind: "list"; "either" and "both", lists with "or" and inequalities with
       "and"; "set"; "union"; "matrix", whose parts are rows; "row"; "scaled", a
-      number and a matrix; "choice", a letter and what it stands for; "modulo",
-      a number and its modulus; or the brackets: "()", "(]", "[)", "[]".
+      number and a matrix; "choice", a letter and what it stands for; "all but",
+      numbers that are left out; "modulo", a number and its modulus; or the
+      brackets: "()", "(]", "[)", "[]".
     parts: the parts, in their order in the text.
   """
 
@@ -103,6 +104,10 @@ _BUILDER = re.compile(
 _REALS = re.compile(
   r"(?:[a-z] (?:is|can be) )?(?:all|any) real (?:numbers?|values?)"
 )
+_ALL_BUT = re.compile(
+  r"\\mathbb\s*\{?R\}?\s*(?:\\setminus|\\backslash|-)\s*"
+  r"\\\{(?P<numbers>.*)\\\}"
+)
 _SCALED = re.compile(
   r"(?P<factor>[^&=]*?)(?P<matrix>\\begin\{[pbB]?matrix\}.*)"
 )
@@ -157,6 +162,9 @@ def _special(text: str) -> Node | None:
     return Group("choice", (Leaf(letter), parse(match["value"])))
   if _REALS.fullmatch(re.sub(r"\\text|[{}]", "", text).strip().lower()):
     return Leaf(r"\mathbb{R}")
+  if match := _ALL_BUT.fullmatch(text):
+    parts, _ = split(match["numbers"], (",",))
+    return Group("all but", tuple(map(parse, parts)))
   match = _SCALED.fullmatch(text)
   if match and match["factor"].strip() and _MATRIX.fullmatch(match["matrix"]):
     factor = match["factor"].strip().removesuffix(r"\cdot")

@@ -5,6 +5,8 @@ its variable stands alone, as a solved inequality does: |x - 1| < 2 is work that
 is left to do. Nothing is solved here, and so nothing takes long.
 """
 
+import itertools
+import re
 from typing import NamedTuple
 
 import sympy
@@ -26,14 +28,18 @@ class Piece(NamedTuple):
 
 
 Pieces = tuple[Piece, ...]
+_VARIABLE = re.compile(r"(?:[A-Za-z]|\\(?!pi\b)[a-z]+)(?:_\w|_\{\w+\})?")
 _ALL: Pieces = (Piece(-sympy.oo, sympy.oo, True, True),)
 _NAMED = {sympy.S.Reals: _ALL, sympy.S.EmptySet: ()}
 
 
 def same(gold: Node, answer: Node) -> bool:
   """Compares two sets of numbers; False if either node denotes none."""
-  first, second = read(gold), read(answer)
-  if first is None or second is None or len(first) != len(second):
+  first = read(gold)
+  if first is None:
+    return False
+  second = read(answer)
+  if second is None or len(first) != len(second):
     return False
   return all(
     a[2:] == b[2:] and _equal(a.low, b.low) and _equal(a.high, b.high)
@@ -63,6 +69,9 @@ def read(node: Node) -> Pieces | None:
     if numbers is None:
       return None
     return _union([Piece(number, number) for number in numbers])
+  if node.kind == "all but":
+    numbers = _numbers(node.parts)
+    return None if numbers is None else _all_but(numbers)
   if node.kind in INTERVALS and len(node.parts) == 2:
     numbers = _numbers(node.parts)
     # (2, 1) is a pair, not an empty interval.
@@ -75,6 +84,8 @@ def read(node: Node) -> Pieces | None:
 
 def _named(text: str) -> Pieces | None:
   """The set with a name such as R."""
+  if "\\" not in text:
+    return None
   try:
     return _NAMED.get(convert.to_sympy(text))
   except UnfitError:
@@ -128,12 +139,7 @@ def _solution(relation: Relation) -> Pieces | None:
 
 def _is_variable(node: Node) -> bool:
   """Tells whether a side is a variable and nothing else."""
-  if not isinstance(node, Leaf):
-    return False
-  try:
-    return isinstance(convert.to_sympy(node.text), sympy.Symbol)
-  except UnfitError:
-    return False
+  return isinstance(node, Leaf) and _VARIABLE.fullmatch(node.text) is not None
 
 
 def _equal(first: sympy.Expr, second: sympy.Expr) -> bool:
@@ -166,6 +172,14 @@ def _union(pieces: list[Piece]) -> Pieces:
     else:
       merged.append(piece)
   return tuple(merged)
+
+
+def _all_but(numbers: list[sympy.Expr]) -> Pieces:
+  """All real numbers but some."""
+  ends = [-sympy.oo, *sorted(numbers, key=_size), sympy.oo]
+  return tuple(
+    Piece(low, high, True, True) for low, high in itertools.pairwise(ends)
+  )
 
 
 def _reach(last: Piece, piece: Piece) -> Piece:

@@ -126,7 +126,8 @@ _BARE_UNIT = re.compile(
   rf"(?P<value>.*[\d}})])(?P<gap>\s*/?\s*)(?P<unit>{_PHRASE}){_POWER}"
 )
 _IN_WORDS = re.compile(
-  r"(?P<value>-?[\d.]+)\s*\(\s*(?P<words>[A-Za-z][A-Za-z -]*)\)(?P<rest>.*)"
+  r"(?P<value>-?[\d.]+)\s*(?:\\text\s*\{\s*)?"
+  r"\(\s*(?P<words>[A-Za-z][A-Za-z -]*)\)(?P<rest>[^}]*)\}?"
 )
 _INCHES = re.compile(r'(?P<value>[\d}])\s*"$')
 _SIGN = re.compile(
@@ -272,6 +273,8 @@ def _are_words(words: list[str], gap: str, about: Asked) -> bool:
     if place and word.lower() in _SMALL:
       continue
     known = _known(word)
+    if known and place and _known(words[place - 1]):
+      continue  # km/h
     if len(word) == 1:
       is_named = known and known in about.named
       if word in about.letters or not (is_named or (gap and word in "mg")):

@@ -1,6 +1,6 @@
 r"""A table of references and answers, in both directions.
 
-pairs/right.jsonl has right answers in unusual dress, pairs/wrong.jsonl wrong
+pairs/right.jsonl has right answers in unusual dress, pairs/wrong*.jsonl wrong
 ones that tempt a grader, by the mechanism in their field `kind`. Where the
 question decides, it is there too.
 """
@@ -17,7 +17,8 @@ FOLDER = pathlib.Path(__file__).parent / "pairs"
 ROWS = {
   name: [
     json.loads(line)
-    for line in (FOLDER / f"{name}.jsonl").read_text("utf-8").split("\n")
+    for file in sorted(FOLDER.glob(f"{name}*.jsonl"))
+    for line in file.read_text("utf-8").split("\n")
     if line
   ]
   for name in ("right", "wrong")

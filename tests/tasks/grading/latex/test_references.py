@@ -1,5 +1,6 @@
 r"""References are read when they are loaded."""
 
+import logging
 import re
 
 import pytest
@@ -39,5 +40,14 @@ def test_the_first_is_named_and_all_are_counted():
   message = "line 2: the math grader cannot use the answer 'see solution'"
   with pytest.raises(ValueError, match=re.escape(message)) as error:
     references.check(golds)
-  assert "2 references are so" in str(error.value)
+  assert "2 of 3 references are so" in str(error.value)
   references.check(golds[:1])
+
+
+def test_a_few_may_be_tolerated_and_are_logged(caplog):
+  golds = [("line 1", "see solution"), *[(f"line {i}", "5") for i in range(99)]]
+  with caplog.at_level(logging.WARNING):
+    references.check(golds, tolerated=0.01)
+  assert "line 1: the math grader cannot use" in caplog.text
+  with pytest.raises(ValueError, match="1 of 50 references"):
+    references.check(golds[:50], tolerated=0.01)

@@ -1,5 +1,7 @@
 r"""Units and other words behind a number."""
 
+import fractions
+
 import pytest
 
 from pkpo_jax.tasks.grading.latex import units
@@ -28,3 +30,63 @@ from pkpo_jax.tasks.grading.latex import units
 )
 def test_splits_off_the_unit(text, split):
   assert units.split(text)[:2] == split
+
+
+@pytest.mark.parametrize(
+  ("text", "question", "value", "unit", "factor"),
+  [
+    ("7 dozen", "", "7", "", 12),
+    ("7 dozen eggs", "How many dozen eggs are there?", "7", "", 1),
+    ("7 dozen", "How many eggs are there?", "7", "", 12),
+    ("7 cents", "How many dollars does he pay?", "7", "dollar", "1/100"),
+    ("7 cents", "How many cents does he pay?", "7", "cent", 1),
+    ("3 million", "How many people?", "3", "", 10**6),
+    ("3 million", "How many million people?", "3", "", 1),
+    ("60 km/h", "", "60", "km/h", 1),
+    ("60 mph", "", "60", "mi/h", 1),
+    ("25000/year", "", "25000", "yr", 1),
+    ("18 dollars every day at the market", "", "18", "dollar", 1),
+    ('67"', "", "67", "in", 1),
+    ("70 (seventy)", "", "70", "", 1),
+    ("33 more", "How many more are there?", "33", "", 1),
+    ("4 points", "How many points does he win?", "4", "", 1),
+  ],
+)
+def test_the_question_says_what_words_do(text, question, value, unit, factor):
+  found = units.split(text, units.asked(question))
+  assert found == (value, unit, fractions.Fraction(factor))
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    "7 factorial", "7 squared", "7 halves", "7 or more", "70 (seventeen)",
+    "5x", "5xyz", "6s^2", "3m", "5 is", "7 twenty", "7 apples or 8",
+  ],
+)  # fmt: skip
+def test_more_than_words_stays(text):
+  assert units.split(text).value == text
+
+
+@pytest.mark.parametrize(
+  ("gold", "answer", "question", "verdict"),
+  [
+    ("", "km", "How many miles is it?", True),
+    ("", "mi", "How many miles is it?", False),
+    ("", "min", "How many hours are 120 minutes?", True),
+    ("", "h", "How many hours are 120 minutes?", False),
+    ("", "cm", "How much is it?", False),
+    ("cm", "m", "", True),
+    ("cm2", "cm", "", True),
+    ("cm", "", "How many miles is it?", False),
+  ],
+)
+def test_units_contradict(gold, answer, question, verdict):
+  about = units.asked(question)
+  assert units.contradict(gold, answer, about) is verdict
+
+
+def test_prices_are_no_formulas():
+  about = units.asked("It costs $4 a dozen, and he has $20. How many dozen?")
+  assert "dozen" in about.words and not about.letters
+  assert units.asked("Find $m$ in meters.").letters == {"m"}
