@@ -18,12 +18,14 @@ from pkpo_jax.transforms import (
   grpo,
   k_mixture,
   maxrl,
+  order_statistics,
   passk_training,
   rloo,
   s,
   scloo,
   sloo,
   sloo_minus_one,
+  tailrl,
 )
 
 __version__ = "0.1.0"
@@ -38,6 +40,7 @@ __all__ = (
   "max_at_k",
   "max_at_k_standard_error",
   "maxrl",
+  "order_statistics",
   "pass_at_k",
   "pass_at_k_standard_error",
   "passk_training",
@@ -47,4 +50,5 @@ __all__ = (
   "scloo",
   "sloo",
   "sloo_minus_one",
+  "tailrl",
 )

@@ -155,12 +155,13 @@ def masked(
 
   Zero for masked samples, and for all where a mask left too few (`defined`);
   NaN unless the rewards are `finite`; NaN for all samples, masked or not, where
-  no group of this size admits the traced k (`in_range`).
+  no group of this size admits the traced k (`in_range`). Weights are constants
+  to the gradient: it does not flow into the rewards.
   """
   weights = jnp.where(defined, weights, 0)
   weights = jnp.where(finite, weights, jnp.nan)
   weights = jnp.where(mask, weights, 0)
-  return jnp.where(in_range, weights, jnp.nan)
+  return jax.lax.stop_gradient(jnp.where(in_range, weights, jnp.nan))
 
 
 def by_sample(

@@ -16,6 +16,7 @@ def test_public_names():
     "linear_k",
     "max_at_k",
     "max_at_k_standard_error",
+    "order_statistics",
     "pass_at_k",
     "pass_at_k_standard_error",
     "piecewise_k",

@@ -29,6 +29,11 @@ def k_mixture(rewards, where, k):
   return pkpo_jax.k_mixture(rewards, weights, where=where)
 
 
+def order_statistics(rewards, where, k):
+  weights = jnp.ones(K, rewards.dtype) * k.astype(rewards.dtype)
+  return pkpo_jax.order_statistics(rewards, weights, where=where)
+
+
 def of_counts(name):
   function = getattr(pkpo_jax, name)
 
@@ -45,6 +50,7 @@ FUNCTIONS = {
 }
 FUNCTIONS |= {
   "k_mixture": k_mixture,
+  "order_statistics": order_statistics,
   "pass_at_k": of_counts("pass_at_k"),
   "pass_at_k_standard_error": of_counts("pass_at_k_standard_error"),
 }
@@ -87,7 +93,7 @@ def test_under_strict_and_debugging_settings(name, x64):
       values = run(rewards, where, jnp.int32(K))
       assert values.dtype == rewards.dtype
       np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-6)
-    values = function(rewards[0], where[0], K)
+    values = function(rewards[0], where[0], jnp.int32(K))
     np.testing.assert_allclose(values, expected[0], rtol=1e-5, atol=1e-6)
 
 

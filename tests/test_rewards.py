@@ -19,6 +19,10 @@ SHIFT_FREE = {
   "rloo": pkpo_jax.rloo,
   "grpo": pkpo_jax.grpo,
   "dr_grpo": pkpo_jax.dr_grpo,
+  "tailrl": pkpo_jax.tailrl,
+  "order_statistics": lambda g, **kw: pkpo_jax.order_statistics(
+    g, [1.0, 2.0], **kw
+  ),
   "scloo": lambda g, **kw: pkpo_jax.scloo(g, 2, **kw),
   "sloo_minus_one": lambda g, **kw: pkpo_jax.sloo_minus_one(g, 2, **kw),
   "passk_training": lambda g, **kw: pkpo_jax.passk_training(g, 2, **kw),

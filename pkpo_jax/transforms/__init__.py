@@ -3,7 +3,7 @@
 Every function here has the same signature and the same **sum convention**:
 `sum_i weights[i] * grad log p(x_i)` estimates the gradient. A loss that
 averages over the n samples must multiply by n. Weights are constants to the
-gradient: call these outside of `jax.grad`, or stop the gradient.
+gradient: it does not flow through them.
 
 Shared by all:
   rewards: [n], any real dtype, or Python numbers. Integers, bools and halves
@@ -35,8 +35,9 @@ from pkpo_jax.transforms.baselines import (
   maxrl,
   passk_training,
   rloo,
+  tailrl,
 )
-from pkpo_jax.transforms.mixtures import k_mixture
+from pkpo_jax.transforms.mixtures import k_mixture, order_statistics
 from pkpo_jax.transforms.pkpo import s, scloo, sloo, sloo_minus_one
 
 __all__ = (
@@ -46,12 +47,14 @@ __all__ = (
   "grpo",
   "k_mixture",
   "maxrl",
+  "order_statistics",
   "passk_training",
   "rloo",
   "s",
   "scloo",
   "sloo",
   "sloo_minus_one",
+  "tailrl",
 )
 
 Transform = Callable[..., jax.Array]
@@ -68,6 +71,7 @@ _TRANSFORMS: dict[str, Transform] = {
     dr_grpo,
     maxrl,
     passk_training,
+    tailrl,
   )
 }
 

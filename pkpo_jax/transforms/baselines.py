@@ -71,10 +71,34 @@ def maxrl(
   """
   del k
   group = ranks.sort_group("maxrl", rewards, where)
-  above = jnp.maximum(group.n - group.ranks[:-1], 1)
   least = group.sorted[0] / jnp.maximum(group.n, 1)
-  weights = least + ranks.climb(ranks.gaps(group) / above)
+  weights = least + ranks.climb(_tail_steps(group))
   return ranks.by_sample(group, weights, group.n > 0)
+
+
+def tailrl(
+  rewards: ArrayLike,
+  k: ArrayLike | None = None,
+  *,
+  where: ArrayLike | None = None,
+) -> jax.Array:
+  """TailRL: `maxrl` less its mean, for any rewards. Ignores k. n >= 2.
+
+  Equal to the sum over k = 1..n-1 of `scloo(k) / k`, so unbiased for the
+  gradient of the sum of max@k / k; for 0/1 rewards `g_i / c - 1/n`, and zeros
+  if none is right. Weights are for a sum over the n samples.
+  """
+  del k
+  group = ranks.sort_group("tailrl", rewards, where, shift_free=True)
+  if group.sorted.size < 2:
+    raise ValueError("tailrl: needs n >= 2 samples for a baseline, has n=1.")
+  weights = ranks.centred_climb(group, _tail_steps(group))
+  return ranks.by_sample(group, weights, group.n > 1)
+
+
+def _tail_steps(group: ranks.Group) -> jax.Array:
+  """[size - 1] the gap above each rank r, over the n - r samples above it."""
+  return ranks.gaps(group) / jnp.maximum(group.n - group.ranks[:-1], 1)
 
 
 def passk_training(

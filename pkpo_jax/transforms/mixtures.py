@@ -1,7 +1,8 @@
-"""Blends of pass@k objectives over k."""
+"""Blends of objectives: over k, and over the order statistics of k samples."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from pkpo_jax import _order_statistics as ranks
@@ -13,36 +14,112 @@ def k_mixture(
   k_weights: ArrayLike,
   *,
   where: ArrayLike | None = None,
+  centred: bool = False,
 ) -> jax.Array:
   """Any blend of pass@k objectives, in one sort.
 
-  `sum over k of k_weights[k-1] * sloo_minus_one(rewards, k)`, in O(n K) for K
-  weights. Undefined, hence zeros, where a k with a weight other than 0 exceeds
-  the number of unmasked samples. n >= 2.
+  `sum over k of k_weights[k-1] * sloo_minus_one(rewards, k)`, or of `scloo` if
+  `centred`, in O(n K) for K weights. Undefined, hence zeros, where a k with a
+  weight other than 0 exceeds what the unmasked samples admit. n >= 2.
 
   Args:
     rewards: [n], any real dtype.
-    k_weights: [K] with 1 <= K <= n; may be traced.
+    k_weights: [K] with 1 <= K <= n, or K <= n - 1 if centred; may be traced.
     where: [n] bool, False for samples to leave out.
+    centred: whether the weights sum to zero.
 
   Raises:
-    ValueError: K is not in 1..n, or n = 1.
+    ValueError: K is out of range, or n = 1.
   """
   group = ranks.sort_group("k_mixture", rewards, where, shift_free=True)
-  k_weights = jnp.asarray(k_weights, group.sorted.dtype)
-  last = group.sorted.size if group.sorted.size > 1 else 0
-  if k_weights.ndim != 1 or not 1 <= k_weights.size <= last:
-    raise ValueError(
-      f"k_mixture: k_weights must be [K] with K in 1..{last}, but has shape"
-      f" {k_weights.shape}; n={group.sorted.size} (needs n >= 2)."
-    )
+  size = group.sorted.size
+  last = size - centred if size > 1 else 0
+  k_weights = _check_weights("k_mixture: k_weights", k_weights, group, last)
   ks = jnp.arange(1, k_weights.size + 1, dtype=k_weights.dtype)
-  weights_of = jax.vmap(lambda k: ranks.rank_weights(group, group.n, k))
+  n = group.n - int(centred)
+  weights_of = jax.vmap(lambda k: ranks.rank_weights(group, n, k))
+  used = k_weights if centred else jnp.where(ks > 1, k_weights, 0)
   # Not `@`, which accelerators compute in reduced precision by default.
-  above_one = jnp.where(ks > 1, k_weights, 0)
-  blend = jnp.sum(above_one[:, None] * weights_of(ks), axis=0)
-  weights = ranks.climb(blend[1:] * ranks.gaps(group))
+  blend = jnp.sum(used[:, None] * weights_of(ks), axis=0)
   largest = jnp.max(jnp.where(k_weights != 0, ks, 0))
-  defined = (largest <= group.n) & (group.n > 1)
+  defined = (largest <= n) & (group.n > 1)
+  if centred:
+    weights = ranks.centred_climb(group, blend[:-1] * ranks.gaps(group))
+    return ranks.by_sample(group, weights, defined)
+  weights = ranks.climb(blend[1:] * ranks.gaps(group))
   at_one = jnp.where(defined, baselines.rloo(rewards, where=where), 0)
   return ranks.by_sample(group, weights, defined) + k_weights[0] * at_one
+
+
+def order_statistics(
+  rewards: ArrayLike, weights: ArrayLike, *, where: ArrayLike | None = None
+) -> jax.Array:
+  """Any objective that weighs the sorted rewards of K fresh samples.
+
+  The objective is the mean of `sum over j of weights[j-1] * (the j-th smallest
+  of K rewards)`: the last weight alone is max@K, and this is `scloo`; the last
+  two are the mean of the best two of K; all of them, 1/K each, the mean reward.
+  Sample i is paid `rho(all) - rho(all without i)`, with rho the mean of that
+  over the K-subsets. Centred and unbiased, in O(n K). The estimator is that of
+  OrderGrad (arXiv:2606.06096).
+
+  Args:
+    rewards: [n], any real dtype.
+    weights: [K] with 1 <= K <= n - 1; may be traced.
+    where: [n] bool, False for samples to leave out. Fewer than K + 1 others get
+      zeros.
+
+  Returns:
+    [n] weights for a sum over the samples, float32 (float64 for float64
+    rewards).
+
+  Raises:
+    ValueError: K is not in 1..n-1, or as the other transforms.
+  """
+  name = "order_statistics"
+  group = ranks.sort_group(name, rewards, where, shift_free=True)
+  last = group.sorted.size - 1
+  weights = _check_weights(f"{name}: weights", weights, group, last)
+  K = weights.size
+  shares = _hypergeometric(group.ranks[:-1] - 1, group.n - 2, K - 1)
+  blend = jnp.sum(shares * weights[None, :], axis=1)
+  blend = blend * K / jnp.maximum(group.n - 1, 1)
+  climbed = ranks.centred_climb(group, blend * ranks.gaps(group))
+  return ranks.by_sample(group, climbed, group.n > K)
+
+
+def _hypergeometric(good: jax.Array, total: jax.Array, draws: int) -> jax.Array:
+  """[R, draws + 1] chance of h good ones in `draws` of `total` with good [R].
+
+  Up from the smallest h by ratios of neighbours, in logarithms: no factorials.
+  """
+  good, h = good[:, None], jnp.arange(draws + 1, dtype=good.dtype)[None, :]
+  bad = total - good
+  possible = (h <= good) & (draws - h <= bad)
+  # From h - 1 to h; 0 where one of the two is not possible.
+  up = (good - h + 1) * (draws - h + 1)
+  down = h * (bad - draws + h)
+  both = possible & (h > 0) & (up > 0) & (down > 0)
+  ratio = jnp.where(both, up, 1) / jnp.where(both, down, 1)
+  logs = jnp.cumsum(jnp.log(ratio), axis=1)
+  least = jnp.finfo(good.dtype).min
+  top = jnp.max(jnp.where(possible, logs, least), axis=1, keepdims=True)
+  shares = jnp.where(possible, jnp.exp(jnp.where(possible, logs - top, 0)), 0)
+  return shares / jnp.maximum(jnp.sum(shares, axis=1, keepdims=True), 1)
+
+
+def _check_weights(
+  name: str, weights: ArrayLike, group: ranks.Group, last: int
+) -> jax.Array:
+  """[K] weights in the dtype of the rewards, K in 1..last."""
+  weights = jnp.asarray(weights, group.sorted.dtype)
+  if weights.ndim != 1 or not 1 <= weights.size <= last:
+    n = group.sorted.size
+    raise ValueError(
+      f"{name} must be [K] with K in 1..{last}, but has shape"
+      f" {weights.shape}; n={n} (needs n >= 2)."
+    )
+  known = not isinstance(weights, jax.core.Tracer)
+  if known and not np.all(np.isfinite(jax.device_get(weights))):
+    raise ValueError(f"{name} must be finite, but are {weights}.")
+  return weights

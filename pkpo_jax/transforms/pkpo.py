@@ -71,11 +71,10 @@ def scloo(
   """
   group = ranks.sort_group("scloo", rewards, where, shift_free=True)
   k, in_range = ranks.as_budget("scloo", group, k, last=group.sorted.size - 1)
-  weights = ranks.rank_weights(group, group.n, k)
-  baseline = ranks.rank_weights(group, group.n - 1, k)
-  baseline *= k / jnp.maximum(group.n, 1)
-  steps = (weights + baseline)[:-1] * ranks.gaps(group)
-  weights = ranks.centre(group, ranks.climb(steps))
+  # From rank r to r + 1 `s` climbs by C(r-1, k-1) / C(n, k) times the gap; the
+  # baseline adds what makes that C(r-1, k-1) / C(n-1, k).
+  steps = ranks.rank_weights(group, group.n - 1, k)[:-1] * ranks.gaps(group)
+  weights = ranks.centred_climb(group, steps)
   return ranks.by_sample(group, weights, k < group.n, in_range)
 
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 # the gradient of max@k; their last valid k is n less this. BINARY are known for
 # 0/1 rewards.
 PKPO = {"s": 0, "sloo": 1, "sloo_minus_one": 0, "scloo": 1}
-WITHOUT_K = ("rloo", "grpo", "dr_grpo")
+WITHOUT_K = ("rloo", "grpo", "dr_grpo", "tailrl")
 BINARY = ("maxrl", "passk_training")
 NAMES = (*PKPO, *WITHOUT_K, *BINARY)
 # These need a second sample for their baseline.
@@ -168,6 +168,19 @@ def maxrl(rewards, k=None):
 
 
 @_fractions
+def tailrl(rewards, k=None):
+  """The sum over k = 1..n-1 of `scloo` over k; for 0/1 rewards g_i/c - 1/n."""
+  n, c = len(rewards), sum(rewards)
+  blend = [Fraction(0)] * n
+  for k in range(1, n):
+    blend = [b + w / k for b, w in zip(blend, scloo(rewards, k))]
+  binary = [g / c - Fraction(1, n) if c else Fraction(0) for g in rewards]
+  assert set(rewards) - {0, 1} or blend == binary
+  assert blend == [w - _mean(maxrl(rewards)) for w in maxrl(rewards)]
+  return blend
+
+
+@_fractions
 def passk_training(rewards, k):
   """((n/k) s_i - rho) / std / n, rho and std of the best over the k-subsets."""
   n, rho = len(rewards), max_at_k(rewards, k)
@@ -183,14 +196,34 @@ def passk_training(rewards, k):
 
 
 @_fractions
-def k_mixture(rewards, k_weights):
-  """The weighted sum of `sloo_minus_one` over k = 1..K."""
+def k_mixture(rewards, k_weights, centred=False):
+  """The weighted sum of `sloo_minus_one`, or `scloo`, over k = 1..K."""
   blend = [Fraction(0)] * len(rewards)
   for k, weight in enumerate(k_weights, start=1):
     if weight:
-      values = sloo_minus_one(rewards, k)
+      values = (scloo if centred else sloo_minus_one)(rewards, k)
       blend = [b + Fraction(weight) * v for b, v in zip(blend, values)]
   return blend
+
+
+def l_statistic(rewards, weights):
+  """Mean over the K-subsets of the weighted sum of their sorted rewards."""
+  return _mean(
+    [
+      sum(Fraction(w) * g for w, g in zip(weights, sorted(subset)))
+      for subset in itertools.combinations(rewards, len(weights))
+    ]
+  )
+
+
+@_fractions
+def order_statistics(rewards, weights):
+  """What the L-statistic loses without each sample."""
+  whole = l_statistic(rewards, weights)
+  return [
+    whole - l_statistic(_without(rewards, i), weights)
+    for i in range(len(rewards))
+  ]
 
 
 def masked(reference, rewards, where, *args):

@@ -174,6 +174,19 @@ def test_checks_its_group(name):
 
 
 @pytest.mark.parametrize("name", exact.NAMES)
+def test_weights_are_constants_to_the_gradient(name):
+  """Rewards that are differentiable do not add a gradient of their own."""
+  function = pkpo_jax.get_transform(name)
+  slope = jax.grad(lambda g: jnp.sum(function(g, 2) * jnp.arange(4.0)))
+  np.testing.assert_array_equal(slope(jnp.array([1.0, 0, 0.5, 0])), np.zeros(4))
+
+
+def test_estimators_stay_differentiable():
+  slope = jax.grad(lambda g: pkpo_jax.max_at_k(g, 2))(jnp.array([1.0, 0, 3.0]))
+  np.testing.assert_allclose(slope, [1 / 3, 0, 2 / 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", exact.NAMES)
 def test_get_transform(name):
   assert pkpo_jax.get_transform(name) is getattr(pkpo_jax, name)
 
