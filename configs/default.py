@@ -14,9 +14,8 @@ def get_config() -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   config.seed = 0  # of sampling and of the order of the problems
   config.num_steps = 200  # one rollout and its update each
-  # Ends a run earlier, once so many steps have solved no problem for the first
-  # time; 0: never.
-  config.patience = 0
+  # The cumulative solve rate has stood still for so long: the run ends earlier.
+  config.patience = 0  # steps without a newly solved problem; 0: never ends it
   config.prompts_per_step = 32  # B, the problems of a step
   config.n = 16  # completions of each prompt
   config.temperature = 1.0  # of sampling; enters the training log-probs too
@@ -33,14 +32,15 @@ def get_config() -> ml_collections.ConfigDict:
   config.k_weights = ()  # of k = 1, 2, ...; for transform="k_mixture" alone
 
   config.learning_rate = 4e-4  # of AdamW, after the warm-up
-  config.warmup_steps = 10  # linear
-  config.decay_steps = 0  # then a cosine to a tenth of the rate; 0: no decay
+  config.warmup_steps = 10  # steps, linear
+  config.decay_steps = 0  # steps, then: a cosine to a tenth, which stays; 0: no
   config.b1 = 0.9  # decay of the first moment
   config.b2 = 0.95  # decay of the second moment
   config.weight_decay = 0.0  # a learning rate's fraction of the parameters
-  # Global norm that gradients are clipped to; 0: none are. They are sums over
-  # tokens, so that their norm grows with the length of completions.
-  config.max_grad_norm = 10.0
+  # Gradients are sums over tokens, so that their norm grows with the length of
+  # completions. For those of Countdown it is .3 to 3.5 at k = 1, 1.7 to 9.7 at
+  # k = 8: 10 is a bound on outliers alone.
+  config.max_grad_norm = 10.0  # norm that gradients are clipped to; 0: no limit
   config.epochs = 1  # passes over each rollout
   config.minibatches = 1  # updates in a pass; divides prompts_per_step
 
@@ -56,8 +56,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.loss.clip_high = 0.2  # as a fraction, too
   # Of sums over the tokens of a completion, like the policy term, and averaged
   # over completions: in nats per completion.
-  config.loss.entropy_coef = 0.0  # bonus for entropy
-  config.loss.kl_coef = 0.0  # penalty on KL(policy || base policy)
+  config.loss.entropy_coef = 0.0  # bonus for entropy, nats per completion
+  config.loss.kl_coef = 0.0  # KL(policy || base), nats per completion
 
   config.mesh = ml_collections.ConfigDict()  # devices, see lm/sharding.py
   config.mesh.data = 1  # copies of the parameters
