@@ -101,8 +101,8 @@ def equal_to(gold: Node, question: str) -> tuple[str, ...]:
 
 def _equations(gold: Relation, question: str) -> list[str]:
   """The equations of a question that say what the reference says."""
-  sides = _sides(gold)
-  if sides is None:
+  ours = sides(gold)
+  if ours is None:
     return []
   found = []
   for text in expressions(question):
@@ -110,24 +110,24 @@ def _equations(gold: Relation, question: str) -> list[str]:
       continue
     try:
       node = parse.parse(text)
-      theirs = _sides(node) if isinstance(node, Relation) else None
-      if theirs is not None and compare.difference_ratio(sides, theirs):
+      theirs = sides(node) if isinstance(node, Relation) else None
+      if theirs is not None and compare.difference_ratio(ours, theirs):
         found.append(text)
     except Exception:  # What a question says need not be readable.
       continue
   return found
 
 
-def _sides(relation: Relation):
+def sides(relation: Relation) -> tuple[sympy.Expr, sympy.Expr] | None:
   """Both sides of an equation as formulas, or None."""
   if relation.operators != ("=",):
     return None
   try:
-    sides = [
+    found = [
       convert.expression(part.text)
       for part in relation.parts
       if isinstance(part, Leaf)
     ]
   except UnfitError:
     return None
-  return (sides[0], sides[1]) if len(sides) == 2 else None
+  return (found[0], found[1]) if len(found) == 2 else None
