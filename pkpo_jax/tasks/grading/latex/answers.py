@@ -13,10 +13,10 @@ from pkpo_jax.tasks.grading.latex.spelling import MAX_CHARACTERS
 
 # Both a backslash and a doubled one, as JSON and Python write it, open a box.
 _BRACES = re.compile(
-  r"(?P<box>\\+(?:boxed|fbox)\s*\{)|\\.|[{}]",
+  r"(?P<box>\\{1,4}(?:boxed|fbox)\s*\{)|\\.|[{}]",
   re.DOTALL,
 )
-_BARE_BOX = re.compile(r"\\+(?:boxed|fbox)(?:\s+([^\s{$][^$\n]*)|(\d+))")
+_BARE_BOX = re.compile(r"\\{1,4}(?:boxed|fbox)(?:\s+([^\s{$][^$\n]*)|(\d+))")
 _NEXT_QUESTION = re.compile(
   r"\n[ \t>*#]*(?:Question|Problem|Exercise|Example|Q|Human|User|Instruction)"
   r"[ \t]*\d*[ \t]*(?:\*\*)?[:.)]",
@@ -41,8 +41,8 @@ _STATED = re.compile(
   re.IGNORECASE | re.MULTILINE,
 )
 _HASHES = re.compile("#{4,}")
-_DISPLAY = re.compile(r"(?:\$\$|\\+\[)(.*?)(?:\$\$|\\+\])", re.DOTALL)
-_SENTENCE_END = re.compile(r"[.?](?:\$|\\+[)\]]|\*)*(?:\s|$)")
+_DISPLAY = re.compile(r"(?:\$\$|\\{1,2}\[)(.*?)(?:\$\$|\\{1,2}\])", re.DOTALL)
+_SENTENCE_END = re.compile(r"[.?](?:\$|\\{1,2}[)\]]|\*)*(?:\s|$)")
 _ARTICLE = re.compile(r"(?:the|an?)\s+(?=[\d$\\])")
 _EXCLAMATION = re.compile(r"(?<=\w)!+[* ]*$")
 _CLAUSE = re.compile(

@@ -227,7 +227,7 @@ class _Comparison:
       return all(self.same(v, answer.parts[-1]) for v in gold.parts)
     if gold.name and not question.letters(_text(gold.parts[-1])):
       return False  # 2x = 6 is not solved.
-    ours, theirs = _sides(gold), _sides(answer)
+    ours, theirs = question.sides(gold), question.sides(answer)
     if ours is None or theirs is None:
       return False
     return compare.difference_ratio(ours, theirs)
@@ -336,14 +336,6 @@ def _leaf(value: Fraction) -> Leaf:
 
 def _text(node: Node) -> str:
   return node.text if isinstance(node, Leaf) else ""
-
-
-def _sides(relation: Relation):
-  """Both sides of an equation as formulas; None if it has others."""
-  texts = [_text(part) for part in relation.parts]
-  if len(texts) != 2 or not all(texts):
-    return None
-  return convert.expression(texts[0]), convert.expression(texts[1])
 
 
 def _clock(text: str) -> str:

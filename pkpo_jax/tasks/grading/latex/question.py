@@ -3,6 +3,8 @@ r"""Finds the expressions of a question, to tell copies of them from answers."""
 import functools
 import re
 
+import sympy
+
 from pkpo_jax.tasks.grading.latex import compare, convert, parse, values
 from pkpo_jax.tasks.grading.latex.parse import Leaf, Node, Relation
 from pkpo_jax.tasks.grading.latex.spelling import (
@@ -13,7 +15,7 @@ from pkpo_jax.tasks.grading.latex.spelling import (
 )
 
 _MAX_CHARACTERS = 8_000
-_MAX_EXPRESSIONS = 60
+_MAX_EXPRESSIONS = 40
 _LONGEST = 160
 # Arithmetic outside of dollars, such as 12/18 or (3 + 4) * 2.
 _ARITHMETIC = re.compile(
@@ -61,42 +63,46 @@ def letters(text: str) -> frozenset[str]:
   return frozenset(re.findall(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])", text))
 
 
-def equal_to(gold: Node, question: str) -> list[str]:
+@functools.lru_cache(maxsize=512)
+def equal_to(gold: Node, question: str) -> tuple[str, ...]:
   """The expressions of a question that have the value of the reference."""
   if isinstance(gold, Relation) and gold.name and len(gold.parts) == 2:
-    return equal_to(gold.parts[1], question) or _equations(gold, question)
+    right = equal_to(gold.parts[1], question)
+    return right or tuple(_equations(gold, question))
   if isinstance(gold, Relation):
-    return _equations(gold, question)
+    return tuple(_equations(gold, question))
   if not isinstance(gold, Leaf) or values.is_text(gold.text):
-    return []
+    return ()
   number = values.literal(gold.text)
   try:
     value = convert.to_sympy(gold.text)
   except UnfitError:
-    return []
+    return ()
   variables = letters(gold.text)
   found = []
   for text in expressions(question):
     if not (variables <= letters(text) and re.search(r"\w", text)):
       continue
-    if number is not None and (same := values.literal(text)) is not None:
-      if same.value == number.value:
+    theirs = values.literal(text)
+    if number is not None and theirs is not None:
+      if theirs.value == number.value:
         found.append(text)
       continue
     if any(operator in text for operator in parse.RELATIONS):
       continue
     try:
-      if compare.same(value, convert.to_sympy(text)):
+      other = sympy.Rational(theirs.value) if theirs else convert.to_sympy(text)
+      if compare.same(value, other):
         found.append(text)
     except Exception:  # What a question says need not be readable.
       continue
-  return found
+  return tuple(found)
 
 
 def _equations(gold: Relation, question: str) -> list[str]:
   """The equations of a question that say what the reference says."""
-  sides = _sides(gold)
-  if sides is None:
+  ours = sides(gold)
+  if ours is None:
     return []
   found = []
   for text in expressions(question):
@@ -104,24 +110,24 @@ def _equations(gold: Relation, question: str) -> list[str]:
       continue
     try:
       node = parse.parse(text)
-      theirs = _sides(node) if isinstance(node, Relation) else None
-      if theirs is not None and compare.difference_ratio(sides, theirs):
+      theirs = sides(node) if isinstance(node, Relation) else None
+      if theirs is not None and compare.difference_ratio(ours, theirs):
         found.append(text)
     except Exception:  # What a question says need not be readable.
       continue
   return found
 
 
-def _sides(relation: Relation):
+def sides(relation: Relation) -> tuple[sympy.Expr, sympy.Expr] | None:
   """Both sides of an equation as formulas, or None."""
   if relation.operators != ("=",):
     return None
   try:
-    sides = [
+    found = [
       convert.expression(part.text)
       for part in relation.parts
       if isinstance(part, Leaf)
     ]
   except UnfitError:
     return None
-  return (sides[0], sides[1]) if len(sides) == 2 else None
+  return (found[0], found[1]) if len(found) == 2 else None

@@ -28,9 +28,9 @@ SETTINGS = hypothesis.settings(
 
 
 def grade(gold, text, asked=""):
-  start = time.perf_counter()
+  start = time.process_time()
   reward, valid, reason = equality.grade(gold, text, asked)
-  assert time.perf_counter() - start < LIMIT, text
+  assert time.process_time() - start < LIMIT, text
   assert valid and not reason.startswith("error")
   return reward
 
