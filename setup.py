@@ -25,6 +25,9 @@ _TRAIN = [
   # 0.2.3 was generated with a protobuf newer than tensorflow (which gemma
   # imports) admits: it fails at import.
   "sentencepiece<0.2.2",
+  # gemma imports it by way of kauldron, which asks for tensorflow-cpu: that has
+  # wheels for x86 Linux alone; see requirements.overrides.
+  "tensorflow; sys_platform != 'linux' or platform_machine != 'x86_64'",
   "tensorboardX",
   "tokenizers",
   "tqdm",

@@ -1,6 +1,8 @@
 """The estimators install alone, on the oldest Python that is promised."""
 
+import os
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -41,3 +43,39 @@ def test_estimators_install_on_python_3_11(tmp_path):
   )
   assert result.returncode == 0, result.stderr[-3000:]
   assert result.stdout.strip() == "[0.0, 0.333333, 0.333333, 0.0]"
+
+
+def test_one_libtpu_is_named_everywhere():
+  files = [ROOT / "Makefile", *ROOT.glob("docs/*.md")]
+  named = {
+    version
+    for path in files
+    for version in re.findall(r"libtpu==([\d.]+)", path.read_text())
+  }
+  assert len(named) == 1
+
+
+def test_the_lock_has_a_tensorflow_for_each_platform():
+  """Wheels of tensorflow-cpu are for x86 Linux alone."""
+  lock = (ROOT / "requirements.lock").read_text()
+  x86 = "platform_machine == 'x86_64' and sys_platform == 'linux'"
+  other = "platform_machine != 'x86_64' or sys_platform != 'linux'"
+  assert re.search(rf"^tensorflow-cpu==[\d.]+ ; {x86}$", lock, re.MULTILINE)
+  assert re.search(rf"^tensorflow==[\d.]+ ; {other}$", lock, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["PIP_USER", "UV_PYTHON", "PIP_INDEX_URL"])
+def test_settings_of_the_user_do_not_redirect_the_set_up(name, tmp_path):
+  """Those that say where to install; those that say where from stay."""
+  makefile = tmp_path / "Makefile"
+  show = f'show:\n\t@echo "value=$${{{name}}}"\n'
+  makefile.write_text((ROOT / "Makefile").read_text() + show)
+  printed = subprocess.run(
+    ["make", "--file", makefile, "show"],
+    env=os.environ | {name: "set"},
+    capture_output=True,
+    text=True,
+    check=True,
+  ).stdout
+  stays = "set" if name == "PIP_INDEX_URL" else ""
+  assert printed.splitlines() == [f"value={stays}"]
