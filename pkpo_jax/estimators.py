@@ -38,6 +38,11 @@ def pass_at_k(
   Raises:
     ValueError: a concrete scalar is out of its range, k is not of an integer
       dtype, or n is traced.
+
+  Example:
+    >>> from pkpo_jax import pass_at_k
+    >>> print(f"{pass_at_k(num_correct=2, num_samples=4, k=2):.3f}")
+    0.833
   """
   counts = _check_counts("pass_at_k", num_correct, num_samples, k, spare=0)
   log_miss, misses = _log_miss(counts)
@@ -68,6 +73,12 @@ def max_at_k(
     ValueError: `rewards` is not [n] with n >= 1, `where` has another shape, a
       Python int k is out of range, or an unmasked reward that is known is not
       finite.
+
+  Example:
+    >>> import numpy as np
+    >>> from pkpo_jax import max_at_k
+    >>> print(f"{max_at_k(np.array([0.0, 1.0, 0.5, 0.0]), k=2):.3f}")
+    0.667
   """
   group = ranks.sort_group("max_at_k", rewards, where)
   k, in_range = ranks.as_budget("max_at_k", group, k, last=group.sorted.size)
@@ -97,7 +108,13 @@ def pass_at_k_standard_error(
     or array argument is out of range.
 
   Raises:
-    ValueError: a concrete scalar is out of its range, or n is traced.
+    ValueError: a concrete scalar is out of its range, k is not of an integer
+      dtype, or n is traced.
+
+  Example:
+    >>> from pkpo_jax import pass_at_k_standard_error
+    >>> print(f"{pass_at_k_standard_error(2, num_samples=4, k=2):.3f}")
+    0.289
   """
   name = "pass_at_k_standard_error"
   counts = _check_counts(name, num_correct, num_samples, k, spare=1)
@@ -115,21 +132,30 @@ def max_at_k_standard_error(
 ) -> jax.Array:
   """Standard error of one problem's `max_at_k`, by the jackknife.
 
-  From the n estimates that each leave one sample out. Its square is on average
+  `sqrt((n-1)/n * sum over i of (m_i - mean of m)^2)`, with m_i the `max_at_k`
+  of the samples without i. Its square is on average
   at least the true variance (Efron and Stein 1981), and equal to it for k = 1
   and for large n.
 
   Args:
     rewards: [n], any real dtype.
     k: the budget, 1 <= k <= n - 1. May be traced.
-    where: [n] bool, False for samples to leave out.
+    where: [n] bool, False for samples that could not be graded. They are left
+      out, as if they had never been drawn.
 
   Returns:
     A scalar, float32 (float64 for float64 rewards); NaN where `max_at_k` of
     n - 1 samples does not exist.
 
   Raises:
-    ValueError: as `max_at_k`, with k = n out of range too.
+    ValueError: `rewards` is not [n], real and finite, `where` is not [n] bool,
+      or k is not an integer or out of range.
+
+  Example:
+    >>> import numpy as np
+    >>> from pkpo_jax import max_at_k_standard_error
+    >>> print(f"{max_at_k_standard_error(np.array([0, 1, 1, 0]), k=2):.3f}")
+    0.289
   """
   name = "max_at_k_standard_error"
   group = ranks.sort_group(name, rewards, where, shift_free=True)

@@ -36,8 +36,20 @@ class Schedule:
 def constant_k(k: int) -> Schedule:
   """The same k at every step.
 
+  Args:
+    k: the k of pass@k, >= 1.
+
+  Returns:
+    A function of the step: int, [] or any shape, traced or not, to int32 of the
+    same shape. Its `max_k` can be compared with n at once.
+
   Raises:
     ValueError: k is not an integer >= 1.
+
+  Example:
+    >>> from pkpo_jax import constant_k
+    >>> int(constant_k(8)(step=100))
+    8
   """
   k = _check(k)
   return Schedule(k, lambda step: jnp.full(jnp.shape(step), k, jnp.int32))
@@ -49,13 +61,23 @@ def piecewise_k(ks: Sequence[int], boundaries: Sequence[int]) -> Schedule:
   The annealed run of the paper (Fig 3) is `piecewise_k([8, 1], [1500])`.
 
   Args:
-    ks: one k for each piece.
+    ks: one k >= 1 for each piece.
     boundaries: the first step of each piece but the first, increasing; one
       fewer than `ks`.
+
+  Returns:
+    A function of the step: int, [] or any shape, traced or not, to int32 of the
+    same shape. Its `max_k` can be compared with n at once.
 
   Raises:
     ValueError: a k is not an integer >= 1, the lengths do not match, or the
       boundaries do not increase from at least 1.
+
+  Example:
+    >>> from pkpo_jax import piecewise_k
+    >>> schedule = piecewise_k([8, 1], boundaries=[1500])
+    >>> [int(schedule(step)) for step in (0, 1499, 1500)]
+    [8, 8, 1]
   """
   if np.ndim(ks) != 1 or np.ndim(boundaries) != 1:
     raise ValueError(
@@ -94,8 +116,18 @@ def linear_k(init_k: int, end_k: int, transition_steps: int) -> Schedule:
     end_k: k from step `transition_steps` on.
     transition_steps: how many steps the transition takes, >= 1.
 
+  Returns:
+    A function of the step: int, [] or any shape, traced or not, to int32 of the
+    same shape. Its `max_k` can be compared with n at once.
+
   Raises:
     ValueError: a k is not an integer >= 1, or `transition_steps` < 1.
+
+  Example:
+    >>> from pkpo_jax import linear_k
+    >>> schedule = linear_k(8, 1, transition_steps=7)
+    >>> [int(schedule(step)) for step in (0, 1, 7, 8)]
+    [8, 7, 1, 1]
   """
   init_k, end_k = _check(init_k), _check(end_k)
   transition_steps = _check(transition_steps, "linear_k: transition_steps")

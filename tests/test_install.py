@@ -10,6 +10,14 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 UV = ROOT / ".uv/bin/uv"
 
+
+def test_the_oldest_jax_that_is_promised_is_tested():
+  (oldest,) = re.findall(r'"jax>=([\d.]+)"', (ROOT / "setup.py").read_text())
+  workflow = (ROOT / ".github/workflows/group.yml").read_text()
+  assert f'python: "3.11"\n            jax: "jax=={oldest} ' in workflow
+  assert f"jax ≥ {oldest} " in (ROOT / "README.md").read_text()
+
+
 PROGRAM = """
 import sys
 import jax

@@ -83,8 +83,8 @@ def test_a_step_knows_no_config():
   assert not wrong
 
 
-def test_the_group_needs_jax_chex_and_numpy_alone():
-  allowed = {"jax", "chex", "numpy", "pkpo_jax", *sys.stdlib_module_names}
+def test_the_group_needs_jax_and_numpy_alone():
+  allowed = {"jax", "numpy", "pkpo_jax", *sys.stdlib_module_names}
   for path in [*modules("group"), *modules("multihost")]:
     roots = {name.split(".")[0] for name in imports(path)}
     assert roots <= allowed, path

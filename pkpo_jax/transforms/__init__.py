@@ -81,9 +81,18 @@ def get_transform(name: str) -> Transform:
 
   A function of your own takes `(rewards, k, *, where)` as those here do.
 
+  Args:
+    name: such as "scloo", or "my_package.rewards:transform", with the module in
+      the current directory or installed.
+
   Raises:
     ValueError: unknown name; the message lists the known ones. Or there is no
       such module, or nothing callable of that name in it.
+
+  Example:
+    >>> import pkpo_jax
+    >>> pkpo_jax.get_transform("sloo_minus_one") is pkpo_jax.sloo_minus_one
+    True
   """
   if ":" in name:
     return imports.load(name, "transform")

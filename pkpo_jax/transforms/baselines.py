@@ -14,9 +14,31 @@ def rloo(
   *,
   where: ArrayLike | None = None,
 ) -> jax.Array:
-  """REINFORCE leave-one-out: `(g_i - mean of the others) / n`. Ignores k.
+  """REINFORCE leave-one-out: `(g_i - mean of the others) / n`.
 
-  Unbiased for the gradient of the mean reward, pass@1. n >= 2.
+  Unbiased for the gradient of the mean reward, pass@1.
+
+  Args:
+    rewards: [n], any real dtype, or Python numbers; computed in float32, but
+      float64 stays float64.
+    k: ignored, so that transforms can be exchanged.
+    where: [n] bool, False for samples that could not be graded. They get 0 and
+      count as never drawn; all get 0 if fewer than 2 are left.
+
+  Returns:
+    [n] weights for a *sum* over the samples of weight times log-prob; times n
+    for a mean. Constants to the gradient. NaN where a traced reward is not
+    finite.
+
+  Raises:
+    ValueError: n = 1, rewards are not [n], real and finite, or `where` is not
+      [n] bool.
+
+  Example:
+    >>> import numpy as np
+    >>> from pkpo_jax import rloo
+    >>> rloo(np.array([0, 1, 1, 0])).round(2)
+    Array([-0.17,  0.17,  0.17, -0.17], dtype=float32)
   """
   del k
   group, deviations = _deviations("rloo", rewards, where)
@@ -29,10 +51,32 @@ def grpo(
   *,
   where: ArrayLike | None = None,
 ) -> jax.Array:
-  """GRPO: `(g_i - mean) / (std + 1e-6) / n`. Ignores k. n >= 2.
+  """GRPO: `(g_i - mean) / (std + 1e-6) / n`.
 
   With the sample standard deviation (n - 1), as the public trainers have it
   (arXiv:2402.03300). Biased: it re-weights problems by 1/std.
+
+  Args:
+    rewards: [n], any real dtype, or Python numbers; computed in float32, but
+      float64 stays float64.
+    k: ignored, so that transforms can be exchanged.
+    where: [n] bool, False for samples that could not be graded. They get 0 and
+      count as never drawn; all get 0 if fewer than 2 are left.
+
+  Returns:
+    [n] weights for a *sum* over the samples of weight times log-prob; times n
+    for a mean. Constants to the gradient. NaN where a traced reward is not
+    finite.
+
+  Raises:
+    ValueError: n = 1, rewards are not [n], real and finite, or `where` is not
+      [n] bool.
+
+  Example:
+    >>> import numpy as np
+    >>> from pkpo_jax import grpo
+    >>> grpo(np.array([0, 1, 1, 0])).round(2)
+    Array([-0.22,  0.22,  0.22, -0.22], dtype=float32)
   """
   del k
   group, deviations = _deviations("grpo", rewards, where)
@@ -47,9 +91,31 @@ def dr_grpo(
   *,
   where: ArrayLike | None = None,
 ) -> jax.Array:
-  """Dr. GRPO: `(g_i - mean) / n` (arXiv:2503.20783). Ignores k. n >= 2.
+  """Dr. GRPO: `(g_i - mean) / n` (arXiv:2503.20783).
 
   `rloo` times `1 - 1/n`.
+
+  Args:
+    rewards: [n], any real dtype, or Python numbers; computed in float32, but
+      float64 stays float64.
+    k: ignored, so that transforms can be exchanged.
+    where: [n] bool, False for samples that could not be graded. They get 0 and
+      count as never drawn; all get 0 if fewer than 2 are left.
+
+  Returns:
+    [n] weights for a *sum* over the samples of weight times log-prob; times n
+    for a mean. Constants to the gradient. NaN where a traced reward is not
+    finite.
+
+  Raises:
+    ValueError: n = 1, rewards are not [n], real and finite, or `where` is not
+      [n] bool.
+
+  Example:
+    >>> import numpy as np
+    >>> from pkpo_jax import dr_grpo
+    >>> dr_grpo(np.array([0, 1, 1, 0]))
+    Array([-0.125,  0.125,  0.125, -0.125], dtype=float32)
   """
   del k
   group, deviations = _deviations("dr_grpo", rewards, where)
@@ -62,12 +128,34 @@ def maxrl(
   *,
   where: ArrayLike | None = None,
 ) -> jax.Array:
-  """MaxRL: `g_i / c` for 0/1 rewards, 0 if none is right. Ignores k.
+  """MaxRL: `g_i / c` for 0/1 rewards with c right ones, 0 if none is right.
 
-  A harmonic mixture over all k: `g_i/n + sum over k >= 2 of
-  sloo_minus_one(k) / k` (arXiv:2602.02710), which is how it takes any rewards:
-  from rank r to r + 1 the weight climbs by the gap over n - r, and the smallest
-  reward has its n-th.
+  A harmonic mixture over all k: `g_i/n + sum over k = 2..n of
+  sloo_minus_one(k)_i / k` (arXiv:2602.02710), which is how it takes any
+  rewards: from rank r to r + 1 the weight climbs by the gap over n - r, and the
+  smallest reward has its n-th.
+
+  Args:
+    rewards: [n], any real dtype, or Python numbers; computed in float32, but
+      float64 stays float64.
+    k: ignored, so that transforms can be exchanged.
+    where: [n] bool, False for samples that could not be graded. They get 0 and
+      count as never drawn; all get 0 if fewer than 1 are left.
+
+  Returns:
+    [n] weights for a *sum* over the samples of weight times log-prob; times n
+    for a mean. Constants to the gradient. NaN where a traced reward is not
+    finite.
+
+  Raises:
+    ValueError: rewards are not [n], real and finite, or `where` is not [n]
+      bool.
+
+  Example:
+    >>> import numpy as np
+    >>> from pkpo_jax import maxrl
+    >>> maxrl(np.array([0, 1, 1, 0]))
+    Array([0. , 0.5, 0.5, 0. ], dtype=float32)
   """
   del k
   group = ranks.sort_group("maxrl", rewards, where)
@@ -82,11 +170,33 @@ def tailrl(
   *,
   where: ArrayLike | None = None,
 ) -> jax.Array:
-  """TailRL: `maxrl` less its mean, for any rewards. Ignores k. n >= 2.
+  """TailRL: `maxrl` less its mean, for any rewards.
 
   Equal to the sum over k = 1..n-1 of `scloo(k) / k`, so unbiased for the
   gradient of the sum of max@k / k; for 0/1 rewards `g_i / c - 1/n`, and zeros
-  if none is right. Weights are for a sum over the n samples.
+  if none is right.
+
+  Args:
+    rewards: [n], any real dtype, or Python numbers; computed in float32, but
+      float64 stays float64.
+    k: ignored, so that transforms can be exchanged.
+    where: [n] bool, False for samples that could not be graded. They get 0 and
+      count as never drawn; all get 0 if fewer than 2 are left.
+
+  Returns:
+    [n] weights for a *sum* over the samples of weight times log-prob; times n
+    for a mean. Constants to the gradient. NaN where a traced reward is not
+    finite.
+
+  Raises:
+    ValueError: n = 1, rewards are not [n], real and finite, or `where` is not
+      [n] bool.
+
+  Example:
+    >>> import numpy as np
+    >>> from pkpo_jax import tailrl
+    >>> tailrl(np.array([0, 1, 1, 0]))
+    Array([-0.25,  0.25,  0.25, -0.25], dtype=float32)
   """
   del k
   group = ranks.sort_group("tailrl", rewards, where, shift_free=True)
@@ -109,7 +219,30 @@ def passk_training(
   `((n/k) s_i - rho) / std / n`, with rho the mean and std the standard
   deviation of the best over the k-subsets: for 0/1 rewards the pass@k estimate
   and `sqrt(rho (1 - rho))`. Zeros where all subsets have the same best. Biased,
-  as `grpo` is. 1 <= k <= n.
+  as `grpo` is.
+
+  Args:
+    rewards: [n], any real dtype, or Python numbers; computed in float32, but
+      float64 stays float64.
+    k: the k of pass@k, 1 <= k <= n. A Python int, or a traced integer: one
+      compilation serves a whole annealing run.
+    where: [n] bool, False for samples that could not be graded. They get 0 and
+      count as never drawn; all get 0 if fewer than k are left.
+
+  Returns:
+    [n] weights for a *sum* over the samples of weight times log-prob; times n
+    for a mean. Constants to the gradient. NaN where a traced k is out of range
+    or a traced reward is not finite.
+
+  Raises:
+    ValueError: k is not an integer or out of range, rewards are not [n], real
+      and finite, or `where` is not [n] bool.
+
+  Example:
+    >>> import numpy as np
+    >>> from pkpo_jax import passk_training
+    >>> passk_training(np.array([0, 1, 1, 0]), k=2).round(2)
+    Array([-0.11,  0.11,  0.11, -0.11], dtype=float32)
   """
   name = "passk_training"
   group = ranks.sort_group(name, rewards, where, shift_free=True)

@@ -19,17 +19,33 @@ def k_mixture(
   """Any blend of pass@k objectives, in one sort.
 
   `sum over k of k_weights[k-1] * sloo_minus_one(rewards, k)`, or of `scloo` if
-  `centred`, in O(n K) for K weights. Undefined, hence zeros, where a k with a
-  weight other than 0 exceeds what the unmasked samples admit. n >= 2.
+  `centred`, in O(n K) for K weights. Unbiased for the gradient of the same
+  blend of max@k.
 
   Args:
-    rewards: [n], any real dtype.
-    k_weights: [K] with 1 <= K <= n, or K <= n - 1 if centred; may be traced.
-    where: [n] bool, False for samples to leave out.
-    centred: whether the weights sum to zero.
+    rewards: [n], any real dtype, or Python numbers; computed in float32, but
+      float64 stays float64.
+    k_weights: [K] with 1 <= K <= n and n >= 2, or K <= n - 1 if centred; may be
+      traced.
+    where: [n] bool, False for samples that could not be graded. They get 0 and
+      count as never drawn; all get 0 if fewer than its largest k needs are
+      left.
+    centred: whether the weights are to sum to zero.
+
+  Returns:
+    [n] weights for a *sum* over the samples of weight times log-prob; times n
+    for a mean. Constants to the gradient. NaN where a traced reward is not
+    finite.
 
   Raises:
-    ValueError: K is out of range, or n = 1.
+    ValueError: `k_weights` are not finite or K is out of range, rewards are not
+      [n], real and finite, or `where` is not [n] bool.
+
+  Example:
+    >>> import numpy as np
+    >>> from pkpo_jax import k_mixture
+    >>> k_mixture(np.array([0, 1, 1, 0]), np.array([0.5, 0, 0.5])).round(3)
+    Array([-0.083,  0.208,  0.208, -0.083], dtype=float32)
   """
   group = ranks.sort_group("k_mixture", rewards, where, shift_free=True)
   size = group.sorted.size
@@ -64,17 +80,26 @@ def order_statistics(
   OrderGrad (arXiv:2606.06096).
 
   Args:
-    rewards: [n], any real dtype.
+    rewards: [n], any real dtype, or Python numbers; computed in float32, but
+      float64 stays float64.
     weights: [K] with 1 <= K <= n - 1; may be traced.
-    where: [n] bool, False for samples to leave out. Fewer than K + 1 others get
-      zeros.
+    where: [n] bool, False for samples that could not be graded. They get 0 and
+      count as never drawn; all get 0 if fewer than K + 1 are left.
 
   Returns:
-    [n] weights for a sum over the samples, float32 (float64 for float64
-    rewards).
+    [n] weights for a *sum* over the samples of weight times log-prob; times n
+    for a mean. Constants to the gradient. NaN where a traced reward is not
+    finite.
 
   Raises:
-    ValueError: K is not in 1..n-1, or as the other transforms.
+    ValueError: `weights` are not finite or K is not in 1..n-1, rewards are not
+      [n], real and finite, or `where` is not [n] bool.
+
+  Example:
+    >>> import numpy as np
+    >>> from pkpo_jax import order_statistics
+    >>> order_statistics(np.array([0, 1, 1, 0]), np.array([0, 0.5, 0.5]))
+    Array([-0.25,  0.25,  0.25, -0.25], dtype=float32)
   """
   name = "order_statistics"
   group = ranks.sort_group(name, rewards, where, shift_free=True)

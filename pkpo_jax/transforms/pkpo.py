@@ -12,8 +12,31 @@ def s(
 ) -> jax.Array:
   """The plain transform, without a baseline (eq 18-28; eq 8 for 0/1 rewards).
 
-  `1/C(n,k) * sum of max(rewards[I]) over the k-subsets I that contain i`.
-  Unbiased for the gradient of max@k, with the largest variance. 1 <= k <= n.
+  `s_i = 1/C(n,k) * sum of max(rewards[I]) over the k-subsets I that contain i`.
+  Unbiased for the gradient of max@k, with the largest variance.
+
+  Args:
+    rewards: [n], any real dtype, or Python numbers; computed in float32, but
+      float64 stays float64.
+    k: the k of pass@k, 1 <= k <= n. A Python int, or a traced integer: one
+      compilation serves a whole annealing run.
+    where: [n] bool, False for samples that could not be graded. They get 0 and
+      count as never drawn; all get 0 if fewer than k are left.
+
+  Returns:
+    [n] weights for a *sum* over the samples of weight times log-prob; times n
+    for a mean. Constants to the gradient. NaN where a traced k is out of range
+    or a traced reward is not finite.
+
+  Raises:
+    ValueError: k is not an integer or out of range, rewards are not [n], real
+      and finite, or `where` is not [n] bool.
+
+  Example:
+    >>> import numpy as np
+    >>> from pkpo_jax import s
+    >>> s(np.array([0, 1, 1, 0]), k=2).round(3)
+    Array([0.333, 0.5  , 0.5  , 0.333], dtype=float32)
   """
   group = ranks.sort_group("s", rewards, where)
   k, in_range = ranks.as_budget("s", group, k, last=group.sorted.size)
@@ -26,7 +49,31 @@ def sloo(
 ) -> jax.Array:
   """`s` with a leave-one-out baseline of the other samples (eq 29-32).
 
-  `s_i - k/(n-1) * max_at_k(rewards without i, k)`. 1 <= k <= n - 1.
+  `sloo_i = s_i - k/(n-1) * max_at_k(rewards without i, k)`. Unbiased for the
+  gradient of max@k.
+
+  Args:
+    rewards: [n], any real dtype, or Python numbers; computed in float32, but
+      float64 stays float64.
+    k: the k of pass@k, 1 <= k <= n - 1. A Python int, or a traced integer: one
+      compilation serves a whole annealing run.
+    where: [n] bool, False for samples that could not be graded. They get 0 and
+      count as never drawn; all get 0 if fewer than k + 1 are left.
+
+  Returns:
+    [n] weights for a *sum* over the samples of weight times log-prob; times n
+    for a mean. Constants to the gradient. NaN where a traced k is out of range
+    or a traced reward is not finite.
+
+  Raises:
+    ValueError: k is not an integer or out of range, rewards are not [n], real
+      and finite, or `where` is not [n] bool.
+
+  Example:
+    >>> import numpy as np
+    >>> from pkpo_jax import sloo
+    >>> sloo(np.array([0, 1, 1, 0]), k=2).round(3)
+    Array([-0.333,  0.056,  0.056, -0.333], dtype=float32)
   """
   group = ranks.sort_group("sloo", rewards, where)
   k, in_range = ranks.as_budget("sloo", group, k, last=group.sorted.size - 1)
@@ -41,10 +88,34 @@ def sloo_minus_one(
   """What sample i adds to the best of k (eq 33-34): the one to train with.
 
   `1/C(n,k) * sum over the k-subsets I that contain i of
-  (max(rewards[I]) - max(rewards[I without i]))`. Never negative; exactly 0 for
-  a wrong sample with 0/1 rewards. k = n is the method of Tang et al.
-  (arXiv:2503.19595). At k = 1 there is no "I without i": there it is defined
-  as `rloo`, as in the paper's runs at k = 1. 1 <= k <= n, n >= 2.
+  (max(rewards[I]) - max(rewards[I without i]))`. Unbiased for the gradient of
+  max@k. For k >= 2 never negative, and exactly 0 for a wrong sample with 0/1
+  rewards. k = n is the method of Tang et al. (arXiv:2503.19595). At k = 1 there
+  is no "I without i": there it is defined as `rloo`, as in the paper's runs at
+  k = 1.
+
+  Args:
+    rewards: [n], any real dtype, or Python numbers; computed in float32, but
+      float64 stays float64.
+    k: the k of pass@k, 1 <= k <= n, and n >= 2. A Python int, or a traced
+      integer: one compilation serves a whole annealing run.
+    where: [n] bool, False for samples that could not be graded. They get 0 and
+      count as never drawn; all get 0 if fewer than max(k, 2) are left.
+
+  Returns:
+    [n] weights for a *sum* over the samples of weight times log-prob; times n
+    for a mean. Constants to the gradient. NaN where a traced k is out of range
+    or a traced reward is not finite.
+
+  Raises:
+    ValueError: k is not an integer or out of range, rewards are not [n], real
+      and finite, or `where` is not [n] bool.
+
+  Example:
+    >>> import numpy as np
+    >>> from pkpo_jax import sloo_minus_one
+    >>> sloo_minus_one(np.array([0, 1, 1, 0]), k=2).round(3)
+    Array([0.   , 0.333, 0.333, 0.   ], dtype=float32)
   """
   group = ranks.sort_group("sloo_minus_one", rewards, where, shift_free=True)
   last = group.sorted.size if group.sorted.size > 1 else 0
@@ -65,9 +136,35 @@ def scloo(
 ) -> jax.Array:
   """The exactly centred transform: weights that sum to zero.
 
-  `s_i - k/n * max_at_k(rewards without i, k)`. Not in the paper; unbiased as
-  the others, and equal to the mean-centred `s` divided by the factor
-  `1 - k/n` by which centring alone would shrink the gradient. 1 <= k <= n - 1.
+  `scloo_i = s_i - k/n * max_at_k(rewards without i, k)
+  = max_at_k(rewards, k) - max_at_k(rewards without i, k)`. Not in the paper;
+  unbiased for the gradient of max@k as the others, and equal to the
+  mean-centred `s` divided by the factor `1 - k/n` by which centring alone would
+  shrink the gradient. For trainers that subtract the mean of a group, which
+  leave it as it is.
+
+  Args:
+    rewards: [n], any real dtype, or Python numbers; computed in float32, but
+      float64 stays float64.
+    k: the k of pass@k, 1 <= k <= n - 1. A Python int, or a traced integer: one
+      compilation serves a whole annealing run.
+    where: [n] bool, False for samples that could not be graded. They get 0 and
+      count as never drawn; all get 0 if fewer than k + 1 are left.
+
+  Returns:
+    [n] weights for a *sum* over the samples of weight times log-prob; times n
+    for a mean. Constants to the gradient. NaN where a traced k is out of range
+    or a traced reward is not finite.
+
+  Raises:
+    ValueError: k is not an integer or out of range, rewards are not [n], real
+      and finite, or `where` is not [n] bool.
+
+  Example:
+    >>> import numpy as np
+    >>> from pkpo_jax import scloo
+    >>> scloo(np.array([0, 1, 1, 0]), k=2).round(2)
+    Array([-0.17,  0.17,  0.17, -0.17], dtype=float32)
   """
   group = ranks.sort_group("scloo", rewards, where, shift_free=True)
   k, in_range = ranks.as_budget("scloo", group, k, last=group.sorted.size - 1)
