@@ -35,6 +35,7 @@ print([round(float(w), 6) for w in weights])
   "pkpo_jax/_rewards.py",
   "pkpo_jax/estimators.py",
   "pkpo_jax/schedules.py",
+  "pkpo_jax/solve_rates.py",
   "pkpo_jax/transforms",
 )
 def test_estimators_install_on_python_3_11(tmp_path):
