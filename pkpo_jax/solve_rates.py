@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import digamma
 from jax.typing import ArrayLike
 
 _NAME = "k_from_solve_rate"
@@ -102,7 +101,7 @@ def fit_prior(
   )
 
   def total(counts: jax.Array, prior: jax.Array) -> jax.Array:
-    return jnp.sum(digamma(counts + prior) - digamma(prior))
+    return jnp.sum(jax.lax.digamma(counts + prior) - jax.lax.digamma(prior))
 
   def improve(
     _: Any, prior: tuple[jax.Array, jax.Array]
