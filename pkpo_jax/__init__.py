@@ -12,6 +12,7 @@ from pkpo_jax.estimators import (
   pass_at_k_standard_error,
 )
 from pkpo_jax.schedules import constant_k, linear_k, piecewise_k
+from pkpo_jax.solve_rates import k_from_solve_rate
 from pkpo_jax.transforms import (
   dr_grpo,
   get_transform,
@@ -35,6 +36,7 @@ __all__ = (
   "dr_grpo",
   "get_transform",
   "grpo",
+  "k_from_solve_rate",
   "k_mixture",
   "linear_k",
   "max_at_k",

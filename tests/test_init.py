@@ -12,6 +12,7 @@ def test_public_names():
   assert set(pkpo_jax.__all__) == {
     "constant_k",
     "get_transform",
+    "k_from_solve_rate",
     "k_mixture",
     "linear_k",
     "max_at_k",

@@ -3,12 +3,11 @@
 import os
 import pathlib
 import re
-import subprocess
 
 import pytest
+from helpers import bare
 
 ROOT = pathlib.Path(__file__).parents[1]
-UV = ROOT / ".uv/bin/uv"
 
 
 def test_the_oldest_jax_that_is_promised_is_tested():
@@ -36,19 +35,11 @@ print([round(float(w), 6) for w in weights])
   "pkpo_jax/_rewards.py",
   "pkpo_jax/estimators.py",
   "pkpo_jax/schedules.py",
+  "pkpo_jax/solve_rates.py",
   "pkpo_jax/transforms",
 )
 def test_estimators_install_on_python_3_11(tmp_path):
-  assert UV.exists(), "needs .uv/bin/uv, which `make verify` installs"
-  options = ["--no-project", "--isolated", "--python", "3.11", "--with", ROOT]
-  result = subprocess.run(
-    [UV, "run", "--quiet", *options, "python", "-c", PROGRAM],
-    cwd=tmp_path,
-    capture_output=True,
-    text=True,
-    timeout=600,
-    check=False,
-  )
+  result = bare.run(tmp_path, ["python", "-c", PROGRAM], python="3.11")
   assert result.returncode == 0, result.stderr[-3000:]
   assert result.stdout.strip() == "[0.0, 0.333333, 0.333333, 0.0]"
 

@@ -107,6 +107,16 @@ def test_counts_broadcast_without_rank_promotion(x64):
       assert float(function(1, 4, 2)) == pytest.approx(float(values[0, 0, 1]))
 
 
+@pytest.mark.parametrize("x64", [False, True])
+def test_k_from_solve_rate(x64):
+  c, n = np.array([0.0, 2.0, 0.5, 0.0]), np.array([4, 4, 4, 0])
+  expected = pkpo_jax.k_from_solve_rate(c, n, k_max=4)
+  with bits.enable_x64(x64), settings(**SETTINGS):
+    ks = pkpo_jax.k_from_solve_rate(jnp.array(c), jnp.array(n), k_max=4)
+    assert ks.dtype == jnp.int32
+    np.testing.assert_array_equal(ks, expected)
+
+
 def test_schedules():
   with settings(**SETTINGS):
     for schedule in (

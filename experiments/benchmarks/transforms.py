@@ -2,7 +2,8 @@
 
 Three comparisons, each of contenders that take turns in one process:
   sort: jit(vmap(sloo_minus_one)) with a traced k, against jit(jnp.argsort) of
-    the same array. Target: at most twice the time of the sort.
+    the same array. Target: at most twice the time of the sort. The other
+    transforms run along without a target; mixtures with weights up to k.
   numpy: the same, against a loop over groups in numpy, in the manner of the
     paper's listing: every binomial afresh, as a product of ratios. Target: at
     least 200 times as fast. A leaner loop, with binomials from logarithms,
@@ -144,15 +145,44 @@ def against_sort(
   contenders: Contenders = {
     "sloo_minus_one": lambda: _transform(groups, traced_k),
     "argsort": lambda: sort(groups),
+    **_others(groups, k),
   }
   seconds = take_turns(contenders, repetitions, dict.fromkeys(contenders, 1))
-  ratio = _ratio_of_medians(seconds, "sloo_minus_one", "argsort")
+  ratios = {
+    name: _ratio_of_medians(seconds, name, "argsort") for name in contenders
+  }
+  ratio = ratios["sloo_minus_one"]
   return {
     "shape": rewards.shape,
     "seconds": seconds,
+    "ratios": ratios,
     "ratio": ratio,
     "target": f"time / sort <= {MAX_SORT_RATIO:g}",
     "met": ratio <= MAX_SORT_RATIO,
+  }
+
+
+def _others(groups: jax.Array, k: int) -> Contenders:
+  """Transforms of [G, n] rewards beside `sloo_minus_one`, by name."""
+  blend = jnp.full(k, 1 / k)
+  of_rewards: dict[str, Callable[..., jax.Array]] = {
+    "scloo": lambda g, k, _: pkpo_jax.scloo(g, k),
+    "tailrl": lambda g, *_: pkpo_jax.tailrl(g),
+    "k_mixture": lambda g, _, blend: pkpo_jax.k_mixture(g, blend),
+    "k_mixture, centred": lambda g, _, blend: pkpo_jax.k_mixture(
+      g, blend, centred=True
+    ),
+    "order_statistics": lambda g, _, blend: pkpo_jax.order_statistics(g, blend),
+  }
+  if k == groups.shape[1]:  # which centred weights do not have
+    of_rewards = {name: of_rewards[name] for name in ("tailrl", "k_mixture")}
+  compiled = {
+    name: jax.jit(jax.vmap(function, (0, None, None)))
+    for name, function in of_rewards.items()
+  }
+  return {
+    name: functools.partial(function, groups, jnp.int32(k), blend)
+    for name, function in compiled.items()
   }
 
 
@@ -245,7 +275,9 @@ def report(results: dict[str, dict[str, Any]]) -> None:
       low, middle, high = (
         f"{1e3 * f(seconds):.3f}" for f in (min, statistics.median, max)
       )
-      print(f"  {contender:15} {middle} ms ({low} to {high})")
+      ratio = result.get("ratios", {}).get(contender)
+      share = "" if ratio is None else f", {ratio:.2f} x argsort"
+      print(f"  {contender:18} {middle} ms ({low} to {high}){share}")
     if "target" not in result:
       continue
     verdict = "met" if result["met"] else "MISSED"

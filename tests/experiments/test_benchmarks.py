@@ -50,6 +50,9 @@ def test_prints_and_writes_what_it_measured(tmp_path, capsys):
     medians = {f: statistics.median(s) for f, s in measured["seconds"].items()}
     assert measured["ratio"] == medians[over] / medians[under]
     assert f"ratio {measured['ratio']:.2f}; target" in printed
+  ratios = record["results"]["sort"]["ratios"]
+  assert {"tailrl", "order_statistics", "k_mixture, centred"} < set(ratios)
+  assert f", {ratios['tailrl']:.2f} x argsort" in printed
   for n in transforms.SIZES:
     assert record["results"][f"size {n}"]["shape"][1] == n
 
