@@ -297,8 +297,12 @@ def check_finite(step: int, metrics: dict[str, float], rate: float) -> None:
   Raises:
     FloatingPointError: names what is not finite, and what may be done.
   """
-  names = ("loss", "grad_norm")
-  broken = [name for name in names if not np.isfinite(metrics[name])]
+  decisive = ("loss", "grad_norm")
+  broken = [
+    name
+    for name, value in metrics.items()
+    if name in decisive and not np.isfinite(value)
+  ]
   if broken:
     raise FloatingPointError(
       f"{', '.join(broken)} not finite at step {step}; the last checkpoint is"
