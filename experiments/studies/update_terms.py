@@ -22,7 +22,7 @@ STUDY = Study(
   arms={
     "k1": {"k_opt": (1,)},
     "k8": {"k_opt": (8,)},
-    "entropyreg": {"k_opt": (1,), "loss.entropy_coef": 0.01},
+    "entropyreg": {"k_opt": (1,), "loss.entropy_coef": 0.001},
     "bfloat16": {"k_opt": (8,), "model.dtype": "bfloat16"},
     "kl": {"k_opt": (8,), "loss.kl_coef": 0.01, "minibatches": 4},
   },
