@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -44,8 +45,10 @@ def test_a_recipe_runs(name, tmp_path):
       command, cwd=tmp_path, text=True, timeout=900, **options
     )
 
-  # By pip, since these need nothing of ours and torch comes as pip finds it.
-  call(sys.executable, "-m", "venv", "env", check=True)
+  # By pip, which may be configured to find a small torch without CUDA, and on
+  # the oldest Python of the estimators, if it is there.
+  oldest = shutil.which("python3.11") or sys.executable
+  call(oldest, "-m", "venv", "env", check=True)
   python = tmp_path / "env/bin/python"
   for packages in ([str(ROOT)], *PACKAGES[name]):
     call(python, "-m", "pip", "install", "--quiet", *packages, check=True)
