@@ -101,10 +101,7 @@ def contents(
   """Fingerprints of the problems of each split, and of the tokenizer."""
   found = {
     f"{split} problems": _fingerprint(
-      *(
-        json.dumps([p.id, p.prompt, p.data], default=_plain, sort_keys=True)
-        for p in problems
-      )
+      *(json.dumps(_plain([p.id, p.prompt, p.data])) for p in problems)
     )
     for split, problems in data.problems.items()
   }
@@ -128,11 +125,17 @@ def _files(path: pathlib.Path) -> list[bytes | str]:
 
 
 def _plain(x: Any) -> Any:
-  """Values that JSON lacks, in a form that is the same in every process."""
+  """The data of a problem as JSON has it, the same in every process."""
+  if x is None or isinstance(x, bool | int | float | str):
+    return x
+  if isinstance(x, list | tuple):
+    return [_plain(y) for y in x]
   if isinstance(x, set | frozenset):
-    return sorted(map(repr, x))
+    return sorted(json.dumps(_plain(y)) for y in x)
+  if isinstance(x, dict):
+    return sorted(json.dumps([_plain(k), _plain(y)]) for k, y in x.items())
   if dataclasses.is_dataclass(x) and not isinstance(x, type):
-    return {f.name: getattr(x, f.name) for f in dataclasses.fields(x)}
+    return [_plain(getattr(x, f.name)) for f in dataclasses.fields(x)]
   if hasattr(x, "tolist"):
     return x.tolist()
   return re.sub(r" at 0x[0-9a-f]+", "", repr(x))

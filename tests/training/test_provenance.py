@@ -48,7 +48,7 @@ def fingerprint(*problems):
 
 def test_a_fingerprint_sees_any_change_of_the_problems():
   one = base.Problem("1", "a", "t", {"answer": frozenset("xyz"), "n": (1, 2)})
-  two = base.Problem("2", "b", "t", lambda x: x)
+  two = base.Problem("2", "b", "t", {(1, "a"): lambda x: x, 2: 3j})
   variants = [
     (one, two),
     (two, one),
