@@ -11,6 +11,7 @@ import pkpo_jax
 WEIGHTS = ("order_statistics", "k_mixture", *exact.NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", pkpo_jax.__all__)
 def test_the_example_runs(name):
   function = getattr(pkpo_jax, name)

@@ -74,6 +74,7 @@ def settings(**values):
       jax.config.update(name, value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x64", [False, True])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_under_strict_and_debugging_settings(name, x64):

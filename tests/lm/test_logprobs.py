@@ -124,6 +124,7 @@ def plain_objective(params, batch, coefficients):
   return mixture([jnp.where(mask, v, 0) for v in values], coefficients)
 
 
+@pytest.mark.slow
 def test_gradients_equal_those_of_a_plain_forward(batch):
   coefficients = np.random.default_rng(1).standard_normal((2, B, n, T))
   params = plain.tiny()[1]

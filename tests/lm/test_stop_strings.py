@@ -213,6 +213,7 @@ def draw(table):
   )
 
 
+@pytest.mark.slow
 def test_a_completion_ends_with_the_token_that_completes_a_stop_string():
   """What comes before is the same; in both of the decode loops."""
   whole, cut = draw(None), draw(table_of_words())

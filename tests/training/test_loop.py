@@ -110,6 +110,7 @@ def test_a_run_ends_when_its_solve_rate_stands_still(record, tmp_path):
   assert len(record) == len(rates)
 
 
+@pytest.mark.slow
 def test_patience_outlives_a_resume(record, tmp_path, monkeypatch):
   """Interrupted at any step, a run ends at the step that it ends at whole."""
   config = make_config()

@@ -89,6 +89,7 @@ def test_the_base_policy_has_learned_the_format(trained):
   assert nats_per_token(trained[0], config) < 2.0
 
 
+@pytest.mark.slow
 def test_the_second_call_loads_the_same_bits(trained, no_training):
   params, folder = trained
   again = base_policy(make_config(), folder)
@@ -98,6 +99,7 @@ def test_the_second_call_loads_the_same_bits(trained, no_training):
     assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
 
 
+@pytest.mark.slow
 def test_the_config_lies_beside(trained):
   (path,) = trained[1].glob("*.json")
   described = json.loads(path.read_text())
@@ -105,6 +107,7 @@ def test_the_config_lies_beside(trained):
   assert (trained[1] / path.stem).is_dir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "changes",
   [
@@ -121,6 +124,7 @@ def test_what_does_not_matter_is_not_trained_anew(
   base_policy(make_config(**changes), trained[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "changes",
   [

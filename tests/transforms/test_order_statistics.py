@@ -88,6 +88,7 @@ def test_weights_must_be_finite(name):
     getattr(pkpo_jax, name)(np.ones(4), [1.0, np.nan])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 4, 7])
 def test_a_centred_k_mixture(n):
   mixtures = [m[: n - 1] for m in (*WEIGHTS, (0.0, -1.0, 0.0, 3.0))]

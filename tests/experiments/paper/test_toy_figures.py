@@ -152,6 +152,7 @@ def test_sloo_minus_one_has_the_least_variance(n):
   assert rows["s"]["variance"] > 10 * least["variance"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [8, 32])
 @pytest.mark.parametrize("name", ["s", "sloo", "sloo_minus_one"])
 def test_all_subsets_beat_a_partition(n, name):
