@@ -71,8 +71,8 @@ def test_settings_of_the_user_do_not_redirect_the_set_up(name, tmp_path):
   show = f'show:\n\t@echo "value=$${{{name}}}"\n'
   makefile.write_text((ROOT / "Makefile").read_text() + show)
   printed = subprocess.run(
-    ["make", "--file", makefile, "show"],
-    env=os.environ | {name: "set"},
+    ["make", "--no-print-directory", "--file", makefile, "show"],
+    env=os.environ | {name: "set", "MAKEFLAGS": ""},
     capture_output=True,
     text=True,
     check=True,

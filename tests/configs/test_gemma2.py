@@ -181,21 +181,13 @@ def test_real_problems_train(task, tmp_path):
   _check_training(real(task, path=str(path)), tmp_path)
 
 
-# One of each size for every change, in different domains.
-FREQUENT = ("gemma2_2b_math", "gemma2_9b_arc")
-VERIFY = pytest.mark.verify("configs", "pkpo_jax")
-
-
 @pytest.mark.slow
 @pytest.mark.vocabulary
+@pytest.mark.verify("configs", "pkpo_jax")
 @pytest.mark.parametrize(
   "name",
   [
-    pytest.param(
-      name,
-      marks=(pytest.mark.bwrap,) * name.endswith("code")
-      + (VERIFY,) * (name not in FREQUENT),
-    )
+    pytest.param(name, marks=(pytest.mark.bwrap,) * name.endswith("code"))
     for name in PAPER
   ],
 )

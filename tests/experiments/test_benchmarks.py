@@ -132,6 +132,7 @@ while True:
 
 
 @pytest.mark.slow
+@pytest.mark.verify("experiments/benchmarks", "pkpo_jax/lm", "pkpo_jax/rl")
 def test_steps_and_samples_are_measured_and_drawn(
   tiny, answering, tmp_path, capsys
 ):

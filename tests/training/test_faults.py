@@ -125,8 +125,9 @@ def test_signals_that_come_together_are_one_request(whole, tmp_path):
     process.send_signal(number)
     time.sleep(0.002)
   code, output = runs.finish(process)
-  assert code == 128 + signal.SIGHUP
-  assert "SIGHUP: saved step" in output
+  first = signal.Signals(code - 128)  # the system may deliver the second first
+  assert first in (signal.SIGHUP, signal.SIGTERM)
+  assert f"{first.name}: saved step" in output
   assert runs.saved_steps(workdir)[-1] == runs.train_steps(workdir)[-1] + 1
   code, output = runs.run(workdir)
   assert code == 0, output
