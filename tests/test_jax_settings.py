@@ -98,6 +98,7 @@ def test_under_strict_and_debugging_settings(name, x64):
     np.testing.assert_allclose(values, expected[0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x64", [False, True])
 def test_counts_broadcast_without_rank_promotion(x64):
   c, n = np.ones((3, 1, 1), int), np.array([[4], [8]])

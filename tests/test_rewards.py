@@ -175,6 +175,7 @@ def test_a_masked_number_is_no_origin():
 # --- Near the limit of the floats.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_scales_up_to_the_limit_of_float32(name):
   """No sum or square overflows on the way to a weight that is finite."""
@@ -227,6 +228,7 @@ def test_a_concrete_reward_that_is_not_finite(bad, array):
     assert np.all(np.isfinite(masked))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_traced_reward_that_is_not_finite_gives_nan(name, bad):

@@ -33,6 +33,7 @@ def test_the_loops_in_numpy_are_right(ratio, k):
   np.testing.assert_allclose(weights, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_prints_and_writes_what_it_measured(tmp_path, capsys):
   out = tmp_path / "folder" / "transforms.json"
   transforms.main([*TINY, "--repetitions=7", f"--out={out}"])

@@ -79,6 +79,7 @@ def test_a_prompt_is_as_in_gemmas_block(layer, inputs):
   assert kv.k.shape == kv.v.shape == (B, kv.k.shape[1], P, 8)
 
 
+@pytest.mark.slow
 def test_a_completion_goes_on_where_its_prompt_ends(layer, inputs):
   """As in one sequence without a gap, longer than the sliding window."""
   prompts, completions = inputs

@@ -142,6 +142,7 @@ def test_gradients_equal_those_of_a_plain_forward(batch):
   )
 
 
+@pytest.mark.slow
 def test_no_completion_at_all_has_gradient_zero(batch):
   prompts, completions, mask = batch
   nothing = (prompts, completions, np.zeros_like(mask))

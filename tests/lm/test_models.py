@@ -151,6 +151,7 @@ def test_unembed_is_float32():
   assert logits.shape == (2, 3, plain.VOCABULARY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [None, 2])
 def test_masters_are_float32_and_compute_params_are_rounded(rank):
   model = models.get_model(
@@ -247,6 +248,7 @@ def expected(variant):
   return plain.gather(hidden, starts, 7).reshape(3, 2, 7, -1)
 
 
+@pytest.mark.slow
 def test_the_reference_cannot_see_how_a_sequence_is_filled_up(
   variant, expected
 ):
@@ -264,6 +266,7 @@ def test_prompts_give_the_hidden_state_after_them(prefix, expected):
   np.testing.assert_array_equal(prefix.lengths, plain.LENGTHS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [6, 1, 2])
 def test_decoding_in_pieces_equals_one_plain_forward(
   variant, prefix, expected, step

@@ -52,6 +52,7 @@ def record(monkeypatch):
   return drawn
 
 
+@pytest.mark.slow
 def test_a_problem_drawn_twice_is_solved_if_either_is(record, tmp_path):
   """The first of every batch is solved, its repetition in the batch is not."""
   loop.train(make_config(), tmp_path, tmp_path / "base")

@@ -227,6 +227,7 @@ def flip(path):
   path.write_bytes(bytes(data))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip, os.remove])
 def test_no_damaged_policy_is_loaded(quick, damage, tmp_path):
   """Any file of it: an error that names it, or the numbers are right."""

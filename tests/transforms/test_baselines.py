@@ -11,6 +11,7 @@ from helpers import exact, transformed
 OTHERS = (*exact.WITHOUT_K, *exact.BINARY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "n"),
   [(f, n) for f in OTHERS for n in range(1, 8) if transformed.valid_ks(f, n)],
@@ -24,6 +25,7 @@ def test_a_mask_drops_samples(name):
   transformed.assert_a_mask_drops_samples(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_rloo_is_unbiased_for_the_mean_and_dr_grpo_shrinks_it(n):
   for rewards in transformed.ACTION_REWARDS:

@@ -34,6 +34,7 @@ def test_permuting_samples_permutes_weights(name, data):
     np.testing.assert_array_equal(permuted, weights[order])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", exact.NAMES)
 def test_under_jax_transformations(name):
   """Four groups at four k: plain, jitted, and vmapped without and with jit."""
@@ -93,6 +94,7 @@ def test_one_sample():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [1.0, np.nan, np.inf])
 def test_all_masked_gives_zeros(value):
   rewards, nothing = np.full(5, value), np.zeros(5, bool)

@@ -60,6 +60,7 @@ def test_a_mask_drops_samples():
   np.testing.assert_allclose(values, expected, rtol=2e-6, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_the_best_of_many_is_scloo_at_any_size():
   rewards = np.random.default_rng(0).normal(size=(1, 2048)).astype(np.float32)
   for K in (1, 8, 200):
@@ -99,6 +100,7 @@ def test_a_centred_k_mixture(n):
     np.testing.assert_allclose(values, expected, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("n", [2, 5])
 def test_mixtures_of_1_over_k_are_tails(n):

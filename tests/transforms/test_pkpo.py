@@ -281,6 +281,7 @@ def test_one_trace_serves_an_annealed_run():
 LARGE = 16384
 
 
+@pytest.mark.slow
 def test_float32_at_n_16384():
   ks = np.array([1, 2, 8, 128, 4096, LARGE - 1])
   rewards = np.random.default_rng(0).normal(size=LARGE).astype(np.float32)

@@ -52,6 +52,7 @@ def test_max_at_k_equals_another_quadrature(k):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", KS)
 def test_gradient_equals_differences_of_another_quadrature(k):
   """Central differences of step 1e-4; their error is below 1e-5."""
@@ -160,6 +161,7 @@ def test_all_subsets_beat_a_partition(n, name):
   assert rows[name]["variance"] < rows[f"partitioned_{name}"]["variance"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [8, 32])
 def test_variance_of_partitioned_s_is_exact(n):
   """k/n times that of one group, within 5 standard errors.
@@ -258,6 +260,7 @@ NUM_ROWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_command_writes_picture_and_numbers(name, tmp_path, monkeypatch):
   command = [name, "--out", str(tmp_path / "new"), *OPTIONS[name]]

@@ -53,6 +53,7 @@ def test_logits_are_those_of_transformers(name):
   assert error_of(model, params, name) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_through_the_cache_are_too(name):
   model, params = loaded(name)
