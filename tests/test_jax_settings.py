@@ -1,12 +1,10 @@
 """The group under settings of jax that users run: strict, wide, debugging."""
 
-import contextlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import bits, exact
+from helpers import bits, exact, jax_settings
 
 import pkpo_jax
 
@@ -62,18 +60,6 @@ SETTINGS = {
 }
 
 
-@contextlib.contextmanager
-def settings(**values):
-  before = {name: getattr(jax.config, name) for name in values}
-  try:
-    for name, value in values.items():
-      jax.config.update(name, value)
-    yield
-  finally:
-    for name, value in before.items():
-      jax.config.update(name, value)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("x64", [False, True])
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -88,7 +74,7 @@ def test_under_strict_and_debugging_settings(name, x64):
   rewards, where = REWARDS[:groups], WHERE[:groups]
   expected = jax.jit(jax.vmap(function, (0, 0, None)))(rewards, where, K)
   rewards = rewards.astype("float64" if x64 else "float32")
-  with bits.enable_x64(x64), settings(**SETTINGS):
+  with bits.enable_x64(x64), jax_settings.changed(**SETTINGS):
     batched = jax.vmap(function, (0, 0, None))
     for run in (batched, jax.jit(batched)):
       values = run(rewards, where, jnp.int32(K))
@@ -102,7 +88,7 @@ def test_under_strict_and_debugging_settings(name, x64):
 @pytest.mark.parametrize("x64", [False, True])
 def test_counts_broadcast_without_rank_promotion(x64):
   c, n = np.ones((3, 1, 1), int), np.array([[4], [8]])
-  with bits.enable_x64(x64), settings(**SETTINGS):
+  with bits.enable_x64(x64), jax_settings.changed(**SETTINGS):
     for function in (pkpo_jax.pass_at_k, pkpo_jax.pass_at_k_standard_error):
       values = function(jnp.array(c), n, np.array([1, 2, 3]))
       assert values.shape == (3, 2, 3)
@@ -113,14 +99,14 @@ def test_counts_broadcast_without_rank_promotion(x64):
 def test_k_from_solve_rate(x64):
   c, n = np.array([0.0, 2.0, 0.5, 0.0]), np.array([4, 4, 4, 0])
   expected = pkpo_jax.k_from_solve_rate(c, n, k_max=4)
-  with bits.enable_x64(x64), settings(**SETTINGS):
+  with bits.enable_x64(x64), jax_settings.changed(**SETTINGS):
     ks = pkpo_jax.k_from_solve_rate(jnp.array(c), jnp.array(n), k_max=4)
     assert ks.dtype == jnp.int32
     np.testing.assert_array_equal(ks, expected)
 
 
 def test_schedules():
-  with settings(**SETTINGS):
+  with jax_settings.changed(**SETTINGS):
     for schedule in (
       pkpo_jax.constant_k(4),
       pkpo_jax.piecewise_k([8, 1], [10]),

@@ -323,14 +323,3 @@ def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   if len(values) == 1:
     return values[0], np.full_like(values[0], np.nan)
   return values.mean(0), values.std(0, ddof=1) / np.sqrt(len(values))
-
-
-def paired_difference(
-  values: Sequence[float], baseline: Sequence[float]
-) -> tuple[float, float]:
-  """Mean and standard error of differences seed by seed.
-
-  Seeds share the order of the problems, so that part of the noise cancels.
-  """
-  mean, error = mean_and_error(np.subtract(values, baseline))
-  return float(mean), float(error)

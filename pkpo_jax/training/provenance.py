@@ -35,10 +35,11 @@ def record_start(
   """
   if not multihost.is_first():
     return
+  code = _code()
   start = {
     "time": time.strftime("%Y-%m-%d %H:%M:%S"),
     "step": step,
-    **_code(),
+    **code,
     "devices": dict(Counter(d.device_kind for d in jax.devices())),
     "processes": jax.process_count(),
     "host": socket.gethostname(),
@@ -51,7 +52,7 @@ def record_start(
     last = json.loads(before[-1])
     changed = [
       f"{name}: {last.get(name)} -> {start[name]}"
-      for name in _code()
+      for name in code
       if last.get(name) != start[name]
     ]
     if changed:

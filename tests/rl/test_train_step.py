@@ -1,14 +1,13 @@
 """rl.train_step: updates in a row, and their optimiser."""
 
 import collections
-import contextlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import plain, steps
+from helpers import jax_settings, plain, steps
 from helpers.rollouts import (
   KEY,
   KL,
@@ -215,18 +214,6 @@ SETTINGS = {
 }
 
 
-@contextlib.contextmanager
-def jax_settings(changes):
-  before = {name: getattr(jax.config, name) for name in changes}
-  try:
-    for name, value in changes.items():
-      jax.config.update(name, value)
-    yield
-  finally:
-    for name, value in before.items():
-      jax.config.update(name, value)
-
-
 @pytest.mark.slow
 def test_the_settings_of_jax_do_not_matter(make_rollout):
   """With every term of the loss, and rewards that could not be graded."""
@@ -240,7 +227,7 @@ def test_the_settings_of_jax_do_not_matter(make_rollout):
   some = make_rollout(REWARDS["continuous"], VALID["some"])
 
   def run(setting):
-    with jax_settings(SETTINGS[setting]):
+    with jax_settings.changed(**SETTINGS[setting]):
       optimizer = build_run.make_optimizer(config)
       state = train_step.init_state(params, optimizer)
       step = build_run.compile_train_step(config, model, optimizer)

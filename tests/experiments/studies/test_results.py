@@ -196,9 +196,3 @@ def test_mean_and_error_by_hand():
   mean, error = results.mean_and_error([[0.25, 0.5]])
   np.testing.assert_array_equal(mean, [0.25, 0.5])
   assert np.isnan(error).all()
-
-
-def test_paired_differences_by_hand():
-  """Differences 1, 1, 4: mean 2, error 1; unpaired, it would be 2.96."""
-  mean, error = results.paired_difference([2, 5, 11], [1, 4, 7])
-  assert (mean, error) == (2, 1)
