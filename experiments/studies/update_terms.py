@@ -29,6 +29,7 @@ STUDY = Study(
   rates=(4e-4,),
   seeds=(0, 1, 2),
   seconds=120,
+  figures=("tables",),
   summary=(
     "train pass@1",
     "train pass@8",
