@@ -47,6 +47,15 @@ def pytest_unconfigure(config):
     config.jax_cache.cleanup()
 
 
+def pytest_make_parametrize_id(val, argname):
+  """Names bytes and sets by their argument.
+
+  Workers must agree on names: a set's order and a gzip header's second differ
+  from process to process.
+  """
+  return argname if isinstance(val, (bytes, set, frozenset)) else None
+
+
 def pytest_collection_modifyitems(items):
   """Sorts the longest files to the front."""
   rank = {name: i for i, name in enumerate(LONGEST)}
