@@ -144,21 +144,35 @@ def check(candidate):
 FENCED = "Here:\n```python\n{}```\n"
 
 
+def whole(code):
+  return PROMPT, sandbox.Answer(code, "twice")
+
+
+def body(text):
+  return (sandbox.Answer(PROMPT + text, "twice"),)
+
+
 @pytest.mark.parametrize(
   ("completion", "expected"),
   [
-    (BODY, (PROMPT + BODY,)),
-    (BODY + "\n\nprint(twice(2))\n", (PROMPT + BODY + "\n\n",)),
-    (BODY + "\n\ndef twice(x):\n  pass", (PROMPT + BODY + "\n\n",)),
-    (BODY + "```\nThat is all.", (PROMPT + BODY,)),
-    (WHOLE, (PROMPT, WHOLE)),
-    (FENCED.format(WHOLE), (PROMPT, WHOLE)),
+    (BODY, body(BODY)),
+    (BODY + "\n\nprint(twice(2))\n", body(BODY + "\n\nprint(twice(2))\n")),
+    (BODY + "\n\ndef twice(x):\n  pass", body(BODY + "\n\n")),
+    (BODY + "```\nThat is all.", body(BODY)),
+    (WHOLE, whole(WHOLE)),
+    (" " + BODY.strip(), body(" " + BODY.strip())),
+    (" def twice(x): return 2 * x", whole("def twice(x): return 2 * x")),
+    (FENCED.format(WHOLE), whole(WHOLE)),
     (
       FENCED.format("def twice(x): pass\n") + FENCED.format(WHOLE),
-      (PROMPT, WHOLE),
+      whole(WHOLE),
     ),
-    (FENCED.format(BODY), (PROMPT + BODY,)),
-    (FENCED.format("return 2 * x\n"), (PROMPT + BODY,)),
+    (FENCED.format(BODY), body(BODY)),
+    (FENCED.format("return 2 * x\n"), body(BODY)),
+    (
+      FENCED.format("from math import pi\n") + FENCED.format(WHOLE),
+      (PROMPT, sandbox.Answer("from math import pi\n"), whole(WHOLE)[1]),
+    ),
     ("", None),
     ("\n\n", None),
     ("I cannot do this.", None),
@@ -168,6 +182,39 @@ FENCED = "Here:\n```python\n{}```\n"
 def test_which_code_is_taken(completion, expected):
   problem = to_problem("def check(candidate):\n  assert candidate(1) == 2")
   assert problem.data.program(completion) == expected
+
+
+HEAD = "    y = x\n"
+OFFICIALLY_RIGHT = {
+  "a comment at column 0": HEAD + "# now\n    return 2 * y",
+  "a helper after it": "    return g(x)\n\ndef g(x):\n  return 2 * x",
+  "a list at column 0": "    z = [\nx,\nx]\n    return sum(z)",
+  "text at column 0": '    """\nNo.\n"""\n    return 2 * x',
+  "a demonstration": BODY + "\n\nprint(twice(2))",
+  "a main": BODY + '\nif __name__ == "__main__":\n    twice()',
+  "its doctests": "    return 2 * x\n\nimport doctest\ndoctest.testmod()",
+  "a class after it": "    return A.b * x\n\nclass A:\n  b = 2",
+}
+FORGIVEN = {
+  "prose": BODY + "\nThis doubles x, doesn't it?",
+  "a test that raises": BODY + "\nassert twice(2) == 5",
+  "the next function, cut off": BODY + "\ndef thrice(x):\n    return (",
+  "a fence": BODY + "```",
+  "a second version": BODY + "\ndef twice(x):\n    return 3",
+}
+
+
+@pytest.mark.bwrap
+def test_bodies_that_the_official_evaluation_passes_pass(task):
+  """Where the first have it so: prompt + answer + check runs as a program."""
+  problem = to_problem("def check(candidate):\n  assert candidate(3) == 6")
+  for text in OFFICIALLY_RIGHT.values():
+    names = {}
+    exec(PROMPT + text + "\ny = twice(3)", names)
+    assert names["y"] == 6
+  answers = {**OFFICIALLY_RIGHT, **FORGIVEN}
+  (grades,) = task.grades([problem], [[*answers.values()]])
+  assert [n for n, g in zip(answers, grades) if g.reward < 1] == []
 
 
 def graded(task, change):
@@ -180,6 +227,7 @@ def graded(task, change):
 
 
 @pytest.mark.bwrap
+@pytest.mark.slow
 def test_reference_bodies_pass(task):
   rewards, ids = graded(task, lambda row, _: row["canonical_solution"])
   assert set(ids[rewards < 1]) == set()
