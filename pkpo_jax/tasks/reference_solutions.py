@@ -1,18 +1,21 @@
 """Grades each problem's own solution once, before anything else is graded.
 
 A wrong test, or a setup that cannot run, would make every answer wrong, and
-nobody would know. What has passed is remembered in the user's cache folder.
+nobody would know. What has passed is remembered in the user's cache folder,
+where it took long.
 """
 
 import hashlib
 import logging
 import os
 import pathlib
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from pkpo_jax.tasks import base
 
+_WORTH_SECONDS = 5.0  # What was graded faster is not remembered.
 _log = logging.getLogger(__name__)
 
 
@@ -51,6 +54,7 @@ def check(task: base.Task, solved: Sequence[Solved], conditions: str) -> None:
   if not new:
     return
   _log.info("Grading the data's own solutions of %d problems.", len(new))
+  start = time.monotonic()
   grades = [
     grade
     for (grade,) in task.grades(
@@ -59,7 +63,8 @@ def check(task: base.Task, solved: Sequence[Solved], conditions: str) -> None:
     )
   ]
   right = [k for k, grade in zip(new, grades) if grade.reward == 1]
-  _remember(file, right)
+  if time.monotonic() - start > _WORTH_SECONDS:
+    _remember(file, right)
   failed = [
     (one, grade) for one, grade in zip(new.values(), grades) if grade.reward < 1
   ]

@@ -1,4 +1,5 @@
 import ast
+import random
 import sys
 
 import numpy as np
@@ -217,47 +218,53 @@ def test_bodies_that_the_official_evaluation_passes_pass(task):
   assert [n for n, g in zip(answers, grades) if g.reward < 1] == []
 
 
-def graded(task, change):
+RIGHT = "{source}", "Sure:\n```python\n{source}```\nDone."
+BROKEN = (
+  "def {name}(*args): return None",
+  "def {name}(*args): raise AssertionError",
+  "{source}\nright = {name}\ndef {name}(*args): return (right(*args),)",
+)
+
+
+def assert_solutions_alone_pass(task, numbers):
+  """Each whole, bare and fenced, and what is broken in three ways not."""
   rows = data.read_problems()
-  problems = task.problems("test")
-  answers = [[change(rows[p.id], p.data.entry_point)] for p in problems]
+  problems = [task.problems("test")[i] for i in numbers]
+  answers = [
+    [
+      form.format(
+        source=rows[p.id]["prompt"] + rows[p.id]["canonical_solution"],
+        name=p.data.entry_point,
+      )
+      for form in RIGHT + BROKEN
+    ]
+    for p in problems
+  ]
   rewards, valid = task.grade_batch(problems, answers)
   assert valid.all()
-  return rewards[:, 0], np.array([p.id for p in problems])
+  names = np.array([p.id for p in problems])
+  right = len(RIGHT)
+  assert set(names[(rewards[:, :right] < 1).any(axis=1)]) == set()
+  assert set(names[(rewards[:, right:] == 1).any(axis=1)]) == set()
 
 
 @pytest.mark.bwrap
 @pytest.mark.slow
-def test_reference_bodies_pass(task):
-  rewards, ids = graded(task, lambda row, _: row["canonical_solution"])
-  assert set(ids[rewards < 1]) == set()
+def test_all_reference_bodies_pass(task):
+  rows, problems = data.read_problems(), task.problems("test")
+  bodies = [[rows[p.id]["canonical_solution"]] for p in problems]
+  rewards, valid = task.grade_batch(problems, bodies)
+  assert valid.all() and (rewards == 1).all()
 
 
 @pytest.mark.bwrap
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["{}", "Sure:\n```python\n{}```\nDone."])
-def test_reference_functions_pass(task, form):
-  rewards, ids = graded(
-    task, lambda r, _: form.format(r["prompt"] + r["canonical_solution"])
-  )
-  assert set(ids[rewards < 1]) == set()
+def test_some_solutions_alone_pass(task):
+  assert_solutions_alone_pass(task, random.Random(0).sample(range(164), 25))
 
 
 @pytest.mark.bwrap
 @pytest.mark.slow
-@pytest.mark.parametrize(
-  "broken",
-  [
-    "def {name}(*args): return None",
-    "def {name}(*args): raise AssertionError",
-    "{source}\nright = {name}\ndef {name}(*args): return (right(*args),)",
-  ],
-  ids=["none", "raises", "in a tuple"],
-)
-def test_broken_solutions_fail(task, broken):
-  def change(row, name):
-    source = row["prompt"] + row["canonical_solution"]
-    return broken.format(source=source, name=name)
-
-  rewards, ids = graded(task, change)
-  assert set(ids[rewards == 1]) == set()
+@pytest.mark.verify("pkpo_jax/tasks", "tests/tasks/test_humaneval.py")
+def test_all_solutions_alone_pass(task):
+  assert_solutions_alone_pass(task, range(164))

@@ -1,3 +1,4 @@
+import ast
 import gzip
 import json
 import logging
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import shared_data
 
-from pkpo_jax.tasks import mbpp
+from pkpo_jax.tasks import mbpp, reference_solutions
 from pkpo_jax.tasks.grading.sandbox import sandbox
 
 ALL = ("prompt", "test", "validation", "train")
@@ -257,12 +258,14 @@ def test_what_is_not_there_or_text_is_no_mistake(tmp_path):
 
 
 @pytest.mark.bwrap
+@pytest.mark.slow
 def test_slow_solutions_are_named_and_the_others_remembered(
   tmp_path, caplog, monkeypatch
 ):
   rows = ten()
   rows[4]["code"] = "def add(a, b):\n  while True: pass"
   path = write(tmp_path, rows)
+  monkeypatch.setattr(reference_solutions, "_WORTH_SECONDS", 0.0)
   graded = []
   grades = mbpp.Mbpp.grades
 
@@ -286,26 +289,22 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def everything(data, tmp_path_factory):
-  """All of it, with every solution graded once; and what was logged."""
+def everything(data):
+  """All of it; its solutions are graded by tests of their own."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    patch.setattr(reference_solutions, "check", lambda *args: None)
     yield mbpp.Mbpp(data, train=ALL, grade_shown=True)
 
 
 @pytest.mark.bwrap
 @pytest.mark.data
 @pytest.mark.slow
-def test_splits_and_all_solutions(everything, data, tmp_path_factory):
-  """No solution is wrong, or there would be an error."""
+def test_splits(everything):
   problems = everything.problems("train")
   assert [p.id for p in problems] == [f"mbpp/{i}" for i in range(1, 975)]
   assert sum(len(p.data.calls) for p in problems) == 2922
-  (cache,) = tmp_path_factory.getbasetemp().glob("cache*/pkpo_jax/solutions")
-  assert len(cache.read_text().split()) >= 974 - len(SLOW)
-  one = everything.grade(problems[138], "def circle_circumference(r):"
-                         " return r * 2 * 3.1415")  # fmt: skip
-  assert one.reward == 1
+  answer = "def circle_circumference(r): return r * 2 * 3.1415"
+  assert everything.grade(problems[138], answer).reward == 1
 
 
 @pytest.mark.bwrap
@@ -314,14 +313,14 @@ def test_splits_and_all_solutions(everything, data, tmp_path_factory):
 def test_no_expected_value_enters_the_sandbox(everything, monkeypatch):
   for problem in everything.problems("train"):
     for call, test in zip(problem.data.calls, problem.data.tests):
-      assert not {"==", "assert"} & set(re.findall(r"==|assert", call))
+      tree = ast.parse(call, mode="eval")
+      assert not any(isinstance(n, ast.Compare) for n in ast.walk(tree))
       assert call.startswith((problem.data.entry_point, "int("))
       assert "__values__" in test
   seen = []
   problem = everything.problems("train")[600]
-  sandbox_of = everything._sandbox
   monkeypatch.setattr(
-    sandbox_of, "run", lambda *args: seen.append(args[:2]) or []
+    everything._sandbox, "run", lambda *args: seen.append(args[:2]) or []
   )
   monkeypatch.setattr(type(problem.data), "passed", lambda *args: [False])
   source = f"def {problem.data.entry_point}(): pass"
@@ -330,43 +329,40 @@ def test_no_expected_value_enters_the_sandbox(everything, monkeypatch):
   assert seen == [((answer, ""), problem.data.calls)]
 
 
-BROKEN = {
-  "none": "{source}\ndef {name}(*args): return None",
-  "in a tuple": "{source}\nright = {name}\n"
-  "def {name}(*args): return (right(*args),)",
-}
+FORMS = (
+  "{source}",
+  "{source}\ndef {name}(*args): return None",
+  "{source}\nright = {name}\ndef {name}(*args): return (right(*args),)",
+)
 
 
-def assert_broken_solutions_fail(task, data, how, ids):
+def assert_solutions_alone_pass(task, data, numbers):
+  """Each as it is, then two that are wrong: nothing, and in a tuple."""
   with open(data, encoding="utf-8") as file:
-    codes = {f"mbpp/{r['task_id']}": r["code"] for r in map(json.loads, file)}
-  problems = [p for p in task.problems("train") if p.id in ids]
+    codes = {r["task_id"]: r["code"] for r in map(json.loads, file)}
+  problems = [task.problems("train")[i - 1] for i in numbers]
   answers = [
-    [how.format(source=codes[p.id], name=p.data.entry_point)] for p in problems
+    [f.format(source=codes[i], name=p.data.entry_point) for f in FORMS]
+    for i, p in zip(numbers, problems)
   ]
   rewards, valid = task.grade_batch(problems, answers)
-  assert valid.all() and len(problems) == len(ids)
+  assert valid.all()
   names = np.array([p.id for p in problems])
-  assert set(names[rewards[:, 0] == 1]) == set()
+  assert set(names[rewards[:, 0] < 1]) <= SLOW
+  assert set(names[(rewards[:, 1:] == 1).any(axis=1)]) == set()
 
 
 @pytest.mark.bwrap
 @pytest.mark.data
 @pytest.mark.slow
-@pytest.mark.parametrize("how", BROKEN.values(), ids=BROKEN)
-def test_some_broken_solutions_fail(everything, data, how):
-  drawn = random.Random(0).sample(range(1, 975), 60)
-  assert_broken_solutions_fail(
-    everything, data, how, {f"mbpp/{i}" for i in drawn}
-  )
+def test_some_solutions_alone_pass(everything, data):
+  numbers = random.Random(0).sample(range(1, 975), 60)
+  assert_solutions_alone_pass(everything, data, numbers)
 
 
 @pytest.mark.bwrap
 @pytest.mark.data
 @pytest.mark.slow
 @pytest.mark.verify("pkpo_jax/tasks", "tests/tasks/test_mbpp.py")
-@pytest.mark.parametrize("how", BROKEN.values(), ids=BROKEN)
-def test_all_broken_solutions_fail(everything, data, how):
-  assert_broken_solutions_fail(
-    everything, data, how, {f"mbpp/{i}" for i in range(1, 975)}
-  )
+def test_all_solutions_alone_pass(everything, data):
+  assert_solutions_alone_pass(everything, data, range(1, 975))
