@@ -127,7 +127,10 @@ def train_step(
     # Adam would move the parameters without any gradient too, by what its
     # moments remember: the empty rollouts that follow one that taught something
     # would move them further than it did.
-    norm, skipped = optax.tree.norm(grads), _all_zero(grads)
+    norm = optax.tree.norm(grads)
+    # And one that is not finite would leave nothing of them.
+    finite = jnp.isfinite(norm) & jnp.isfinite(measured.sums["loss"])
+    skipped = _all_zero(grads) | ~finite
     params, opt_state = optimizers.apply(
       optimizer,
       optimizers.clip(grads, norm, options.max_grad_norm),
@@ -185,7 +188,8 @@ class _Update(NamedTuple):
   Attributes:
     measured: see `gradients.gradient`.
     norm: global norm of the gradient, before it is clipped.
-    skipped: scalar bool, whether there was no gradient at all.
+    skipped: scalar bool, whether there was no gradient at all, or it or the
+      loss is not finite.
   """
 
   measured: gradients.Measured

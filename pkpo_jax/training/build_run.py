@@ -109,7 +109,10 @@ def check_mesh(config: ml_collections.ConfigDict) -> None:
   mesh, prompts = jax.sharding.get_mesh(), config.prompts_per_step
   if mesh.empty:
     return
-  for name, samples in (("n", config.n), ("eval.n", config.eval.n)):
+  sampled = {"n": config.n}
+  if config.eval.every:
+    sampled["eval.n"] = config.eval.n
+  for name, samples in sampled.items():
     what = f"config.prompts_per_step={prompts}, config.{name}={samples}"
     sharding.check_rows(mesh, prompts, samples, what)
 

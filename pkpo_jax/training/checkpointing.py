@@ -99,7 +99,7 @@ class Checkpointer:
         self.latest, args=ocp.args.StandardRestore(tree)
       )
       saved = restored.pop("checksums")
-      if not np.array_equal(saved, multihost.fetch(checksums(restored))):
+      if not is_as_saved(restored, saved):
         raise ValueError("The checksums of the arrays are not those saved.")
     progress = Progress(**restored)
     if (step := int(progress.state.step)) != self.latest:
@@ -237,9 +237,53 @@ def _on_a_device(x: Any) -> Any:
   return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device)
 
 
+def is_as_saved(tree: Any, saved: np.ndarray) -> bool:
+  """Whether the checksums of arrays are those that were saved with them.
+
+  Those of earlier versions, which are blind to permuted arrays, count too.
+  """
+  return any(
+    np.array_equal(saved, multihost.fetch(sums(tree)))
+    for sums in (checksums, _sums_of_bits)
+  )
+
+
 @jax.jit
 def checksums(tree: Any) -> jax.Array:
-  """[leaves] uint32: sums of the bits, the same on every mesh."""
+  """[leaves] uint32 that change with any bit and any place of an element.
+
+  Sums of hashes of both, and so the same on every mesh.
+  """
+
+  def total(x):
+    x = x.astype(jnp.uint8) if x.dtype == bool else x
+    unsigned = jnp.dtype(f"uint{8 * min(x.dtype.itemsize, 4)}")
+    bits = jax.lax.bitcast_convert_type(x, unsigned).astype(jnp.uint32)
+    return jnp.sum(_hash(bits + _hash(_places(bits.shape))), dtype=jnp.uint32)
+
+  return jnp.stack([total(x) for x in jax.tree.leaves(tree)])
+
+
+def _places(shape: tuple[int, ...]) -> jax.Array:
+  """The place of each element in an array of a shape: uint32, modulo 2^32."""
+  places, stride = jnp.zeros(shape, jnp.uint32), 1
+  for axis in reversed(range(len(shape))):
+    along = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
+    places += along * jnp.uint32(stride % 2**32)
+    stride *= shape[axis]
+  return places
+
+
+def _hash(x: jax.Array) -> jax.Array:
+  """A bijection of uint32 without order: the finalizer of MurmurHash3."""
+  for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+    x = (x ^ (x >> jnp.uint32(shift))) * jnp.uint32(factor)
+  return x
+
+
+@jax.jit
+def _sums_of_bits(tree: Any) -> jax.Array:
+  """[leaves] uint32, the checksums of earlier versions."""
 
   def total(x):
     if x.dtype == bool:

@@ -23,8 +23,9 @@ _NAMES = {
     "seed num_steps prompts_per_step n temperature max_prompt_tokens"
     " max_new_tokens transform k_opt k_boundaries k_schedule k_weights"
     " learning_rate warmup_steps decay_steps b1 b2 weight_decay max_grad_norm"
-    " patience epochs minibatches microbatch logits_chunk loss mesh task"
-    " tokenizer long_prompts model base eval checkpoint stop truncated"
+    " patience max_bad_steps epochs minibatches microbatch logits_chunk loss"
+    " mesh task tokenizer long_prompts model base eval checkpoint stop"
+    " truncated"
   ),
   "microbatch": "prompts samples",
   "mesh": "data fsdp tensor",
@@ -45,14 +46,16 @@ _POSITIVE = (
   "num_steps prompts_per_step n temperature max_prompt_tokens max_new_tokens"
   " learning_rate epochs minibatches logits_chunk"
   " microbatch.prompts microbatch.samples"
-  " base.num_steps base.batch_size base.learning_rate eval.every eval.n"
+  " base.num_steps base.batch_size base.learning_rate eval.n"
   " eval.num_problems checkpoint.every checkpoint.keep"
 )
 _NOT_NEGATIVE = (
   "warmup_steps decay_steps weight_decay max_grad_norm patience"
+  " max_bad_steps eval.every"
   " loss.entropy_coef loss.kl_coef base.warmup_steps base.wrong"
 )
 _LARGEST_INT = 2**31 - 1  # of what is counted in int32
+_SMALL_TRIAL = 100  # steps
 _LARGEST = {"num_steps": 10**7}  # whose ks are looked at one by one
 
 
@@ -134,12 +137,25 @@ def _check_values(values: dict[str, Any]) -> None:
 
 
 def _check_sizes(config: ml_collections.ConfigDict) -> None:
-  """Refuses slips of the keyboard, and leaves small trials alone."""
-  updates = config.num_steps * config.epochs * config.minibatches
-  if config.warmup_steps > max(updates, 1000):
+  """Refuses what cannot act in so many steps, and slips of the keyboard.
+
+  A warm-up acts from step 0 on, and so may be longer than a small trial.
+  """
+  steps, warmup = config.num_steps, config.warmup_steps
+  if warmup > max(steps, _SMALL_TRIAL):
     raise ValueError(
-      f"config.warmup_steps={config.warmup_steps} must be at most the {updates}"
-      " updates of the run."
+      f"config.warmup_steps={warmup} must be at most config.num_steps={steps}:"
+      " the learning rate would never be reached."
+    )
+  if config.decay_steps and warmup >= steps:
+    raise ValueError(
+      f"config.decay_steps={config.decay_steps} has no effect: it begins after"
+      f" config.warmup_steps={warmup} of config.num_steps={steps}; set it to 0."
+    )
+  if config.patience >= steps:
+    raise ValueError(
+      f"config.patience={config.patience} has no effect on a run of"
+      f" config.num_steps={steps}; set it to 0, or to less."
     )
   if config.logits_chunk > max(config.max_new_tokens, 1000):
     raise ValueError(

@@ -88,7 +88,8 @@ def _contents(base: InitialParams) -> dict[str, str]:
   if base.trained is None:
     return {}
   sums = multihost.fetch(checkpointing.checksums(base.frozen or base.trained))
-  return {"the base policy": config_lib.fingerprint(str(sums.tolist()))}
+  found = config_lib.fingerprint(str(sums.tolist()))
+  return {"the weights of the base policy": found}
 
 
 def initial_params(
