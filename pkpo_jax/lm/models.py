@@ -117,6 +117,11 @@ def get_model(
   return gm.nn.LoRA(rank=rank, model=model, dtype=dtype)
 
 
+def family(model: nn.Module) -> str:
+  """Returns "gemma3" for models that normalise queries, else "gemma2"."""
+  return "gemma3" if model.config.use_qk_norm else "gemma2"
+
+
 def _text_config(name: str) -> gm.nn.config.TransformerConfig:
   """Returns the config of a class of gemma's, without its vision encoder."""
   config = getattr(gm.nn, name).config
