@@ -235,10 +235,10 @@ def test_a_completion_ends_with_the_token_that_completes_a_stop_string():
 
 def test_without_stop_strings_there_is_no_table_in_the_program():
   def trace(table):
-    keys = jax.random.split(jax.random.key(0), B)
+    keys = jax.random.split(jax.random.key(0), (B, n))
     inputs = plain.PROMPTS, plain.LENGTHS, keys, 1.0, table
     traced = sampler.program.trace(
-      *plain.tiny(), *inputs, n=n, T=T, stop_tokens=(1,)
+      *plain.tiny(), *inputs, T=T, stop_tokens=(1,)
     )
     return str(traced.jaxpr)
 
