@@ -65,8 +65,7 @@ def use_topologies() -> None:
     path = pathlib.Path(os.environ.get("TPU_LIBRARY_PATH", _LIBTPU))
     if not path.exists():
       raise ImportError(
-        "The TPU compiler is missing; `make .libtpu/installed` gets it, or"
-        " pip install libtpu."
+        "The TPU compiler is missing; `make .libtpu/installed` gets it."
       ) from None
     os.environ["TPU_LIBRARY_PATH"] = str(path.absolute())
 

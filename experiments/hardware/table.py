@@ -158,7 +158,7 @@ def _num_chips(topology: str) -> int:
 
 _HEAD = """# What the TPU compiler says
 
-Compiled by libtpu for slices that were not there, with no TPU:
+Compiled by libtpu==0.0.52 for slices that were not there, with no TPU:
 `python -m experiments.hardware.table` writes this page, and
 `python -m experiments.hardware --config=... --topology=...` prints one
 row of it in full. All figures are for one chip and one step: 16 prompts, 16
