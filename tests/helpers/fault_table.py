@@ -126,6 +126,11 @@ FAULTS = [
     plans=at("batch of an evaluation", 3, moments.send, signal.SIGTERM),
   ),
   Fault(
+    "SIGTERM in the last evaluation", (143,), (f"SIGTERM: {SAVED} 6",),
+    LAST_STEP,
+    plans=at("batch of an evaluation", 5, moments.send, signal.SIGTERM),
+  ),
+  Fault(
     "SIGTERM while it starts, and is stuck", (143,),
     ("SIGTERM: nothing is unsaved",), AS_BEFORE, **HALF,
     plans=at("start", 1, moments.send_slowly, signal.SIGTERM),
@@ -279,6 +284,11 @@ TWO = [
     "Ctrl-C to the first, in an evaluation", (130, 130),
     (f"SIGINT: {SAVED} 3",), LAST_STEP,
     plans=first("batch of an evaluation", 3, moments.send, signal.SIGINT),
+  ),
+  Fault(
+    "Ctrl-C to the first while it waits for the second", (130,),
+    ("SIGINT: nothing is unsaved",), NOTHING, plans=((), ()),
+    start=harm.interrupt_who_waits,
   ),
   Fault(
     "SIGSTOP to the second, for ever", (FAILED, -9),

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -100,39 +101,56 @@ def _remount(disk, how):
   subprocess.run(mount, check=True)
 
 
-def _command(workdir):
-  command = [sys.executable, "-m", "experiments.train", launches.CONFIG]
-  return [*command, f"--workdir={workdir}", f"--base_dir={workdir}/base"]
-
-
 def with_64_bits(workdir):
   """A start from a shell that has an opinion on jax."""
-  result = subprocess.run(
-    _command(workdir),
-    cwd=runs.ROOT,
-    env=runs.environment() | {"JAX_ENABLE_X64": "1"},
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  return [result.returncode], [result.stdout + result.stderr]
+  return _finish(_start(workdir, JAX_ENABLE_X64="1"))
 
 
 def interrupt_imports(workdir):
   """A start that gets SIGINT as soon as it has begun to import jax."""
-  process = subprocess.Popen(
-    _command(workdir),
+  process = _start(workdir)
+  maps = pathlib.Path(f"/proc/{process.pid}/maps")
+  _wait(process, lambda: "jaxlib" in maps.read_text())
+  os.kill(process.pid, signal.SIGINT)
+  codes, outputs = _finish(process)
+  assert len(outputs[0].splitlines()) == 1, outputs
+  return codes, outputs
+
+
+def interrupt_who_waits(workdir):
+  """A start of the first of two processes that gets SIGINT as it waits."""
+  port = launches.free_port()
+  variables = launches.one_of_many(0, 2, port)
+  process = _start(workdir, "--distributed", **variables)
+  _wait(process, lambda: _listens(port))
+  os.kill(process.pid, signal.SIGINT)
+  return _finish(process)
+
+
+def _start(workdir, *options, **variables):
+  command = [sys.executable, "-m", "experiments.train", launches.CONFIG]
+  command += [f"--workdir={workdir}", f"--base_dir={workdir}/base", *options]
+  return subprocess.Popen(
+    command,
     cwd=runs.ROOT,
-    env=runs.environment(),
+    env=runs.environment() | variables,
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
     text=True,
   )
-  maps = pathlib.Path(f"/proc/{process.pid}/maps")
-  while "jaxlib" not in maps.read_text():
-    assert process.poll() is None
-    time.sleep(0.01)
-  os.kill(process.pid, signal.SIGINT)
-  output, _ = process.communicate()
-  assert len(output.splitlines()) == 1, output
+
+
+def _finish(process):
+  output, _ = process.communicate(timeout=launches.TIMEOUT)
   return [process.returncode], [output]
+
+
+def _wait(process, condition):
+  while not condition():
+    assert process.poll() is None, process.communicate()
+    time.sleep(0.01)
+
+
+def _listens(port):
+  with socket.socket() as client:
+    return client.connect_ex(("127.0.0.1", port)) == 0

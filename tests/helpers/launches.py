@@ -53,8 +53,8 @@ class Launch:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTS)
-    port = _free_port()
-    many = [_many(i, len(plans), port) for i in range(len(plans))]
+    port = free_port()
+    many = [one_of_many(i, len(plans), port) for i in range(len(plans))]
     arguments = [CONFIG, f"--workdir={workdir}", f"--base_dir={workdir}/base"]
     arguments += [*options, *(["--distributed"] if len(plans) > 1 else [])]
     folder = pathlib.Path(tempfile.mkdtemp())
@@ -86,7 +86,8 @@ class Launch:
     return [p.exitcode for p in self.processes], outputs
 
 
-def _many(index, count, port):
+def one_of_many(index, count, port):
+  """The variables by which a process finds the others."""
   if count == 1:
     return {}
   return {
@@ -96,7 +97,8 @@ def _many(index, count, port):
   }
 
 
-def _free_port():
+def free_port():
+  """A port that nobody listens at."""
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     return free.getsockname()[1]
