@@ -98,8 +98,7 @@ def mesh_of(
     importlib.util.find_spec("libtpu") or "TPU_LIBRARY_PATH" in os.environ
   ):
     raise ImportError(
-      "The TPU compiler is missing; `make .libtpu/installed` gets it, or"
-      " pip install libtpu."
+      "The TPU compiler is missing; `make .libtpu/installed` gets it."
     )
   return sharding.make_mesh(**config.mesh, devices=topology.devices())
 

@@ -4,7 +4,7 @@ import pathlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import chex
 import jax
@@ -25,6 +25,7 @@ from pkpo_jax.training import (
   metrics_writer,
   problem_order,
   provenance,
+  watchdog,
 )
 from pkpo_jax.training import config as config_lib
 from pkpo_jax.training import workdir as workdir_lib
@@ -64,8 +65,11 @@ def train(
     workdir_lib.released(workdir),
     jax.set_mesh(sharding.make_mesh(**config.mesh)),
     interrupts.Interrupts() as interrupted,
+    watchdog.Watchdog() as watch,
   ):
-    run = Run(config, workdir, base_dir, build_run.build(config, data))
+    watch.begin("start")
+    parts = build_run.build(config, data)
+    run = Run(config, workdir, base_dir, parts, watch)
     interrupted.unsaved = run.unsaved
     try:
       _loop(run, config, interrupted)
@@ -121,9 +125,10 @@ class Run:
     workdir: pathlib.Path,
     base_dir: pathlib.Path,
     parts: build_run.Parts,
+    watch: watchdog.Watchdog,
   ):
     """Starts the graders and restores the newest checkpoint, if any."""
-    self._config, self._parts = config, parts
+    self._config, self._parts, self._watch = config, parts, watch
     parts.task.start()
     self._order = problem_order.problem_order(
       len(parts.problems["train"]),
@@ -196,6 +201,7 @@ class Run:
       FloatingPointError: after more bad steps than `config.max_bad_steps`.
     """
     start = time.perf_counter()
+    self._watch.begin("sampling and grading", f"of step {step}")
     state, solved_at, _ = self.progress
     rows = np.asarray(self._order(step))
     k = self._k(step, rows)
@@ -205,6 +211,7 @@ class Run:
       self.params, problems, sample_key, n=self._config.n
     )
     sampled = time.perf_counter()
+    self._watch.begin("update", f"of step {step}")
     state, update_metrics = self._train_step(
       state,
       multihost.place(rollout, self._rows),
@@ -302,6 +309,14 @@ class Run:
       step: the one that the evaluation is of.
       progress: is given the batches, and yields them.
     """
+
+    def watched(starts: Iterable[int]) -> Iterator[int]:
+      for start in progress(starts):
+        self._watch.begin(
+          "batch of an evaluation", f"at step {step}, from problem {start} on"
+        )
+        yield start
+
     if multihost.max_over_hosts(self._writer.has_evaluated(step)):
       return
     options = self._config.eval
@@ -315,7 +330,7 @@ class Run:
       evaluation.key(options.seed),
       n=options.n,
       batch_size=self._config.prompts_per_step,
-      progress=progress,
+      progress=watched,
     )
     seconds = {"seconds_eval": time.perf_counter() - start}
     self._writer.write(step, "eval", self._measure(answers, "test") | seconds)
@@ -330,12 +345,14 @@ class Run:
 
   def save(self) -> None:
     """Starts to save the progress, in the background."""
+    self._watch.begin("save", f"of step {self._taken}")
     self._writer.flush()  # so that no checkpoint is ahead of the metrics
     self._checkpointer.save(self.progress)
 
   def close(self) -> None:
     """Saves, waits until everything is on disk, and ends the graders."""
     self.save()
+    self._watch.begin("end")
     self._checkpointer.close()
     self._writer.close()
     self._parts.task.close()
