@@ -77,6 +77,7 @@ def sample(
   """
   prompts, prompt_lengths = jnp.asarray(prompts), jnp.asarray(prompt_lengths)
   _check(prompts, prompt_lengths, n, max_new_tokens, temperature, stop_tokens)
+  logprobs.check_prompts(model, models.Prompts(prompts, prompt_lengths))
   if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
     key = jax.random.wrap_key_data(key)
   if key.shape not in ((), prompt_lengths.shape):
@@ -129,10 +130,6 @@ def _check(
     )
   if models.PAD in stop_tokens:
     raise ValueError(f"PAD ({models.PAD}) is never sampled: no stop token.")
-  if not isinstance(prompt_lengths, jax.core.Tracer):
-    lengths, P = np.asarray(prompt_lengths), prompts.shape[1]
-    if ((lengths < 1) | (lengths > P)).any():
-      raise ValueError(f"prompt_lengths must be in 1..{P}, but are {lengths}.")
 
 
 def stages(T: int) -> list[tuple[int, int]]:
