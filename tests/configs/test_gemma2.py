@@ -30,7 +30,7 @@ from pkpo_jax.training import config as config_lib
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 PAPER = sorted(p.stem for p in CONFIGS.glob("gemma2_*_*.py"))
-LAPTOP_ONLY = ["countdown", "list_programs"]
+LAPTOP_ONLY = ["countdown", "list_programs", "mazes"]
 
 
 def get(name, *options):
