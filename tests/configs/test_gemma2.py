@@ -33,7 +33,7 @@ CONFIGS = ROOT / "configs"
 PAPER = sorted(
   p.stem for p in CONFIGS.glob("gemma2_?b_*.py") if "lora" not in p.stem
 )
-LAPTOP_ONLY = ["countdown", "list_programs"]
+LAPTOP_ONLY = ["countdown", "list_programs", "mazes"]
 ONE_CARD = ["gemma2_2b_gsm8k_lora", "gemma3_1b_gsm8k_lora"]
 
 
