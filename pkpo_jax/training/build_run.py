@@ -109,7 +109,10 @@ def check_mesh(config: ml_collections.ConfigDict) -> None:
   mesh, prompts = jax.sharding.get_mesh(), config.prompts_per_step
   if mesh.empty:
     return
-  for name, samples in (("n", config.n), ("eval.n", config.eval.n)):
+  sampled = {"n": config.n}
+  if config.eval.every:
+    sampled["eval.n"] = config.eval.n
+  for name, samples in sampled.items():
     what = f"config.prompts_per_step={prompts}, config.{name}={samples}"
     sharding.check_rows(mesh, prompts, samples, what)
 
@@ -219,6 +222,12 @@ def build_model(
       f"The model has {model.config.num_embed} embeddings for the"
       f" {tokenizer.vocab_size} ids of the tokenizer; raise"
       " config.model.num_embed or choose another config.tokenizer."
+    )
+  family = getattr(tokenizer, "family", None)
+  if family not in (None, models.family(model)):
+    raise ValueError(
+      f"config.tokenizer is the vocabulary of {family}, config.model.name="
+      f"{config.model.name!r} is a {models.family(model)}: their ids differ."
     )
   return model
 

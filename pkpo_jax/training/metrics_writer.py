@@ -38,6 +38,8 @@ def open_writer(
 class SilentWriter:
   """Takes what `MetricsWriter` takes, and writes nothing."""
 
+  bad_steps = 0
+
   def has_evaluated(self, step: int) -> bool:
     """Leaves that to the first process."""
     return False
@@ -58,6 +60,9 @@ class SilentWriter:
 class MetricsWriter:
   """Writes to `metrics.jsonl` and one TensorBoard file in a folder.
 
+  Attributes:
+    bad_steps: how many were on record at the start, see `loop.Run.train`.
+
   A run that resumes at step s drops what was written for the steps from s on,
   since it is about to write it again; but for the evaluation at s.
   """
@@ -74,6 +79,7 @@ class MetricsWriter:
       r for r in read(self._path) if r["step"] < start + (r["stage"] == "eval")
     ]
     _rewrite(self._path, kept)
+    self.bad_steps = int(max((r.get("bad_steps", 0) for r in kept), default=0))
     self._evaluated = {r["step"] for r in kept if r["stage"] == "eval"}
     with _naming(self._path):
       self._file = self._path.open("a")
