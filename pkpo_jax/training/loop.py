@@ -321,15 +321,21 @@ class Run:
       return
     options = self._config.eval
     start = time.perf_counter()
+    problems = evaluation.draw(
+      self._parts.problems["test"], options.num_problems, options.seed
+    )
     answers = evaluation.evaluate(
       self._parts.rollout_worker,
       self.params,
-      evaluation.draw(
-        self._parts.problems["test"], options.num_problems, options.seed
-      ),
+      problems,
       evaluation.key(options.seed),
       n=options.n,
-      batch_size=self._config.prompts_per_step,
+      batch=evaluation.plan_batch(
+        len(problems),
+        options.n,
+        prompts=self._config.prompts_per_step,
+        samples=self._config.n,
+      ),
       progress=watched,
     )
     seconds = {"seconds_eval": time.perf_counter() - start}

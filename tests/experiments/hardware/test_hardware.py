@@ -123,10 +123,8 @@ def test_a_sampler_whose_chips_repeat_each_other_is_an_error(monkeypatch):
   )
   monkeypatch.setattr(jax.sharding, "get_mesh", lambda: mesh)
   config = gemma2_2b_math.get_config("k8")
-  config.eval.n = 4
-  with pytest.raises(
-    ValueError, match=r"config.eval.n=4\) .* computed 8 times"
-  ):
+  config.n = 4
+  with pytest.raises(ValueError, match=r"config.n=4\) .* computed 8 times"):
     programs.trace_sampler(config, mesh)
 
 
