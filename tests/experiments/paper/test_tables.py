@@ -6,12 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from helpers import made_up_results
+from helpers import drawn_study, made_up_results
 
 from experiments.paper import from_studies, tables
-from experiments.studies import countdown
 
-STUDY = dataclasses.replace(countdown.STUDY, last=2)
+STUDY = dataclasses.replace(drawn_study.STUDY, last=2)
 NAN = float("nan")
 
 
@@ -46,7 +45,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def data(folder):
-  return from_studies.load("countdown", folder)._replace(study=STUDY)
+  return from_studies.load(STUDY.name, folder)._replace(study=STUDY)
 
 
 def test_held_out_by_hand(data):
@@ -131,21 +130,21 @@ def test_without_bold_and_percent():
 
 
 def test_all_tables_are_written(folder, tmp_path, capsys):
-  tables.draw(tmp_path, study="countdown", results=folder)
-  text = (tmp_path / "tables_countdown.md").read_text()
+  tables.draw(tmp_path, study=STUDY.name, results=folder)
+  text = (tmp_path / f"tables_{STUDY.name}.md").read_text()
   assert capsys.readouterr().out.strip() == text.strip()
-  assert text.startswith("# Study countdown: seeds 1, 2, commit abc1234\n")
+  assert text.startswith(f"# Study {STUDY.name}: seeds 1, 2, commit abc1234\n")
   counted = "128 problems an evaluation, 24 answers ungraded in 6 runs"
   assert f"Held-out problems, percent; {counted}:" in text
   assert "| k1 | 22.00 ± 2.00 |" in text
   assert "| annealed - k1 | 4.00 ± 0.00 |" in text
   assert "| annealed | **26.00 ± 2.00** |" in text
-  with (tmp_path / "tables_countdown.csv").open(newline="") as file:
+  with (tmp_path / f"tables_{STUDY.name}.csv").open(newline="") as file:
     rows = list(csv.DictReader(file))
   assert len(rows) == 4 * len(STUDY.k_eval)
 
 
 def test_a_single_arm_has_no_differences(folder, tmp_path):
-  tables.draw(tmp_path, study="countdown", results=folder, arms=["k8"])
-  text = (tmp_path / "tables_countdown.md").read_text()
+  tables.draw(tmp_path, study=STUDY.name, results=folder, arms=["k8"])
+  text = (tmp_path / f"tables_{STUDY.name}.md").read_text()
   assert "paired" not in text and "| k8 |" in text
