@@ -13,9 +13,10 @@ Command:
 
 import dataclasses
 
+from configs import arms
 from experiments.studies import mazes
 
-ARMS = {
+ARMS: dict[str, arms.Arm] = {
   "k1": {"k_opt": (1,)},
   "k8": {"k_opt": (8,)},
   "grpo": {"transform": "grpo", "k_opt": (1,)},
