@@ -19,6 +19,7 @@ from pkpo_jax.tasks import base
 from pkpo_jax.training import (
   build_run,
   checkpointing,
+  held_out,
   initial_policy,
   interrupts,
   k_by_problem,
@@ -129,6 +130,7 @@ class Run:
   ):
     """Starts the graders and restores the newest checkpoint, if any."""
     self._config, self._parts, self._watch = config, parts, watch
+    self._workdir = workdir
     parts.task.start()
     self._order = problem_order.problem_order(
       len(parts.problems["train"]),
@@ -339,7 +341,19 @@ class Run:
       progress=watched,
     )
     seconds = {"seconds_eval": time.perf_counter() - start}
+    if multihost.is_first():
+      ids = [problem.id for problem in problems]
+      held_out.write(self._workdir, step, ids, self._curves(answers))
     self._writer.write(step, "eval", self._measure(answers, "test") | seconds)
+
+  def _curves(
+    self, answers: rollout_metrics.Answers
+  ) -> dict[str, rollout_metrics.Curve]:
+    """pass@k, and max@k where rewards are not 0/1, of each problem."""
+    rewards, valid = answers.rewards, answers.valid
+    ks = rollout_metrics.k_eval(rewards.shape[1])
+    binary = base.has_binary_rewards(self._parts.task)
+    return rollout_metrics.curves(rewards, valid, ks, binary=binary)
 
   def _measure(
     self, answers: rollout_metrics.Answers, split: str
