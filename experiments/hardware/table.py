@@ -20,14 +20,14 @@ from experiments.hardware import chips, report
 
 # The fewer the chips, the more samples each has at a time.
 SLICES: dict[str, dict[str, dict[str, Any]]] = {
-  "2b": {"v5e:4x4": {"microbatch.samples": 4}, "v5e:8x16": {}},
+  "2b": {"v5e:4x4": {"microbatch.rows": 64}, "v5e:8x16": {}},
   "9b": {"v5e:8x16": {}, "v5p:4x4x4": {}},
 }
 # One prompt a chip, so that the work of a chip stays the same.
 WEAK: dict[str, dict[str, int]] = {
   "v5e:4x4": {},
-  "v5e:8x8": {"microbatch.prompts": 64, "prompts_per_step": 64},
-  "v5e:16x16": {"microbatch.prompts": 256, "prompts_per_step": 256},
+  "v5e:8x8": {"microbatch.rows": 256, "prompts_per_step": 64},
+  "v5e:16x16": {"microbatch.rows": 1024, "prompts_per_step": 256},
 }
 GIB = chips.GIB
 
@@ -55,7 +55,7 @@ def rows() -> list[Row]:
 def weak_rows() -> list[Row]:
   """2B on MATH with one prompt a chip; the first is one of `rows` anyway."""
   return [
-    ("gemma2_2b_math", topology, {"microbatch.samples": 4} | more)
+    ("gemma2_2b_math", topology, {"microbatch.rows": 64} | more)
     for topology, more in WEAK.items()
   ]
 

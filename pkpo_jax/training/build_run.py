@@ -111,7 +111,7 @@ def check_mesh(config: ml_collections.ConfigDict) -> None:
     return
   for name, samples in (("n", config.n), ("eval.n", config.eval.n)):
     what = f"config.prompts_per_step={prompts}, config.{name}={samples}"
-    sharding.check_rows(mesh, prompts, samples, what)
+    sharding.check_rows(mesh, prompts, prompts * samples, what)
 
 
 def make_optimizer(
@@ -137,8 +137,7 @@ def update_options(
   from pkpo_jax.rl import train_step
 
   return train_step.UpdateOptions(
-    microbatch_prompts=config.microbatch.prompts,
-    microbatch_samples=config.microbatch.samples,
+    microbatch_rows=config.microbatch.rows,
     logits_chunk=config.logits_chunk,
     temperature=config.temperature,
     epochs=config.epochs,

@@ -28,7 +28,7 @@ OPTIONS = (
   "--config.stop=('+ +',)",
   "--config.mesh.data=2",
   "--config.mesh.fsdp=4",
-  "--config.microbatch.prompts=4",
+  "--config.microbatch.rows=8",
 )
 # Lines of the collectives, which several threads write at once, and of XLA.
 NOT_OURS = re.compile(

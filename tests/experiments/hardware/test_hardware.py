@@ -170,7 +170,7 @@ def test_a_small_model_is_split_over_4_chips(tmp_path):
     "--config.model.hidden_dim=512",
     "--config.prompts_per_step=4",
     "--config.n=4",
-    "--config.microbatch.prompts=4",
+    "--config.microbatch.rows=8",
     "--config.max_prompt_tokens=64",
   )
   check_programs(sampler, update)
@@ -188,7 +188,7 @@ def test_a_small_model_is_split_over_4_chips(tmp_path):
 def test_the_2b_fits_on_16_chips_of_v5e(tmp_path):
   """docs/hardware.md says so."""
   sampler, update = compiled_for_tpu(
-    tmp_path, "--topology=v5e:4x4", "--config.microbatch.samples=4"
+    tmp_path, "--topology=v5e:4x4", "--config.microbatch.rows=64"
   )
   check_programs(sampler, update)
 
