@@ -52,11 +52,11 @@ def get_config() -> ml_collections.ConfigDict:
   config.epochs = 1  # passes over each rollout
   config.minibatches = 1  # updates in a pass; divides prompts_per_step
 
-  # What passes through the model at once in an update: less memory, and more of
-  # what has weight 0 is left out. The gradient is the same.
+  # Completions that pass through the model at once in an update: fewer take
+  # less memory, and less of what has weight 0 fills up the last of them. They
+  # divide prompts_per_step * n / minibatches. The gradient is the same.
   config.microbatch = ml_collections.ConfigDict()
-  config.microbatch.prompts = 8  # divides prompts_per_step / minibatches
-  config.microbatch.samples = 4  # of each prompt; divides n
+  config.microbatch.rows = 32  # a multiple of mesh.data * mesh.fsdp
   config.logits_chunk = 64  # tokens of a completion with logits at once
 
   config.loss = ml_collections.ConfigDict()

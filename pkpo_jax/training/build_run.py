@@ -127,7 +127,7 @@ def check_mesh(config: ml_collections.ConfigDict) -> None:
   mesh, prompts, n = jax.sharding.get_mesh(), config.prompts_per_step, config.n
   if not mesh.empty:
     what = f"config.prompts_per_step={prompts}, config.n={n}"
-    sharding.check_rows(mesh, prompts, n, what)
+    sharding.check_rows(mesh, prompts, prompts * n, what)
 
 
 def make_optimizer(
@@ -153,8 +153,7 @@ def update_options(
   from pkpo_jax.rl import train_step
 
   return train_step.UpdateOptions(
-    microbatch_prompts=config.microbatch.prompts,
-    microbatch_samples=config.microbatch.samples,
+    microbatch_rows=config.microbatch.rows,
     logits_chunk=config.logits_chunk,
     temperature=config.temperature,
     epochs=config.epochs,

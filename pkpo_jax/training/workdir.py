@@ -4,6 +4,7 @@ import contextlib
 import json
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import ml_collections
 
@@ -13,7 +14,7 @@ from pkpo_jax.training import lock
 
 # The format of a run's folder. It rises when a config or a checkpoint gets
 # another shape, and when the mathematics of a run changes.
-FORMAT = 2
+FORMAT = 3
 # format -> what changed in the mathematics of runs with it.
 MATHEMATICS_CHANGED: dict[int, str] = {
   2: (
@@ -245,8 +246,18 @@ def _saved_json(path: pathlib.Path) -> str:
   """The saved config as JSON, without its format, with the keys it lacks."""
   saved = json.loads(path.read_text()) if path.exists() else {}
   check_format(saved.pop("format", 0), path)
-  with_defaults = ADDED_KEYS | saved if saved else saved
-  return json.dumps(with_defaults, indent=2, sort_keys=True)
+  if saved:
+    saved = _converted(ADDED_KEYS | saved)
+  return json.dumps(saved, indent=2, sort_keys=True)
+
+
+def _converted(saved: dict[str, Any]) -> dict[str, Any]:
+  """A config of an older format in the names and shapes of this one."""
+  microbatch = saved.get("microbatch", {})
+  if "prompts" in microbatch:  # before format 3: so many, and samples of each
+    rows = microbatch["prompts"] * microbatch["samples"]
+    saved |= {"microbatch": {"rows": rows}}
+  return saved
 
 
 def check_same_everywhere(text: str) -> None:

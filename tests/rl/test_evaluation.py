@@ -193,7 +193,7 @@ def test_a_batch_is_at_most_that_of_training_and_splits_over_the_mesh(
   assert batch == expected
   assert n % batch.samples == 0
   if sizes:
-    sharding.check_rows(mesh, *batch, "")
+    sharding.check_rows(mesh, batch.prompts, math.prod(batch), "")
 
 
 def test_a_valid_reward_that_is_not_finite_ends_an_evaluation():

@@ -101,4 +101,6 @@ def test_shipped_configs_split_over_one_host(devices, monkeypatch):
     mesh = mesh_of(*(sizes[list(config.mesh).index(x)] for x in sharding.AXES))
     monkeypatch.setattr(jax.sharding, "get_mesh", lambda mesh=mesh: mesh)
     build_run.check_mesh(config)
-    train_step._check_microbatch(mesh, build_run.update_options(config))
+    train_step._check_microbatch(
+      mesh, build_run.update_options(config), config.prompts_per_step
+    )

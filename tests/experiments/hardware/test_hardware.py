@@ -206,7 +206,7 @@ SMALL = (
   "--config.model.hidden_dim=512",
   "--config.prompts_per_step=4",
   "--config.n=4",
-  "--config.microbatch.prompts=4",
+  "--config.microbatch.rows=8",
   "--config.max_prompt_tokens=64",
 )
 
