@@ -167,7 +167,7 @@ def _check(config: ml_collections.ConfigDict) -> None:
   """Checks a config but for how an update is divided: there is none."""
   config = config.copy_and_resolve_references()
   config.update(minibatches=1)
-  config.microbatch.update(prompts=1, samples=1)
+  config.microbatch.update({name: 1 for name in config.microbatch})
   config_lib.check(config)
 
 
