@@ -57,10 +57,11 @@ def get_config(size: str) -> ml_collections.ConfigDict:
   # where few answers are right, as microbatches of weight 0 are skipped.
   config.microbatch.update(prompts=16, samples=16)
 
-  # For slices of 16 chips and more.
+  # For slices of 16 chips (9B: 32) and more. Decoding is bound by reading the
+  # parameters, which tensor divides: docs/hardware.md.
   config.mesh.data = -1
-  config.mesh.fsdp = 16 if size == "2b" else 4
-  config.mesh.tensor = 1 if size == "2b" else 4
+  config.mesh.fsdp = 4
+  config.mesh.tensor = 4 if size == "2b" else 8
 
   config.task = ml_collections.ConfigDict()
   config.tokenizer.name = "huggingface"  # tokenizer.json, beside the weights

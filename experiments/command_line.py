@@ -8,6 +8,7 @@ import inspect
 import logging
 import pathlib
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -53,7 +54,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
-  """A parser whose --help is the docstring of the command."""
+  """A parser whose --help is the docstring of the command.
+
+  From here on Ctrl-C ends the command with one line.
+  """
+  sys.excepthook = _be_brief_on_ctrl_c
   module = sys.modules["__main__"].__spec__
   name = module.name.removesuffix(".__main__") if module else sys.argv[0]
   return _Parser(
@@ -62,6 +67,15 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
+
+
+def _be_brief_on_ctrl_c(kind: type[BaseException], *others: Any) -> None:
+  """Shows a traceback unless it is of Ctrl-C; Python then dies of SIGINT."""
+  if issubclass(kind, KeyboardInterrupt):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # while Python ends
+    print("SIGINT: ended; the same command starts again.", file=sys.stderr)
+  else:
+    sys.__excepthook__(kind, *others)
 
 
 def add_config(parser: argparse.ArgumentParser, default: str) -> None:

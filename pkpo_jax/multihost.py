@@ -59,6 +59,11 @@ def ending_together() -> Iterator[None]:
     yield
   except SystemExit:
     raise
+  except KeyboardInterrupt:
+    if not jax.distributed.is_initialized():
+      raise
+    print("SIGINT: ended; the same command starts again.", flush=True)
+    os._exit(130)
   except BaseException as error:
     if not jax.distributed.is_initialized():
       raise

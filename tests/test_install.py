@@ -46,13 +46,17 @@ def test_estimators_install_on_python_3_11(tmp_path):
 
 
 def test_one_libtpu_is_named_everywhere():
-  files = [ROOT / "Makefile", *ROOT.glob("docs/*.md")]
+  """Where it is installed, in the recipes, and where its figures stand."""
+  pages = ("pods.md", "hardware.md")
+  files = [ROOT / "Makefile", ROOT / "experiments/hardware/table.py"]
   named = {
-    version
-    for path in files
-    for version in re.findall(r"libtpu==([\d.]+)", path.read_text())
+    path.name: set(re.findall(r"libtpu==([\d.]+)", path.read_text()))
+    for path in [*files, *(ROOT / "docs" / page for page in pages)]
   }
-  assert len(named) == 1
+  assert all(versions == named["Makefile"] for versions in named.values())
+  assert len(named["Makefile"]) == 1
+  for path in (ROOT / "docs").glob("*.md"):
+    assert not re.search(r"install libtpu(?!==)", path.read_text()), path
 
 
 def test_the_lock_has_a_tensorflow_for_each_platform():

@@ -1,7 +1,8 @@
 """Everything that a bit-exact resume needs, saved without stopping training.
 
 A checkpoint holds the train state (parameters, optimiser, step), when each
-training problem was first solved, and a checksum of each of these arrays. The
+training problem was first solved, what a k for each problem is made from, and a
+checksum of each of these arrays. The
 sampling keys and the data cursor are functions of the config's seed and the
 step, so that neither can run ahead of what was trained; the config lies beside,
 see `workdir.claim`.
@@ -22,7 +23,7 @@ import orbax.checkpoint as ocp
 
 from pkpo_jax import multihost
 from pkpo_jax.rl import train_step
-from pkpo_jax.training import workdir
+from pkpo_jax.training import k_by_problem, workdir
 
 _DELETED = ".deleted"  # ends the name of a checkpoint that is to go
 _TEMPORARY = ".orbax-checkpoint-tmp"  # in the names of unfinished ones
@@ -36,10 +37,16 @@ class Progress(NamedTuple):
     state: parameters, optimiser state and step.
     solved_at: [N] int32, the step that solved each training problem for the
       first time; `NEVER` for those that none has solved.
+    counts: how often each problem was right, where k follows from that.
   """
 
   state: train_step.TrainState
   solved_at: np.ndarray
+  counts: k_by_problem.Counts | None = None
+
+  def as_dict(self) -> dict[str, Any]:
+    """What a checkpoint holds, by name."""
+    return {k: x for k, x in self._asdict().items() if x is not None}
 
 
 def restore_params(folder: pathlib.Path, step: int, like: Any) -> Any:
@@ -71,15 +78,17 @@ def restore_params(folder: pathlib.Path, step: int, like: Any) -> Any:
       ),
     )
     params = restored["state"]["params"]
-    # Their leaves come after `solved_at` and the step.
-    saved = restored["checksums"][2 : 2 + len(jax.tree.leaves(params))]
+    # Their leaves come after the counts, if any, `solved_at` and the step.
+    kept = checkpointer.metadata(path / "default").item_metadata.tree
+    first = len(jax.tree.leaves(kept.get("counts", ()))) + 2
+    saved = restored["checksums"][first : first + len(jax.tree.leaves(params))]
     _check_sums(saved, params)
   _check_step(path, int(restored["state"]["step"]))
   return params
 
 
 def _check_sums(saved: np.ndarray, restored: Any) -> None:
-  if not np.array_equal(saved, multihost.fetch(checksums(restored))):
+  if not is_as_saved(restored, saved):
     raise ValueError("The checksums of the arrays are not those saved.")
 
 
@@ -166,7 +175,7 @@ class Checkpointer:
     with _reading(path):
       found = _format(path)
     workdir.check_format(found, self._folder)
-    tree = jax.tree.map(_on_a_device, like._asdict())
+    tree = jax.tree.map(_on_a_device, like.as_dict())
     tree["checksums"] = np.zeros(len(jax.tree.leaves(tree)), np.uint32)
     with _reading(path):
       restored = self._manager.restore(
@@ -187,7 +196,7 @@ class Checkpointer:
     step = int(progress.state.step)
     if step == self._manager.latest_step():
       return
-    tree = progress._asdict()
+    tree = progress.as_dict()
     tree["checksums"] = multihost.fetch(checksums(tree))
     with self._writing():
       self._manager.wait_until_finished()
@@ -260,9 +269,53 @@ def _on_a_device(x: Any) -> Any:
   return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device)
 
 
+def is_as_saved(tree: Any, saved: np.ndarray) -> bool:
+  """Whether the checksums of arrays are those that were saved with them.
+
+  Those of earlier versions, which are blind to permuted arrays, count too.
+  """
+  return any(
+    np.array_equal(saved, multihost.fetch(sums(tree)))
+    for sums in (checksums, _sums_of_bits)
+  )
+
+
 @jax.jit
 def checksums(tree: Any) -> jax.Array:
-  """[leaves] uint32: sums of the bits, the same on every mesh."""
+  """[leaves] uint32 that change with any bit and any place of an element.
+
+  Sums of hashes of both, and so the same on every mesh.
+  """
+
+  def total(x):
+    x = x.astype(jnp.uint8) if x.dtype == bool else x
+    unsigned = jnp.dtype(f"uint{8 * min(x.dtype.itemsize, 4)}")
+    bits = jax.lax.bitcast_convert_type(x, unsigned).astype(jnp.uint32)
+    return jnp.sum(_hash(bits + _hash(_places(bits.shape))), dtype=jnp.uint32)
+
+  return jnp.stack([total(x) for x in jax.tree.leaves(tree)])
+
+
+def _places(shape: tuple[int, ...]) -> jax.Array:
+  """The place of each element in an array of a shape: uint32, modulo 2^32."""
+  places, stride = jnp.zeros(shape, jnp.uint32), 1
+  for axis in reversed(range(len(shape))):
+    along = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
+    places += along * jnp.uint32(stride % 2**32)
+    stride *= shape[axis]
+  return places
+
+
+def _hash(x: jax.Array) -> jax.Array:
+  """A bijection of uint32 without order: the finalizer of MurmurHash3."""
+  for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+    x = (x ^ (x >> jnp.uint32(shift))) * jnp.uint32(factor)
+  return x
+
+
+@jax.jit
+def _sums_of_bits(tree: Any) -> jax.Array:
+  """[leaves] uint32, the checksums of earlier versions."""
 
   def total(x):
     if x.dtype == bool:

@@ -4,7 +4,7 @@ import pathlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import chex
 import jax
@@ -14,15 +14,19 @@ import numpy as np
 from pkpo_jax import multihost
 from pkpo_jax.lm import models, sharding
 from pkpo_jax.rl import evaluation, rollout_metrics, train_step
+from pkpo_jax.rl import rollout as rollout_lib
 from pkpo_jax.tasks import base
 from pkpo_jax.training import (
   build_run,
   checkpointing,
+  held_out,
   initial_policy,
   interrupts,
+  k_by_problem,
   metrics_writer,
   problem_order,
   provenance,
+  watchdog,
 )
 from pkpo_jax.training import config as config_lib
 from pkpo_jax.training import workdir as workdir_lib
@@ -49,7 +53,8 @@ def train(
 
   Raises:
     ValueError: a config that is not valid, or not that of `workdir`.
-    FloatingPointError: the policy, a loss or a gradient is not finite.
+    FloatingPointError: the policy is not finite; or a loss or a gradient, for
+      more than `config.max_bad_steps` steps.
     SystemExit: after a SIGTERM (code 143) or Ctrl-C (130) to any process and a
       checkpoint, see `interrupts.Interrupts`; which may end the process itself
       where nothing is unsaved.
@@ -61,8 +66,11 @@ def train(
     workdir_lib.released(workdir),
     jax.set_mesh(sharding.make_mesh(**config.mesh)),
     interrupts.Interrupts() as interrupted,
+    watchdog.Watchdog() as watch,
   ):
-    run = Run(config, workdir, base_dir, build_run.build(config, data))
+    watch.begin("start")
+    parts = build_run.build(config, data)
+    run = Run(config, workdir, base_dir, parts, watch)
     interrupted.unsaved = run.unsaved
     try:
       _loop(run, config, interrupted)
@@ -94,7 +102,7 @@ def _loop(
   for step in range(run.step, config.num_steps):
     if run.stalled:
       break
-    if step % config.eval.every == 0:
+    if config.eval.every and step % config.eval.every == 0:
       run.evaluate(step, interrupted.checked)
       interrupted.check()
     run.train(step)
@@ -102,7 +110,8 @@ def _loop(
     if run.step % config.checkpoint.every == 0:
       run.save()
   run.save()
-  run.evaluate(run.step, interrupted.checked)
+  if config.eval.every:
+    run.evaluate(run.step, interrupted.checked)
   if run.stalled:
     run.say_stalled()
   interrupted.check()
@@ -117,9 +126,11 @@ class Run:
     workdir: pathlib.Path,
     base_dir: pathlib.Path,
     parts: build_run.Parts,
+    watch: watchdog.Watchdog,
   ):
     """Starts the graders and restores the newest checkpoint, if any."""
-    self._config, self._parts = config, parts
+    self._config, self._parts, self._watch = config, parts, watch
+    self._workdir = workdir
     parts.task.start()
     self._order = problem_order.problem_order(
       len(parts.problems["train"]),
@@ -149,6 +160,7 @@ class Run:
     self._writer = metrics_writer.open_writer(
       workdir, start=self.step, num_steps=config.num_steps
     )
+    self._bad_steps = multihost.max_over_hosts(self._writer.bad_steps)
     if self.step:
       self._writer.say(f"Resumed {workdir} at step {self.step}.")
 
@@ -182,20 +194,30 @@ class Run:
     )
 
   def train(self, step: int) -> None:
-    """Takes one step: sample, grade, weigh, update; and logs all of it."""
+    """Takes one step: sample, grade, weigh, update; and logs all of it.
+
+    Updates whose gradient or loss is not finite have changed nothing, see
+    `train_step`; a step that has one is a bad one.
+
+    Raises:
+      FloatingPointError: after more bad steps than `config.max_bad_steps`.
+    """
     start = time.perf_counter()
-    state, solved_at = self.progress
-    rows = self._order(step)
+    self._watch.begin("sampling and grading", f"of step {step}")
+    state, solved_at, _ = self.progress
+    rows = np.asarray(self._order(step))
+    k = self._k(step, rows)
     sample_key, update_key = jax.random.split(_key(self._config.seed, step))
     problems = [self._parts.problems["train"][i] for i in rows]
     rollout, reasons, seconds = self._parts.rollout_worker(
       self.params, problems, sample_key, n=self._config.n
     )
     sampled = time.perf_counter()
+    self._watch.begin("update", f"of step {step}")
     state, update_metrics = self._train_step(
       state,
       multihost.place(rollout, self._rows),
-      np.asarray(self._k_schedule(step)),
+      k,
       update_key,
       self._frozen,
       self._reference,
@@ -206,12 +228,15 @@ class Run:
     )
     update_metrics = jax.device_get(update_metrics)
     end = time.perf_counter()
-    check_finite(step, update_metrics, self._config.learning_rate)
+    self._count_bad(step, not_finite(update_metrics))
     solved_at = solved_at.copy()
     # A problem can be in a batch twice: at the border of two epochs.
-    newly = np.asarray(rows)[rollout_metrics.solved(rollout)]
+    newly = rows[rollout_metrics.solved(rollout)]
     solved_at[newly[solved_at[newly] == checkpointing.NEVER]] = step
-    self.progress = checkpointing.Progress(state, solved_at)
+    if counts := self.progress.counts:
+      update_metrics |= k_by_problem.measure(counts, rows, k)
+    counts = self._count(rows, rollout)
+    self.progress = checkpointing.Progress(state, solved_at, counts)
     self._taken = step + 1
     seconds |= {"update": end - sampled, "step": end - start}
     tokens = np.sum(rollout.completions.mask)
@@ -222,9 +247,51 @@ class Run:
       | update_metrics
       | {
         "solve_rate": np.mean(solved_at != checkpointing.NEVER),
+        "bad_steps": self._bad_steps,
         "tokens_per_second": tokens / (end - start),
       }
       | {f"seconds_{name}": value for name, value in seconds.items()},
+    )
+
+  def _count_bad(self, step: int, broken: list[str]) -> None:
+    """Counts a step with metrics that are not finite; ends at the limit."""
+    if not broken:
+      return
+    self._bad_steps += 1
+    allowed, rate = self._config.max_bad_steps, self._config.learning_rate
+    what = f"{', '.join(broken)} not finite at step {step}"
+    if self._bad_steps > allowed:
+      raise FloatingPointError(
+        f"{what}, which makes {self._bad_steps} bad steps, above"
+        f" config.max_bad_steps={allowed}; the last checkpoint is intact. The"
+        " policy moves too far in one step, or a reward is too large: lower"
+        f" config.learning_rate={rate} and continue with"
+        " --change_learning_rate, or take fewer config.epochs or"
+        " config.minibatches in a new run; or allow more."
+      )
+    self._writer.say(
+      f"{what}: it changed nothing, and is bad step {self._bad_steps} of"
+      f" config.max_bad_steps={allowed} at most."
+    )
+
+  def _k(self, step: int, rows: np.ndarray) -> np.ndarray:
+    """The k of a step, or one for each of its problems, from earlier steps."""
+    counts = self.progress.counts
+    if counts is None:
+      return np.asarray(self._k_schedule(step))
+    return k_by_problem.ks(counts, rows, k_max=self._k_schedule.max_k)
+
+  def _count(
+    self, rows: np.ndarray, some: rollout_lib.Rollout
+  ) -> k_by_problem.Counts | None:
+    """The counts of all steps, after one with the problems `rows` [B]."""
+    counts, masked = self.progress.counts, self._config.truncated == "masked"
+    return counts and k_by_problem.count(
+      counts,
+      rows,
+      np.asarray(some.rewards),
+      np.asarray(rollout_lib.samples_that_count(some, masked)),
+      forgetting=self._config.k_forgetting,
     )
 
   def unsaved(self) -> bool:
@@ -244,6 +311,14 @@ class Run:
       step: the one that the evaluation is of.
       progress: is given the batches, and yields them.
     """
+
+    def watched(starts: Iterable[int]) -> Iterator[int]:
+      for start in progress(starts):
+        self._watch.begin(
+          "batch of an evaluation", f"at step {step}, from problem {start} on"
+        )
+        yield start
+
     if multihost.max_over_hosts(self._writer.has_evaluated(step)):
       return
     options = self._config.eval
@@ -263,10 +338,22 @@ class Run:
         prompts=self._config.prompts_per_step,
         samples=self._config.n,
       ),
-      progress=progress,
+      progress=watched,
     )
     seconds = {"seconds_eval": time.perf_counter() - start}
+    if multihost.is_first():
+      ids = [problem.id for problem in problems]
+      held_out.write(self._workdir, step, ids, self._curves(answers))
     self._writer.write(step, "eval", self._measure(answers, "test") | seconds)
+
+  def _curves(
+    self, answers: rollout_metrics.Answers
+  ) -> dict[str, rollout_metrics.Curve]:
+    """pass@k, and max@k where rewards are not 0/1, of each problem."""
+    rewards, valid = answers.rewards, answers.valid
+    ks = rollout_metrics.k_eval(rewards.shape[1])
+    binary = base.has_binary_rewards(self._parts.task)
+    return rollout_metrics.curves(rewards, valid, ks, binary=binary)
 
   def _measure(
     self, answers: rollout_metrics.Answers, split: str
@@ -278,12 +365,14 @@ class Run:
 
   def save(self) -> None:
     """Starts to save the progress, in the background."""
+    self._watch.begin("save", f"of step {self._taken}")
     self._writer.flush()  # so that no checkpoint is ahead of the metrics
     self._checkpointer.save(self.progress)
 
   def close(self) -> None:
     """Saves, waits until everything is on disk, and ends the graders."""
     self.save()
+    self._watch.begin("end")
     self._checkpointer.close()
     self._writer.close()
     self._parts.task.close()
@@ -295,24 +384,11 @@ def _key(seed: int, step: int) -> chex.PRNGKey:
   return jax.random.fold_in(root, step)
 
 
-def check_finite(step: int, metrics: dict[str, float], rate: float) -> None:
-  """Stops a run before a broken state is saved.
-
-  Looks at what the state depends on; other metrics may overflow.
-
-  Raises:
-    FloatingPointError: names what is not finite, and what may be done.
-  """
+def not_finite(metrics: dict[str, float]) -> list[str]:
+  """The metrics that are not finite, of those that the state depends on."""
   decisive = ("loss", "grad_norm")
-  broken = [
+  return [
     name
     for name, value in metrics.items()
     if name in decisive and not np.isfinite(value)
   ]
-  if broken:
-    raise FloatingPointError(
-      f"{', '.join(broken)} not finite at step {step}; the last checkpoint is"
-      f" intact. The policy moved too far in one step: lower"
-      f" config.learning_rate={rate} and continue with --change_learning_rate,"
-      " or take fewer config.epochs or config.minibatches in a new run."
-    )

@@ -27,14 +27,24 @@ MATHEMATICS_CHANGED: dict[int, str] = {
 # Keys that came after format 0, with the value that their absence stands for.
 ADDED_KEYS = {
   "k_weights": (),
+  "k_forgetting": 0.5,
   "stop": (),
   "truncated": "as_is",
   "decay_steps": 0,
   "patience": 0,
+  "max_bad_steps": 0,
 }
 # Values that may change when a run is resumed: all that is trained before and
 # after is the same to rounding.
-FREE = ("num_steps", "eval", "checkpoint", "mesh", "microbatch", "logits_chunk")
+FREE = (
+  "num_steps",
+  "eval",
+  "checkpoint",
+  "mesh",
+  "microbatch",
+  "logits_chunk",
+  "max_bad_steps",
+)
 _OF_AN_EVALUATION = ("eval.n", "eval.num_problems", "eval.seed")
 
 PATIENCE = 60  # seconds until a shared folder shows what another wrote

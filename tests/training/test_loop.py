@@ -4,9 +4,9 @@ import jax
 import ml_collections
 import numpy as np
 import pytest
-from helpers import plain, tiny_config
+from helpers import no_model, plain, quick_config, tiny_config
 
-from pkpo_jax.rl import evaluation, rollout
+from pkpo_jax.rl import evaluation
 from pkpo_jax.training import build_run, initial_policy, loop, metrics_writer
 
 N, B = 3, 4  # fewer problems than a step takes: some come twice
@@ -21,45 +21,37 @@ def make_config():
 
 @pytest.fixture
 def record(monkeypatch):
-  """Replaces model and update: which problems were drawn, all but one wrong."""
-  drawn = []
+  """Replaces model and update; the first problem of a step is solved, no other.
 
-  def roll(self, params, problems, keys, *, n):
-    rewards = np.zeros((len(problems), n), np.float32)
-    if len(problems) == B:
-      rewards[0, -1] = 1
-      drawn.append([problem.id for problem in problems])
-    mask = np.ones((*rewards.shape, 1), bool)
-    completions = rollout.sampler.Completions(
-      mask * 3, mask * 0, mask * 1, mask
-    )
-    valid = np.ones_like(rewards, bool)
-    reasons = np.full(rewards.shape, "graded")
-    some = rollout.Rollout(None, None, completions, rewards, valid, ~valid)
-    return some, reasons, {}
+  What it returns grows by the problems of each step.
+  """
 
-  def compile_train_step(*_):
-    return lambda state, *_: (state.replace(step=state.step + 1), {"loss": 0.0})
+  def rewards(problems, n):
+    return np.arange(len(problems) * n).reshape(-1, n) == n - 1
 
-  monkeypatch.setattr(rollout.RolloutWorker, "__call__", roll)
+  return no_model.patch(monkeypatch, rewards)
 
-  def base_policy(config, parts, folder):
-    return plain.random_params(parts.model)
 
-  monkeypatch.setattr(build_run, "compile_train_step", compile_train_step)
-  monkeypatch.setattr(initial_policy, "base_params", base_policy)
-  monkeypatch.setattr(loop.Run, "evaluate", lambda *_: None)
-  return drawn
+@pytest.mark.slow
+def test_a_run_without_evaluations(tmp_path, monkeypatch):
+  """None at the start, none at the end; and n of them need not fit a mesh."""
+  monkeypatch.setattr(evaluation, "evaluate", None)
+  config = quick_config.get_config()
+  config.eval.every = 0
+  loop.train(config, tmp_path / "run", tmp_path / "base")
+  records = metrics_writer.read(tmp_path / "run" / "metrics.jsonl")
+  assert [r["stage"] for r in records] == ["train"] * config.num_steps
 
 
 @pytest.mark.slow
 def test_a_problem_drawn_twice_is_solved_if_either_is(record, tmp_path):
   """The first of every batch is solved, its repetition in the batch is not."""
   loop.train(make_config(), tmp_path, tmp_path / "base")
-  assert len(record) == 2
-  assert all(len(set(ids)) == N for ids in record)
+  drawn = [[problem.id for problem in problems] for problems, *_ in record]
+  assert len(drawn) == 2
+  assert all(len(set(ids)) == N for ids in drawn)
   records = metrics_writer.read(tmp_path / "metrics.jsonl")
-  solved = [len({ids[0] for ids in record[: i + 1]}) for i in range(2)]
+  solved = [len({ids[0] for ids in drawn[: i + 1]}) for i in range(2)]
   rates = [r["solve_rate"] for r in records if r["stage"] == "train"]
   np.testing.assert_allclose(rates, np.divide(solved, N))
 
@@ -74,23 +66,52 @@ def test_keys_differ_by_step_and_seed_and_from_those_of_evaluations():
 
 
 def test_what_is_not_finite_is_named():
-  loop.check_finite(3, {"loss": np.float32(1)}, 0.1)
-  with pytest.raises(FloatingPointError, match=r"loss, grad_norm .* step 3"):
-    loop.check_finite(3, {"loss": np.nan, "k": 1.0, "grad_norm": np.inf}, 0.1)
+  """Of what the state depends on; other metrics may overflow."""
+  finite = {"loss": np.float32(1), "kl_to_reference": np.inf}
+  assert loop.not_finite(finite) == []
+  broken = {"loss": np.nan, "k": 1.0, "grad_norm": np.inf}
+  assert loop.not_finite(broken) == ["loss", "grad_norm"]
 
 
-def test_the_advice_can_be_followed():
-  broken = {"loss": np.nan, "grad_norm": np.nan}
-  with pytest.raises(FloatingPointError) as caught:
-    loop.check_finite(3, broken, 0.1)
-  assert "config.learning_rate=0.1 and continue with --change_learning" in str(
-    caught.value
-  )
+@pytest.fixture
+def bad_at(record, monkeypatch):
+  """The steps whose loss is not finite."""
+  steps = set()
+
+  def compile_train_step(*_):
+    def take(state, *_):
+      loss = np.nan if int(state.step) in steps else 0.0
+      return state.replace(step=state.step + 1), {"loss": loss}
+
+    return take
+
+  monkeypatch.setattr(build_run, "compile_train_step", compile_train_step)
+  return steps
 
 
-def test_a_metric_that_overflows_does_not_stop_a_run():
-  finite = {"loss": 1.0, "grad_norm": 2.0, "entropy": 0.5}
-  loop.check_finite(3, finite | {"kl_to_reference": np.inf}, 0.1)
+def test_bad_steps_are_counted_up_to_a_limit(bad_at, tmp_path, capsys):
+  """Through a resume, and on to the end where more are allowed."""
+  config = make_config()
+  config.update(num_steps=3, max_bad_steps=2)
+  bad_at |= {1, 2, 4}
+  loop.train(config, tmp_path, tmp_path / "base")
+  output = capsys.readouterr()
+  said = "loss not finite at step 2: it changed nothing, and is bad step 2 of"
+  assert said in output.out + output.err
+  config.num_steps = 8
+  with pytest.raises(
+    FloatingPointError,
+    match=r"loss not finite at step 4, .* 3 bad steps, above"
+    r" config\.max_bad_steps=2; .*learning_rate=0.0004 and continue with"
+    " --change_learning_rate",
+  ):
+    loop.train(config, tmp_path, tmp_path / "base")
+  config.max_bad_steps = 3
+  loop.train(config, tmp_path, tmp_path / "base")
+  records = metrics_writer.read(tmp_path / "metrics.jsonl")
+  train = [r for r in records if r["stage"] == "train"]
+  assert [r["bad_steps"] for r in train] == [0, 1, 2, 2, 3, 3, 3, 3]
+  assert [i for i, r in enumerate(train) if np.isnan(r["loss"])] == [1, 2, 4]
 
 
 def test_a_run_ends_when_its_solve_rate_stands_still(record, tmp_path):
