@@ -75,6 +75,22 @@ def get_config() -> ml_collections.ConfigDict:
   config.task = ml_collections.ConfigDict()  # with its options, docs/tasks.md
   config.task.name = "countdown"  # or another, or your own "module:name"
 
+  _add_policy(config)
+
+  config.eval = ml_collections.ConfigDict()  # on the held-out problems
+  config.eval.every = 50  # steps, and at the end; 0: no evaluation at all
+  config.eval.n = 64  # completions per problem
+  config.eval.num_problems = 128  # drawn by the seed; all if there are fewer
+  config.eval.seed = 1  # of which problems, and of sampling
+
+  config.checkpoint = ml_collections.ConfigDict()
+  config.checkpoint.every = 25  # steps
+  config.checkpoint.keep = 2  # the newest so many
+  return config
+
+
+def _add_policy(config: ml_collections.ConfigDict) -> None:
+  """Adds the model, its tokenizer, and where its parameters come from."""
   config.tokenizer = ml_collections.ConfigDict()  # docs/pretrained_models.md
   config.tokenizer.name = "words"  # those of the task; or of a Gemma
 
@@ -92,14 +108,3 @@ def get_config() -> ml_collections.ConfigDict:
   config.base.learning_rate = 3e-3  # peak, then a cosine to a twentieth
   config.base.warmup_steps = 60  # linear
   config.base.wrong = 0.3  # fraction of demonstrations that don't match
-
-  config.eval = ml_collections.ConfigDict()  # on the held-out problems
-  config.eval.every = 50  # steps, and at the end; 0: no evaluation at all
-  config.eval.n = 64  # completions per problem
-  config.eval.num_problems = 128  # drawn by the seed; all if there are fewer
-  config.eval.seed = 1  # of which problems, and of sampling
-
-  config.checkpoint = ml_collections.ConfigDict()
-  config.checkpoint.every = 25  # steps
-  config.checkpoint.keep = 2  # the newest so many
-  return config

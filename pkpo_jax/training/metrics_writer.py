@@ -61,7 +61,7 @@ class MetricsWriter:
   """Writes to `metrics.jsonl` and one TensorBoard file in a folder.
 
   Attributes:
-    bad_steps: how many were on record at the start, see `loop.Run.train`.
+    bad_steps: how many were on record at the start, see `run.Run.train`.
 
   A run that resumes at step s drops what was written for the steps from s on,
   since it is about to write it again; but for the evaluation at s.
