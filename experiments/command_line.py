@@ -266,7 +266,7 @@ def _settings() -> list[tuple[str, str, str]]:
   """(name, value, comment) of each setting in configs/default.py."""
   from configs import default
 
-  source = inspect.getsource(default.get_config)
+  source = inspect.getsource(default)
   found = filter(None, map(_SETTING.fullmatch, source.splitlines()))
   settings = [(x[1], x[2], x[3] or "") for x in found]
   return [x for x in settings if "ConfigDict" not in x[1]]
