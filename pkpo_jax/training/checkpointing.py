@@ -70,16 +70,21 @@ def restore_params(folder: pathlib.Path, step: int, like: Any) -> Any:
   args = ocp.checkpoint_utils.construct_restore_args(tree)
   on_host = ocp.RestoreArgs(restore_type=np.ndarray)
   args["state"]["step"] = args["checksums"] = on_host
-  with _reading(path), ocp.PyTreeCheckpointer() as checkpointer:
+  handler = ocp.CompositeCheckpointHandler(
+    default=ocp.PyTreeCheckpointHandler()
+  )
+  with _reading(path), ocp.Checkpointer(handler) as checkpointer:
     restored = checkpointer.restore(
-      path / "default",
-      args=ocp.args.PyTreeRestore(
-        item=tree, restore_args=args, partial_restore=True
+      path,
+      args=ocp.args.Composite(
+        default=ocp.args.PyTreeRestore(
+          item=tree, restore_args=args, partial_restore=True
+        )
       ),
-    )
+    ).default
     params = restored["state"]["params"]
     # Their leaves come after the counts, if any, `solved_at` and the step.
-    kept = checkpointer.metadata(path / "default").item_metadata.tree
+    kept = checkpointer.metadata(path).item_metadata.default.tree
     first = len(jax.tree.leaves(kept.get("counts", ()))) + 2
     saved = restored["checksums"][first : first + len(jax.tree.leaves(params))]
     _check_sums(saved, params)

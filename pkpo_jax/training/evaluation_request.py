@@ -105,6 +105,29 @@ def make_request(
     temperature = config.temperature
   if n is None:
     n = config.eval.n if temperature else 1
+  _check_sampling(n, temperature, top_p, num_problems)
+  request = Request(
+    workdir,
+    config,
+    run_config,
+    split,
+    n,
+    float(temperature),
+    None if top_p == 1 else top_p,
+    num_problems,
+  )
+  asked = {
+    "config": json.loads(config_lib.to_json(config)),
+    **settings(request),
+  }
+  workdir_lib.check_same_everywhere(json.dumps(asked))
+  return request
+
+
+def _check_sampling(
+  n: int, temperature: float, top_p: float | None, num_problems: int | None
+) -> None:
+  """Raises for what is out of range or has no effect; names the option."""
   if not 0 <= temperature < math.inf:
     raise ValueError(
       f"--temperature={temperature} must be 0, greedy, or above."
@@ -122,22 +145,6 @@ def make_request(
     raise ValueError(f"--top_p={top_p} has no effect at --temperature=0.")
   if num_problems is not None and num_problems < 1:
     raise ValueError(f"--num_problems={num_problems} must be at least 1.")
-  request = Request(
-    workdir,
-    config,
-    run_config,
-    split,
-    n,
-    float(temperature),
-    None if top_p == 1 else top_p,
-    num_problems,
-  )
-  asked = {
-    "config": json.loads(config_lib.to_json(config)),
-    **settings(request),
-  }
-  workdir_lib.check_same_everywhere(json.dumps(asked))
-  return request
 
 
 def _changed(

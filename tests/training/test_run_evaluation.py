@@ -131,13 +131,13 @@ def test_a_greedy_evaluation_has_one_answer_of_the_likeliest_tokens(run):
 def test_parameters_alone_are_restored(run, monkeypatch):
   """None of the optimiser's arrays is ever read."""
   asked = []
-  restore = checkpointing.ocp.PyTreeCheckpointer.restore
+  restore = checkpointing.ocp.Checkpointer.restore
 
   def spy(self, path, *, args):
-    asked.extend(jax.tree_util.tree_leaves_with_path(args.item))
+    asked.extend(jax.tree_util.tree_leaves_with_path(args.default.item))
     return restore(self, path, args=args)
 
-  monkeypatch.setattr(checkpointing.ocp.PyTreeCheckpointer, "restore", spy)
+  monkeypatch.setattr(checkpointing.ocp.Checkpointer, "restore", spy)
   evaluate(run, 3, num_problems=1)
   names = [jax.tree_util.keystr(path) for path, _ in asked]
   assert len(names) > 10 and not any("opt_state" in name for name in names)
