@@ -14,6 +14,7 @@ from experiments.benchmarks import (
   step,
   timing,
   transforms,
+  tunix_environment,
   workloads,
 )
 
@@ -117,7 +118,7 @@ def answering(monkeypatch, tmp_path):
     worker = tmp_path / "worker.py"
     worker.write_text(source)
     monkeypatch.setattr(rivals, "_WORKER", worker)
-    monkeypatch.setattr(rivals, "_tunix_python", lambda: sys.executable)
+    monkeypatch.setattr(tunix_environment, "python", lambda: sys.executable)
 
   return replace
 
