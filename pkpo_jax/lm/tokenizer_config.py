@@ -21,15 +21,15 @@ class Said(NamedTuple):
       their texts.
     added: ids and texts of tokens that were added to the vocabulary.
     template: a chat template in Jinja; None if there is none.
-    frames_plain_text: whether text without a template begins with BOS, and
-      nothing else is added.
+    begins: whether text without a template begins with BOS, and nothing else
+      is added; None where the vocabulary's file decides.
   """
 
   stops: dict[int | str, str]
   special: dict[str, str]
   added: dict[int, str]
   template: str | None = None
-  frames_plain_text: bool = True
+  begins: bool | None = True
 
 
 def read(path: pathlib.Path | None) -> Said:
@@ -48,16 +48,22 @@ def read(path: pathlib.Path | None) -> Said:
   special = dict(_SPECIAL)
   for name in _SPECIAL.keys() & config.keys():
     special[name] = _text_of(config[name])
-  beginning = special["bos_token"] == _SPECIAL["bos_token"]
   return Said(
     _stops(folder, config),
     {name: text for name, text in special.items() if text},
     _added(folder, config),
     _template(folder, config),
-    beginning
-    and config.get("add_bos_token") is not False
-    and not config.get("add_eos_token"),
+    _begins(config, special["bos_token"]),
   )
+
+
+def _begins(config: dict[str, Any], bos: str) -> bool | None:
+  """Whether `transformers` begins a text with BOS; see `Said.begins`."""
+  if bos != _SPECIAL["bos_token"] or config.get("add_eos_token"):
+    return False
+  asked = config.get("add_bos_token")
+  generic = "Gemma" not in str(config.get("tokenizer_class", "Gemma"))
+  return None if asked is None and generic else asked is not False
 
 
 def _json(path: pathlib.Path) -> dict[str, Any]:

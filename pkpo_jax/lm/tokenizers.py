@@ -120,11 +120,12 @@ def _check(
     raise ValueError(
       f"{vocabulary.source} is no vocabulary of Gemma: {'; '.join(wrong)}."
     )
-  if not turns and not said.frames_plain_text:
+  begins = vocabulary.begins if said.begins is None else said.begins
+  if not turns and not begins:
     raise ValueError(
-      f"tokenizer_config.json beside {vocabulary.source} does not begin texts"
-      " with <bos> alone (add_bos_token, add_eos_token, bos_token), which all"
-      " Gemmas were trained with: mend it, or set turns=True."
+      f"{vocabulary.source}, by the tokenizer_config.json beside it, does not"
+      " begin texts with <bos> alone (add_bos_token, add_eos_token, bos_token,"
+      " post_processor), as Gemma was trained: mend it, or set turns=True."
     )
   for i, text in said.added.items():
     if vocabulary.find(text) != i and text not in _IMAGES:

@@ -262,6 +262,11 @@ def _rope(
     return both, both
   for key in new:
     _allow("rope_parameters", key, tuple(_LAYER_TYPES))
+  if scaling and "type" in scaling and "rope_type" not in scaling:
+    raise ValueError(
+      f"config.json has rope_scaling={scaling}, whose `type` versions of"
+      " transformers read differently in Gemma 3; write `rope_type`."
+    )
   local = {"rope_theta": config.get("rope_local_base_freq", 10_000)}
   return (
     _base_and_factor(local | (new.get("sliding_attention") or {})),
