@@ -3,7 +3,8 @@
 # make check    lint and most tests, with nothing but .venv
 # make test     all tests that every change must pass
 # make verify   those that take long, where due: docs/verification.md
-# make figures  draws the figures of the paper there are data for: figures/
+# make figures  draws the figures of the paper there are data for: figures/,
+#               and writes docs/paper.md
 # make lint     format, lint and types
 # make lock     resolves requirements.lock anew, and checks it for each platform
 
@@ -51,6 +52,7 @@ verify: .venv/installed $(VOCABULARY) $(COMPILERS)
 
 figures: .venv/installed
 	$(PYTHON) -m experiments.paper --out=figures
+	$(PYTHON) -m experiments.paper.report
 
 lint: .venv/installed
 	$(PYTHON) -m ruff check .

@@ -199,7 +199,7 @@ def _cell(by_seed: "Sequence[results.Value]") -> Cell:
   return Cell(float(mean), float(error), *ends)
 
 
-def _of_held_out(data: Data, measure: str) -> list[str]:
+def of_held_out(data: Data, measure: str) -> list[str]:
   """Tables of one measure, and the number that sums the first one up."""
   ks = [f"{measure}@{k}" for k in data.study.k_eval]
   parts = [
@@ -222,7 +222,7 @@ def text(data: Data, folder: pathlib.Path) -> str:
   commits = sorted({r.commit for runs in data.by_arm.values() for r in runs})
   parts = [f"# Study {study.name}: seeds {seeds}, commit {', '.join(commits)}"]
   for measure in measures(data):
-    parts += _of_held_out(data, measure)
+    parts += of_held_out(data, measure)
   parts += [
     f"Training, mean of the last {study.last} steps (final: last step);"
     f" {from_studies.counted(data, 'train')}:",

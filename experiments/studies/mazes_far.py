@@ -1,8 +1,8 @@
 """The lower rung of the ladder: mazes in which few first samples succeed.
 
-7 x 7 cells and ways of 7 to 16 moves, where a base policy reaches the goal in a
-few of a thousand samples: does k = 1 stall where k >= 4 learns (Figure 8)? A
-run stalls if its solve rate rises by less than .01 in its last third.
+7 x 7 cells and ways of 7 to 16 moves, where a base policy hardly ever reaches
+the goal: does k = 1 stall where k >= 4 learns (Figure 8)? A run stalls if its
+solve rate rises by less than .01 in its last third.
 
 Cost: thirty-two runs of about ten minutes on one core.
 Command:

@@ -224,7 +224,7 @@ def plan(study: Study, folders: Folders) -> str:
   done, other = results.load(study, folders.results)
   best = results.best_runs(study, folders.results, done)
   state = _State(study, folders, done, best)
-  count, total = len(_needed(state).intersection(done)), study.num_runs
+  count, total = len(study.runs_needed(best).intersection(done)), study.num_runs
   lines = [
     f"{study.name} ({study.config}): {count} of {total} runs are done",
     *_matrix(state),
@@ -234,16 +234,6 @@ def plan(study: Study, folders: Folders) -> str:
     lines.append(f"?: if this rate is the arm's best on {source}")
   lines += [f"Not counted: {path} ({why})" for path, why in other.items()]
   return "\n".join([*lines, _hours(state)])
-
-
-def _needed(state: _State) -> set[Run]:
-  """All runs that are known to be part of the study."""
-  study, best = state.study, state.best
-  return {
-    *study.runs_to_tune,
-    *study.runs_of_families(best),
-    *study.runs_to_report(best),
-  }
 
 
 def _matrix(state: _State) -> list[str]:
@@ -261,10 +251,10 @@ def _matrix(state: _State) -> list[str]:
 
 
 def _cell(state: _State, run: Run) -> str:
-  study, folders, done, _ = state
+  study, folders, done, best = state
   if run in done:
     return "done"
-  if run not in _needed(state):
+  if run not in study.runs_needed(best):
     return "-" if _is_settled(state, run) else "?"
   step = _last_step(workdir(study, folders, run))
   return f"step {step}" if step else "to do"
@@ -282,11 +272,11 @@ def _is_settled(state: _State, run: Run) -> bool:
 
 def _hours(state: _State) -> str:
   """Hours done and left, from the seconds of finished runs if there are any."""
-  study, folders, done, _ = state
+  study, folders, done, best = state
   spent = sum(result.seconds for result in done.values())
   seconds = spent / len(done) if done else study.seconds
   source = "measured" if done else "as the study says"
-  needed = _needed(state)
+  needed = study.runs_needed(best)
   left = float(study.num_runs - len(needed))
   for run in needed - set(done):
     num_steps = study.make_config(run).num_steps

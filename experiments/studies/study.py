@@ -197,6 +197,14 @@ class Study:
       for run in best.values()
     ]
 
+  def runs_needed(self, best: Mapping[str, Run]) -> set[Run]:
+    """All runs that are known to be part of the study."""
+    return {
+      *self.runs_to_tune,
+      *self.runs_of_families(best),
+      *self.runs_to_report(best),
+    }
+
   def make_config(self, run: Run) -> "ml_collections.ConfigDict":
     """The config of a run.
 
