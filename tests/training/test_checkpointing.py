@@ -17,10 +17,7 @@ from pkpo_jax.training import build_run, checkpointing, k_by_problem
 
 
 def make_progress(step, seed=0, rows=300):
-  """After some AdamW updates, so that no part of the state is trivial.
-
-  The embedder is large enough for a file of its own.
-  """
+  """After some AdamW updates; the embedder is large enough for its own file."""
   rng = np.random.default_rng(seed)
   params = {
     "layer_0": {"w": jnp.asarray(rng.standard_normal((3, 5)), jnp.float32)},
@@ -385,8 +382,8 @@ def test_places_count_through_an_array():
 
 def test_checksums_of_64_bits(x64):
   x = np.arange(3.0)
-  changed = np.float64([0, 1 + 2.0**-50, 2])
-  sums = [int(checkpointing.checksums(y)[0]) for y in (x, x[::-1], changed)]
+  others = (x[::-1], np.float64([0, 1 + 2.0**-50, 2]))
+  sums = [int(checkpointing.checksums(y)[0]) for y in (x, *others)]
   assert len(set(sums)) == 3
 
 
