@@ -21,15 +21,14 @@ class Said(NamedTuple):
       their texts.
     added: ids and texts of tokens that were added to the vocabulary.
     template: a chat template in Jinja; None if there is none.
-    begins: whether text without a template begins with BOS, and nothing else
-      is added; None where the vocabulary's file decides.
+    begins: whether nothing speaks against beginning a text with BOS alone.
   """
 
   stops: dict[int | str, str]
   special: dict[str, str]
   added: dict[int, str]
   template: str | None = None
-  begins: bool | None = True
+  begins: bool = True
 
 
 def read(path: pathlib.Path | None) -> Said:
@@ -57,13 +56,10 @@ def read(path: pathlib.Path | None) -> Said:
   )
 
 
-def _begins(config: dict[str, Any], bos: str) -> bool | None:
-  """Whether `transformers` begins a text with BOS; see `Said.begins`."""
-  if bos != _SPECIAL["bos_token"] or config.get("add_eos_token"):
-    return False
-  asked = config.get("add_bos_token")
-  generic = "Gemma" not in str(config.get("tokenizer_class", "Gemma"))
-  return None if asked is None and generic else asked is not False
+def _begins(config: dict[str, Any], bos: str) -> bool:
+  """Whether nothing speaks against BOS; see `Said.begins`."""
+  without = config.get("add_bos_token") is False or config.get("add_eos_token")
+  return bos == _SPECIAL["bos_token"] and not without
 
 
 def _json(path: pathlib.Path) -> dict[str, Any]:

@@ -120,12 +120,11 @@ def _check(
     raise ValueError(
       f"{vocabulary.source} is no vocabulary of Gemma: {'; '.join(wrong)}."
     )
-  begins = vocabulary.begins if said.begins is None else said.begins
-  if not turns and not begins:
+  if not turns and not (vocabulary.begins and said.begins):
     raise ValueError(
-      f"{vocabulary.source}, by the tokenizer_config.json beside it, does not"
-      " begin texts with <bos> alone (add_bos_token, add_eos_token, bos_token,"
-      " post_processor), as Gemma was trained: mend it, or set turns=True."
+      f"{vocabulary.source} does not begin texts with <bos> alone, as Gemma was"
+      " trained: its post_processor, or add_bos_token, add_eos_token or"
+      " bos_token in tokenizer_config.json; mend them, or set turns=True."
     )
   for i, text in said.added.items():
     if vocabulary.find(text) != i and text not in _IMAGES:

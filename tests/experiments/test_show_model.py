@@ -18,9 +18,7 @@ def make(path, *edits):
 def test_a_folder_is_described(tmp_path):
   path = make(
     tmp_path / "folder",
-    folder_forms.said(
-      chat_template=templates.SYSTEM, tokenizer_class="GemmaTokenizer"
-    ),
+    folder_forms.said(chat_template=templates.SYSTEM),
     folder_forms.config(eos_token_id=[1, 9]),
     folder_forms.whole,
   )

@@ -5,7 +5,8 @@
 leaves in each folder `answers.npz`:
   tokens     [R, L] int32: prompts, and greedy completions without the token 0
   start      where the completions start
-  log_probs  [R, L, V] float32, at every position
+  log_probs  [R, L, V] float32, at every position; where there is a text.txt,
+             [1, L - 1] of its tokens and their completion
 and `answers.json`: what it could not read, ids of texts, and stop tokens; or
 `error` alone. It needs torch, transformers and jinja2, and no jax.
 """
@@ -61,11 +62,14 @@ def ask(folder):
       max_new_tokens=NEW_TOKENS,
     )
     logits = model(whole, attention_mask=torch.ones_like(whole)).logits
+  log_probs = torch.log_softmax(logits, dim=-1)
+  if "text" in answers:  # of the tokens alone: the vocabulary is large
+    log_probs = log_probs[:, :-1].gather(2, whole[:, 1:, None])[..., 0]
   np.savez(
     folder / "answers.npz",
     tokens=whole.numpy().astype(np.int32),
     start=prompts.shape[1],
-    log_probs=torch.log_softmax(logits, dim=-1).numpy(),
+    log_probs=log_probs.numpy(),
   )
   return answers
 

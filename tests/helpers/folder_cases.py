@@ -192,9 +192,12 @@ CONFIGS = {
 # What is said about text.
 TEXTS = {
   "text": Form(forms.said(), turns=True),
-  "plain_text": Form(forms.said(tokenizer_class="GemmaTokenizer"), turns=False),
+  "plain_text": Form(forms.said(), turns=False),
   "no_beginning_in_the_file": Form(
-    forms.said(), refusal="add_bos_token", turns=False, silent=True
+    forms.both(forms.said(), lambda box: box.tokens.update(begins=False)),
+    refusal="post_processor",
+    turns=False,
+    silent=True,
   ),
   "stops_of_config": Form(
     forms.both(forms.said(), config(eos_token_id=[1, 9])),

