@@ -329,34 +329,40 @@ def test_no_expected_value_enters_the_sandbox(everything, monkeypatch):
   assert seen == [((answer, ""), problem.data.calls)]
 
 
-FORMS = (
+RIGHT = (
   "{source}",
+  "So:\n```python\n{source}\n```\nTry `{name}`:\n```\nfrom x import {name}\n"
+  "assert {name}() == 1\n```",
+  "Sure, it is:\n\n{source}\n\nThis solves it, doesn't it?",
+)
+WRONG = (
   "{source}\ndef {name}(*args): return None",
   "{source}\nright = {name}\ndef {name}(*args): return (right(*args),)",
 )
 
 
 def assert_solutions_alone_pass(task, data, numbers):
-  """Each as it is, then two that are wrong: nothing, and in a tuple."""
+  """Each in three dresses; with nothing returned, or in a tuple, it fails."""
   with open(data, encoding="utf-8") as file:
     codes = {r["task_id"]: r["code"] for r in map(json.loads, file)}
   problems = [task.problems("train")[i - 1] for i in numbers]
   answers = [
-    [f.format(source=codes[i], name=p.data.entry_point) for f in FORMS]
+    [f.format(source=codes[i], name=p.data.entry_point) for f in RIGHT + WRONG]
     for i, p in zip(numbers, problems)
   ]
   rewards, valid = task.grade_batch(problems, answers)
   assert valid.all()
   names = np.array([p.id for p in problems])
-  assert set(names[rewards[:, 0] < 1]) <= SLOW
-  assert set(names[(rewards[:, 1:] == 1).any(axis=1)]) == set()
+  right = len(RIGHT)
+  assert set(names[(rewards[:, :right] < 1).any(axis=1)]) <= SLOW
+  assert set(names[(rewards[:, right:] == 1).any(axis=1)]) == set()
 
 
 @pytest.mark.bwrap
 @pytest.mark.data
 @pytest.mark.slow
 def test_some_solutions_alone_pass(everything, data):
-  numbers = random.Random(0).sample(range(1, 975), 60)
+  numbers = random.Random(0).sample(range(1, 975), 40)
   assert_solutions_alone_pass(everything, data, numbers)
 
 

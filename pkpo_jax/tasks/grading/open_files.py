@@ -1,8 +1,10 @@
 """Makes sure that a grader may open as many files as it will."""
 
+import logging
 import os
 import resource
 
+_log = logging.getLogger(__name__)
 # What the rest of a process may still open: data, checkpoints, sockets.
 _SPARE = 100
 
@@ -30,3 +32,4 @@ def allow(per_worker: int, num_workers: int) -> None:
       f" may open {hard}: {remedy} it with `ulimit -Hn {needed}`."
     )
   resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+  _log.info("This process may now open %d files instead of %d.", needed, soft)
