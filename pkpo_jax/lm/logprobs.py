@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec
 from pkpo_jax.lm import models, sharding
 
 # Finite, so that 0 * log 0 is 0 in entropies and their gradients.
-_NEVER = -1e30
+NEVER = -1e30
 
 # (embedder, hidden states, tokens) -> log-probs and entropies of the tokens
 _Score = Callable[[Any, chex.Array, chex.Array], tuple[chex.Array, chex.Array]]
@@ -32,7 +32,7 @@ def log_policy(
 ) -> chex.Array:
   """Maps hidden states [..., D] to log-probabilities [..., V], float32."""
   logits = models.unembed(model, params, hidden) / temperature
-  logits = logits.at[..., models.PAD].set(_NEVER)
+  logits = logits.at[..., models.PAD].set(NEVER)
   return jax.nn.log_softmax(logits, axis=-1)
 
 

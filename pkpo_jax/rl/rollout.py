@@ -36,6 +36,11 @@ class Rollout:
   truncated: chex.Array
 
 
+def samples_that_count(some: Rollout, mask_truncated: bool) -> chex.Array:
+  """[B, n] bool: the others are as if they had never been drawn."""
+  return some.valid & ~some.truncated if mask_truncated else some.valid
+
+
 _TRUNCATED = base.Grade(0.0, True, "truncated")
 
 # What a worker returns: a rollout, the reasons [B][n] of its grades, which are

@@ -109,9 +109,8 @@ def train_step(
   Returns:
     The state after the step; and metrics over all its updates, see `_metrics`.
   """
-  B, where = len(rollout.rewards), rollout.valid
-  if options.mask_truncated:
-    where = where & ~rollout.truncated
+  B = len(rollout.rewards)
+  where = rollout_lib.samples_that_count(rollout, options.mask_truncated)
   asked = jnp.broadcast_to(k, B)
   k_used = admitted_k(transform, asked, where)
   weights = jax.vmap(lambda g, ok, k: transform(g, k, where=ok))(

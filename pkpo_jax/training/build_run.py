@@ -223,6 +223,12 @@ def build_model(
       f" {tokenizer.vocab_size} ids of the tokenizer; raise"
       " config.model.num_embed or choose another config.tokenizer."
     )
+  family = getattr(tokenizer, "family", None)
+  if family not in (None, models.family(model)):
+    raise ValueError(
+      f"config.tokenizer is the vocabulary of {family}, config.model.name="
+      f"{config.model.name!r} is a {models.family(model)}: their ids differ."
+    )
   return model
 
 

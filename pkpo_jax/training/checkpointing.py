@@ -1,7 +1,8 @@
 """Everything that a bit-exact resume needs, saved without stopping training.
 
 A checkpoint holds the train state (parameters, optimiser, step), when each
-training problem was first solved, and a checksum of each of these arrays. The
+training problem was first solved, what a k for each problem is made from, and a
+checksum of each of these arrays. The
 sampling keys and the data cursor are functions of the config's seed and the
 step, so that neither can run ahead of what was trained; the config lies beside,
 see `workdir.claim`.
@@ -22,7 +23,7 @@ import orbax.checkpoint as ocp
 
 from pkpo_jax import multihost
 from pkpo_jax.rl import train_step
-from pkpo_jax.training import workdir
+from pkpo_jax.training import k_by_problem, workdir
 
 _DELETED = ".deleted"  # ends the name of a checkpoint that is to go
 _TEMPORARY = ".orbax-checkpoint-tmp"  # in the names of unfinished ones
@@ -36,10 +37,16 @@ class Progress(NamedTuple):
     state: parameters, optimiser state and step.
     solved_at: [N] int32, the step that solved each training problem for the
       first time; `NEVER` for those that none has solved.
+    counts: how often each problem was right, where k follows from that.
   """
 
   state: train_step.TrainState
   solved_at: np.ndarray
+  counts: k_by_problem.Counts | None = None
+
+  def as_dict(self) -> dict[str, Any]:
+    """What a checkpoint holds, by name."""
+    return {k: x for k, x in self._asdict().items() if x is not None}
 
 
 class Checkpointer:
@@ -92,7 +99,7 @@ class Checkpointer:
     with self._reading():
       found = self._format(self.latest)
     workdir.check_format(found, self._folder)
-    tree = jax.tree.map(_on_a_device, like._asdict())
+    tree = jax.tree.map(_on_a_device, like.as_dict())
     tree["checksums"] = np.zeros(len(jax.tree.leaves(tree)), np.uint32)
     with self._reading():
       restored = self._manager.restore(
@@ -149,7 +156,7 @@ class Checkpointer:
     step = int(progress.state.step)
     if step == self._manager.latest_step():
       return
-    tree = progress._asdict()
+    tree = progress.as_dict()
     tree["checksums"] = multihost.fetch(checksums(tree))
     with self._writing():
       self._manager.wait_until_finished()

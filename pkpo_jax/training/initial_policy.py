@@ -12,7 +12,12 @@ import numpy as np
 from pkpo_jax import multihost
 from pkpo_jax.lm import formats, models, sharding
 from pkpo_jax.rl import train_step
-from pkpo_jax.training import build_run, checkpointing, pretraining
+from pkpo_jax.training import (
+  build_run,
+  checkpointing,
+  k_by_problem,
+  pretraining,
+)
 from pkpo_jax.training import config as config_lib
 from pkpo_jax.training import workdir as workdir_lib
 
@@ -58,7 +63,6 @@ def restore_or_init(
   The base policy is loaded only where it is needed.
   """
   resumes = checkpointer.latest is not None
-  optimizer = build_run.make_optimizer(config)
   base = InitialParams({}, None)
   if not resumes or config.loss.kl_coef or "lora_rank" in config.model:
     base = initial_params(config, parts, folder)
@@ -69,18 +73,31 @@ def restore_or_init(
     reference = jax.tree.map(
       lambda x: jnp.array(x, parts.model.dtype, copy=True), base.trained
     )
-  solved_at = np.full(
-    len(parts.problems["train"]), checkpointing.NEVER, np.int32
-  )
+  progress = abstract_progress(config, parts)
   if resumes:
-    like = sharding.with_shardings(
-      train_step.abstract_state(parts.model, optimizer)
-    )
-    progress = checkpointer.restore(checkpointing.Progress(like, solved_at))
+    progress = checkpointer.restore(progress)
   else:
+    optimizer = build_run.make_optimizer(config)
     state = train_step.init_state(base.trained, optimizer)
-    progress = checkpointing.Progress(state, solved_at)
+    progress = progress._replace(state=state)
   return Resumed(progress, base.frozen, reference, contents)
+
+
+def abstract_progress(
+  config: ml_collections.ConfigDict, parts: build_run.Parts
+) -> checkpointing.Progress:
+  """The progress before the first step, with shapes in place of the state.
+
+  What `Checkpointer.restore` needs to know of a run.
+  """
+  optimizer = build_run.make_optimizer(config)
+  state = train_step.abstract_state(parts.model, optimizer)
+  N = len(parts.problems["train"])
+  return checkpointing.Progress(
+    sharding.with_shardings(state),
+    np.full(N, checkpointing.NEVER, np.int32),
+    k_by_problem.no_counts(N) if config_lib.by_problem(config) else None,
+  )
 
 
 def _contents(base: InitialParams) -> dict[str, str]:

@@ -14,12 +14,14 @@ import numpy as np
 from pkpo_jax import multihost
 from pkpo_jax.lm import models, sharding
 from pkpo_jax.rl import evaluation, rollout_metrics, train_step
+from pkpo_jax.rl import rollout as rollout_lib
 from pkpo_jax.tasks import base
 from pkpo_jax.training import (
   build_run,
   checkpointing,
   initial_policy,
   interrupts,
+  k_by_problem,
   metrics_writer,
   problem_order,
   provenance,
@@ -200,8 +202,9 @@ class Run:
     """
     start = time.perf_counter()
     self._watch.begin("sampling and grading", f"of step {step}")
-    state, solved_at = self.progress
-    rows = self._order(step)
+    state, solved_at, _ = self.progress
+    rows = np.asarray(self._order(step))
+    k = self._k(step, rows)
     sample_key, update_key = jax.random.split(_key(self._config.seed, step))
     problems = [self._parts.problems["train"][i] for i in rows]
     rollout, reasons, seconds = self._parts.rollout_worker(
@@ -212,7 +215,7 @@ class Run:
     state, update_metrics = self._train_step(
       state,
       multihost.place(rollout, self._rows),
-      np.asarray(self._k_schedule(step)),
+      k,
       update_key,
       self._frozen,
       self._reference,
@@ -226,9 +229,12 @@ class Run:
     self._count_bad(step, not_finite(update_metrics))
     solved_at = solved_at.copy()
     # A problem can be in a batch twice: at the border of two epochs.
-    newly = np.asarray(rows)[rollout_metrics.solved(rollout)]
+    newly = rows[rollout_metrics.solved(rollout)]
     solved_at[newly[solved_at[newly] == checkpointing.NEVER]] = step
-    self.progress = checkpointing.Progress(state, solved_at)
+    if counts := self.progress.counts:
+      update_metrics |= k_by_problem.measure(counts, rows, k)
+    counts = self._count(rows, rollout)
+    self.progress = checkpointing.Progress(state, solved_at, counts)
     self._taken = step + 1
     seconds |= {"update": end - sampled, "step": end - start}
     tokens = np.sum(rollout.completions.mask)
@@ -264,6 +270,26 @@ class Run:
     self._writer.say(
       f"{what}: it changed nothing, and is bad step {self._bad_steps} of"
       f" config.max_bad_steps={allowed} at most."
+    )
+
+  def _k(self, step: int, rows: np.ndarray) -> np.ndarray:
+    """The k of a step, or one for each of its problems, from earlier steps."""
+    counts = self.progress.counts
+    if counts is None:
+      return np.asarray(self._k_schedule(step))
+    return k_by_problem.ks(counts, rows, k_max=self._k_schedule.max_k)
+
+  def _count(
+    self, rows: np.ndarray, some: rollout_lib.Rollout
+  ) -> k_by_problem.Counts | None:
+    """The counts of all steps, after one with the problems `rows` [B]."""
+    counts, masked = self.progress.counts, self._config.truncated == "masked"
+    return counts and k_by_problem.count(
+      counts,
+      rows,
+      np.asarray(some.rewards),
+      np.asarray(rollout_lib.samples_that_count(some, masked)),
+      forgetting=self._config.k_forgetting,
     )
 
   def unsaved(self) -> bool:

@@ -28,6 +28,7 @@ MATHEMATICS_CHANGED: dict[int, str] = {
 # Keys that came after format 0, with the value that their absence stands for.
 ADDED_KEYS = {
   "k_weights": (),
+  "k_forgetting": 0.5,
   "stop": (),
   "truncated": "as_is",
   "decay_steps": 0,

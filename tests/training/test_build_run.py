@@ -1,5 +1,7 @@
 """training.build_run: the parts fit together, or it says what does not."""
 
+import types
+
 import jax
 import pytest
 from helpers import tiny_config
@@ -40,6 +42,18 @@ def test_the_model_has_a_row_for_every_word():
 def test_what_does_not_fit_is_an_error(changes, message):
   with pytest.raises(ValueError, match=message):
     build_run.build(make_config(**changes))
+
+
+def test_a_vocabulary_of_another_gemma_is_refused():
+  """It has fewer ids than the model, which each mean another piece."""
+  config = make_config()
+  config.model = {"name": "gemma3_270m", "num_layers": 1}
+  config.tokenizer.name = "huggingface"
+  theirs = types.SimpleNamespace(vocab_size=256_000, family="gemma2")
+  with pytest.raises(ValueError, match=r"vocabulary of gemma2, .*is a gemma3:"):
+    build_run.build_model(config, theirs)
+  theirs.family = "gemma3"
+  assert build_run.build_model(config, theirs).config.use_qk_norm
 
 
 def test_a_missing_file_names_the_task_that_wants_it(tmp_path):

@@ -41,6 +41,9 @@ def make_config(**changes):
     {"transform": "pkpo_jax.transforms:scloo", "k_opt": (15,)},
     {"stop": ("\nQ:", "```"), "truncated": "wrong"},
     {"truncated": "masked"},
+    {"k_schedule": "by_problem"},
+    {"k_schedule": "by_problem", "k_opt": (15,), "transform": "scloo"},
+    {"k_schedule": "by_problem", "k_forgetting": 0.0},
   ],
 )
 def test_these_are_fine(changes):
@@ -153,7 +156,25 @@ def test_absurd_values_are_named(changes, message):
     ({"k_opt": (8, 4, 1), "k_boundaries": (9, 9)}, "increase"),
     ({"k_opt": (8, 1), "k_boundaries": (0,)}, "increase"),
     ({"k_schedule": "linear"}, "two ks and one boundary"),
-    ({"k_schedule": "cosine"}, "'piecewise' or 'linear'"),
+    ({"k_schedule": "cosine"}, "'piecewise', 'linear'.* or 'by_problem'"),
+    (
+      {"k_schedule": "by_problem", "k_opt": (8, 1), "k_boundaries": (9,)},
+      "one k, the largest",
+    ),
+    ({"k_schedule": "by_problem", "k_opt": (17,)}, r"17.*1\.\.16"),
+    (
+      {"k_schedule": "by_problem", "k_opt": (1,)},
+      r"'by_problem' has no effect with config\.k_opt=1",
+    ),
+    (
+      {"k_schedule": "by_problem", "k_opt": (1,), "transform": "rloo"},
+      "has no effect",
+    ),
+    (
+      {"k_schedule": "by_problem", "k_forgetting": 1.5},
+      r"config\.k_forgetting=1\.5 must be in 0\.\.1",
+    ),
+    ({"k_forgetting": 0.9}, r"k_forgetting=0\.9 has no effect on .*piecewise"),
     ({"minibatches": 5}, "minibatches=5 must divide.*prompts_per_step=32"),
     ({"minibatches": 64}, "must divide"),
     ({"minibatches": 8}, "microbatch.prompts=8 must divide .*minibatches=8"),
@@ -271,6 +292,7 @@ def test_a_mixture_has_its_weights_built_in():
       {"k_opt": (5, 1), "k_boundaries": (2,), "k_schedule": "linear"},
       [5, 3, 1, 1, 1],
     ),
+    ({"k_opt": (6,), "k_schedule": "by_problem"}, [6, 6, 6, 6, 6]),
   ],
 )
 def test_schedules_of_k(options, expected):

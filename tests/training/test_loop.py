@@ -4,9 +4,9 @@ import jax
 import ml_collections
 import numpy as np
 import pytest
-from helpers import plain, quick_config, tiny_config
+from helpers import no_model, plain, quick_config, tiny_config
 
-from pkpo_jax.rl import evaluation, rollout
+from pkpo_jax.rl import evaluation
 from pkpo_jax.training import build_run, initial_policy, loop, metrics_writer
 
 N, B = 3, 4  # fewer problems than a step takes: some come twice
@@ -21,35 +21,15 @@ def make_config():
 
 @pytest.fixture
 def record(monkeypatch):
-  """Replaces model and update: which problems were drawn, all but one wrong."""
-  drawn = []
+  """Replaces model and update; the first problem of a step is solved, no other.
 
-  def roll(self, params, problems, keys, *, n):
-    rewards = np.zeros((len(problems), n), np.float32)
-    if len(problems) == B:
-      rewards[0, -1] = 1
-      drawn.append([problem.id for problem in problems])
-    mask = np.ones((*rewards.shape, 1), bool)
-    completions = rollout.sampler.Completions(
-      mask * 3, mask * 0, mask * 1, mask
-    )
-    valid = np.ones_like(rewards, bool)
-    reasons = np.full(rewards.shape, "graded")
-    some = rollout.Rollout(None, None, completions, rewards, valid, ~valid)
-    return some, reasons, {}
+  What it returns grows by the problems of each step.
+  """
 
-  def compile_train_step(*_):
-    return lambda state, *_: (state.replace(step=state.step + 1), {"loss": 0.0})
+  def rewards(problems, n):
+    return np.arange(len(problems) * n).reshape(-1, n) == n - 1
 
-  monkeypatch.setattr(rollout.RolloutWorker, "__call__", roll)
-
-  def base_policy(config, parts, folder):
-    return plain.random_params(parts.model)
-
-  monkeypatch.setattr(build_run, "compile_train_step", compile_train_step)
-  monkeypatch.setattr(initial_policy, "base_params", base_policy)
-  monkeypatch.setattr(loop.Run, "evaluate", lambda *_: None)
-  return drawn
+  return no_model.patch(monkeypatch, rewards)
 
 
 @pytest.mark.slow
@@ -67,10 +47,11 @@ def test_a_run_without_evaluations(tmp_path, monkeypatch):
 def test_a_problem_drawn_twice_is_solved_if_either_is(record, tmp_path):
   """The first of every batch is solved, its repetition in the batch is not."""
   loop.train(make_config(), tmp_path, tmp_path / "base")
-  assert len(record) == 2
-  assert all(len(set(ids)) == N for ids in record)
+  drawn = [[problem.id for problem in problems] for problems, *_ in record]
+  assert len(drawn) == 2
+  assert all(len(set(ids)) == N for ids in drawn)
   records = metrics_writer.read(tmp_path / "metrics.jsonl")
-  solved = [len({ids[0] for ids in record[: i + 1]}) for i in range(2)]
+  solved = [len({ids[0] for ids in drawn[: i + 1]}) for i in range(2)]
   rates = [r["solve_rate"] for r in records if r["stage"] == "train"]
   np.testing.assert_allclose(rates, np.divide(solved, N))
 

@@ -9,7 +9,9 @@ gemma is one tensor or a stack of several (keys and values, gate and up), and a
 `Layout` maps the dimensions of one to those of the other.
 """
 
+import contextlib
 import functools
+import logging
 import math
 import os
 import pathlib
@@ -24,9 +26,15 @@ from gemma import gm
 from jax.experimental import multihost_utils
 
 from pkpo_jax.lm import models, sharding, transformer
-from pkpo_jax.lm.formats import huggingface_config, param_trees, tensor_files
+from pkpo_jax.lm.formats import (
+  huggingface_config,
+  huggingface_names,
+  param_trees,
+  tensor_files,
+)
 
-_FLOATS = ("F32", "BF16", "F16")
+_FLOATS = ("F32", "BF16", "F16", "F64")
+_log = logging.getLogger(__name__)
 
 
 def load_huggingface(
@@ -36,14 +44,17 @@ def load_huggingface(
   dtype: Any = None,
   param_dtype: Any = "float32",
 ) -> tuple[transformer.Transformer, models.Params]:
-  """Loads a Gemma 2 or a text-only Gemma 3 from a Hugging Face folder.
+  """Loads a Gemma 2, or the text model of a Gemma 3, from a folder.
+
+  What `transformers` would read differently is refused.
 
   Args:
-    folder: holds config.json and *.safetensors, in one file or in several with
-      their index.
+    folder: a folder of Hugging Face's, with config.json and *.safetensors, in
+      one file or in several.
     mesh: where to place the parameters, by the rules of `sharding`; a process
       reads only what its devices hold. None places all on one device.
-    dtype: the type the model computes in; by default the checkpoint's.
+    dtype: the type the model computes in; by default the checkpoint's, or
+      float32 where that is float16, whose range Gemma exceeds.
     param_dtype: the type the parameters are kept in. Training needs float32:
       bfloat16 would round small updates away.
 
@@ -52,22 +63,79 @@ def load_huggingface(
 
   Raises:
     FileNotFoundError: a file is missing.
-    ValueError: the model is one that gemma cannot represent; or tensors are
-      missing, left over or of another shape, which is found before any of them
-      is read.
+    ValueError: the model is one that gemma cannot represent; tensors are
+      missing, left over or of another shape; or the folder says two things at
+      once, such as a second set of weights or an adapter. This is found before
+      any parameter is read.
   """
-  folder = pathlib.Path(folder)
-  config = tensor_files.read_json(folder / "config.json")
-  model = huggingface_config.read_config(config, dtype)
-  like = param_trees.placed_shapes(model, mesh, param_dtype)
-  with tensor_files.open_folder(folder) as stored:
-    _check_headers(model, like, stored)
+  with open_checkpoint(folder, dtype=dtype) as opened:
+    model = opened.model
+    like = param_trees.placed_shapes(model, mesh, param_dtype)
+    _check_headers(model, like, opened.tensors)
+    if vision := sum("vision" in why for why in opened.ignored.values()):
+      _log.warning(
+        "%s: %d tensors of its vision tower left out", folder, vision
+      )
 
     def load(path, param) -> jax.Array:
       tensors = tensors_of_param(model, sharding.name_of(path))
-      return _load(param, [(tensor, stored[tensor.name]) for tensor in tensors])
+      parts = [(tensor, opened.tensors[tensor.name]) for tensor in tensors]
+      return _load(param, parts)
 
     return model, jax.tree_util.tree_map_with_path(load, like)
+
+
+class Checkpoint(NamedTuple):
+  """A folder whose tensors can be read.
+
+  Attributes:
+    config: the contents of its config.json.
+    model: the model that it describes.
+    tensors: maps names as `transformers` has them to stored tensors.
+    ignored: maps names in the files to why these tensors are not read.
+  """
+
+  config: dict[str, Any]
+  model: transformer.Transformer
+  tensors: dict[str, Any]
+  ignored: dict[str, str]
+
+
+@contextlib.contextmanager
+def open_checkpoint(
+  folder: str | os.PathLike, *, dtype: Any = None
+) -> Iterator[Checkpoint]:
+  """Opens a folder, and reads its headers; see `load_huggingface`."""
+  folder = pathlib.Path(folder).expanduser()
+  _refuse_folder(folder)
+  config = tensor_files.read_json(folder / "config.json")
+  try:
+    model = huggingface_config.read_config(config, dtype)
+    tied = huggingface_config.text_config(config).get("tie_word_embeddings")
+    with tensor_files.open_folder(folder) as stored:
+      chosen = huggingface_names.choose(stored, tied=tied is not False)
+      yield Checkpoint(config, model, *chosen)
+  except ValueError as error:
+    if str(folder) in str(error):
+      raise
+    raise ValueError(f"{folder}: {error}") from error
+
+
+def _refuse_folder(folder: pathlib.Path) -> None:
+  """Raises an error for a folder that is not a model's, and says whose."""
+  if any(folder.glob("adapter_model.*")) or any(
+    folder.glob("adapter_config.json")
+  ):
+    raise ValueError(
+      f"{folder} holds an adapter, adapter_model or adapter_config.json."
+      f" {huggingface_names.MERGE}"
+    )
+  snapshots = sorted(folder.glob("snapshots/*/config.json"))
+  if snapshots and not (folder / "config.json").exists():
+    raise FileNotFoundError(
+      f"{folder} is a folder of the hub's cache; give the one within it:"
+      f" {snapshots[-1].parent}."
+    )
 
 
 def _check_headers(
@@ -80,7 +148,8 @@ def _check_headers(
   for name, x in stored.items():
     if x.get_dtype() not in _FLOATS:
       raise ValueError(
-        f"{name} is of type {x.get_dtype()}; known: {', '.join(_FLOATS)}."
+        f"{name} is of type {x.get_dtype()}; known: {', '.join(_FLOATS)}. A"
+        " quantised model has to be dequantised first."
       )
 
 
@@ -158,7 +227,8 @@ def save_huggingface(
   }
   tensors = _all_tensors(model, params)
   if jax.process_index() == 0:
-    with tensor_files.new_folder(pathlib.Path(folder)) as made:
+    path = pathlib.Path(folder).expanduser()
+    with tensor_files.new_folder(path) as made:
       tensor_files.write_json(made / "config.json", config)
       tensor_files.write_tensors(made, tensors, sizes, max_shard_bytes)
   else:

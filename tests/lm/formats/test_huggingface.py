@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 import tracemalloc
 
 import jax
@@ -12,36 +11,20 @@ import pytest
 import safetensors.numpy
 from gemma import gm
 from helpers import gemma_fixtures, plain
-from helpers.gemma_fixtures import assert_same, expected, loaded
+from helpers.gemma_fixtures import (
+  assert_same,
+  error_of,
+  expected,
+  loaded,
+  read_tensors,
+  rewrite,
+)
 
 from pkpo_jax.lm import formats, models, sampler
 from pkpo_jax.lm.formats import huggingface
 
 NAMES = gemma_fixtures.NAMES
 QUERY = gm.nn.config.QueryPreAttentionNormalisation
-
-
-def error_of(model, params, name):
-  logits, _ = plain.forward(model, params, expected(name)["tokens"])
-  return np.abs(logits - expected(name)["logits"]).max()
-
-
-def read_tensors(folder):
-  files = sorted(folder.glob("*.safetensors"))
-  return {
-    name: x
-    for file in files
-    for name, x in safetensors.numpy.load_file(file).items()
-  }
-
-
-def rewrite(name, folder, change=lambda tensors: None, **config):
-  """A copy of a fixture in one file, with changed tensors and config."""
-  tensors = read_tensors(gemma_fixtures.FOLDER / name)
-  change(tensors)
-  safetensors.numpy.save_file(tensors, folder / "model.safetensors")
-  old = json.loads((gemma_fixtures.FOLDER / name / "config.json").read_text())
-  (folder / "config.json").write_text(json.dumps(old | config))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -214,7 +197,7 @@ def transpose(tensors):
 
 
 def add(tensors):
-  tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
+  tensors["score.weight"] = tensors["model.embed_tokens.weight"]
 
 
 def quantise(tensors):
@@ -236,7 +219,7 @@ def quantise(tensors):
       {},
       r"gate_proj.weight has shape \(32, 64\) and not \(64, 32\)",
     ),
-    (add, {}, "lm_head.weight is left over"),
+    (add, {}, "score.weight is left over"),
     (quantise, {}, "gate_proj.weight is of type I8"),
     (add, {"num_hidden_layers": 2, "layer_types": None}, "and 18 more"),
   ],
