@@ -1,6 +1,7 @@
 """The command line of all commands: --help teaches, mistakes are short."""
 
 import argparse
+import ast
 import contextlib
 import difflib
 import inspect
@@ -87,6 +88,17 @@ def add_config(parser: argparse.ArgumentParser, default: str) -> None:
   )
 
 
+def add_changes(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+  """Adds --config.NAME=VALUE for a run's saved config; see `parse`."""
+  parser.add_argument(
+    "--config.NAME",
+    dest="changes",
+    metavar="VALUE",
+    help="another value than in the run's config; may be set: "
+    + ", ".join(names),
+  )
+
+
 def add_base_dir(parser: argparse.ArgumentParser) -> None:
   """Adds --base_dir, where base policies are kept."""
   parser.add_argument(
@@ -116,6 +128,8 @@ def parse(
 ) -> argparse.Namespace:
   """Parses the command line; `config` becomes the ConfigDict that it names.
 
+  `changes` become a dict: "task.name" -> value, with dots.
+
   A mistake ends the program with code 2 and a line that names the option.
   """
   streams.make_tolerant()
@@ -123,11 +137,13 @@ def parse(
     logging.getLogger(name).setLevel(logging.WARNING)
   args, others = parser.parse_known_args(argv)
   unknown = [x for x in others if not x.startswith("--config.")]
-  if unknown or (others and "config" not in args):
+  if unknown or (others and not {"config", "changes"} & set(vars(args))):
     parser.error(f"unknown arguments: {' '.join(unknown or others)}")
+  _check_given_once(parser, others)
   if "config" in args:
-    _check_given_once(parser, others)
     args.config = _load_config(parser, args.config, others)
+  elif "changes" in args:
+    args.changes = dict(_read_change(text) for text in others)
   _set_jax()
   return args
 
@@ -140,6 +156,17 @@ def _set_jax() -> None:
     if getattr(jax.config, name) != value:
       print(f"{name.upper()} is not used: {name}={value} in a run.")
     jax.config.update(name, value)
+
+
+def _read_change(text: str) -> tuple[str, Any]:
+  """`--config.NAME=VALUE` -> its name and value, a literal or text."""
+  name, _, value = text.removeprefix("--config.").partition("=")
+  try:
+    return name, ast.literal_eval(value)
+  except (ValueError, SyntaxError):
+    return name, str(pathlib.Path(value).expanduser()) if value[
+      :1
+    ] == "~" else value
 
 
 def _check_given_once(

@@ -83,6 +83,7 @@ def sample(
   prompts, prompt_lengths = jnp.asarray(prompts), jnp.asarray(prompt_lengths)
   _check(prompts, prompt_lengths, n, max_new_tokens, stop_tokens)
   _check_distribution(temperature, top_p, n)
+  logprobs.check_prompts(model, models.Prompts(prompts, prompt_lengths))
   V = model.config.num_embed
   if stop_table is not None and stop_table.shape[1:] != (V,):
     raise ValueError(
@@ -165,10 +166,6 @@ def _check(
     raise ValueError(f"n={n} and max_new_tokens={T} must be at least 1.")
   if models.PAD in stop_tokens:
     raise ValueError(f"PAD ({models.PAD}) is never sampled: no stop token.")
-  if not isinstance(prompt_lengths, jax.core.Tracer):
-    lengths, P = np.asarray(prompt_lengths), prompts.shape[1]
-    if ((lengths < 1) | (lengths > P)).any():
-      raise ValueError(f"prompt_lengths must be in 1..{P}, but are {lengths}.")
 
 
 def stages(T: int) -> list[tuple[int, int]]:

@@ -89,7 +89,8 @@ def test_evaluate_compares_with_the_base_policy(uninterrupted, base_dir):
     "--n=4",
   )
   assert "gain" in output
-  assert (uninterrupted / "evaluation_test.json").exists()
+  files = {path.name for path in (uninterrupted / "evaluations").iterdir()}
+  assert files == {"step0_test_n4_t1.json", f"step{STEPS}_test_n4_t1.json"}
 
 
 @pytest.fixture

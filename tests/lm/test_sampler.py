@@ -349,6 +349,8 @@ def test_sampling_can_be_part_of_a_larger_program():
     ({"temperature": float("nan")}, "temperature"),
     ({"lengths": np.array([3, 0, 6, 6])}, "1..6"),
     ({"lengths": np.array([3, 1, 7, 6])}, "1..6"),
+    ({"prompts": np.full_like(PROMPTS, 500)}, "prompts must be ids in 0.."),
+    ({"prompts": np.full_like(PROMPTS, -1)}, "prompts must be ids in 0.."),
     ({"lengths": LENGTHS[:3]}, r"\[B\]"),
     ({"lengths": LENGTHS[:, None]}, r"\[B\]"),
     ({"prompts": PROMPTS[0]}, r"\[B, P\]"),

@@ -10,7 +10,7 @@ import pytest
 from helpers import disks, quick_config, runs
 from tensorboard.backend.event_processing import event_accumulator
 
-from pkpo_jax.training import loop
+from pkpo_jax.training import loop, run
 
 FULL = pathlib.Path("/dev/full")
 pytestmark = pytest.mark.slow
@@ -53,7 +53,7 @@ def test_ctrl_c_to_a_run_in_a_pipe_saves(whole, tmp_path):
 @pytest.fixture
 def after(monkeypatch):
   """Has something done after a step of a run in this process."""
-  take = loop.Run.train
+  take = run.Run.train
 
   def arrange(step, do):
     def taken(self, now):
@@ -61,7 +61,7 @@ def after(monkeypatch):
       if now == step:
         do(self)
 
-    monkeypatch.setattr(loop.Run, "train", taken)
+    monkeypatch.setattr(run.Run, "train", taken)
 
   return arrange
 

@@ -149,6 +149,7 @@ def test_linear_scaling_of_the_rotary_positions():
     ("vocab_size", 128.0, "vocab_size=128.0"),
     ("sliding_window", None, "sliding_window=None"),
     ("num_hidden_layers", True, "num_hidden_layers=True"),
+    ("num_hidden_layers", 10**10, "num_hidden_layers=10000000000, and so many"),
     ("final_logit_softcapping", 0.0, "final_logit_softcapping=0.0"),
     ("dtype", "float8_e4m3fn", "dtype='float8_e4m3fn'"),
   ],
