@@ -47,15 +47,16 @@ def test_estimators_install_on_python_3_11(tmp_path):
 
 def test_one_libtpu_is_named_everywhere():
   """Where it is installed, in the recipes, and where its figures stand."""
-  pages = ("pods.md", "hardware.md")
-  files = [ROOT / "Makefile", ROOT / "experiments/hardware/table.py"]
+  files = [ROOT / "Makefile", *ROOT.glob("docs/*.md")]
+  files += ROOT.glob("experiments/hardware/*.py")
   named = {
     path.name: set(re.findall(r"libtpu==([\d.]+)", path.read_text()))
-    for path in [*files, *(ROOT / "docs" / page for page in pages)]
+    for path in files
   }
-  assert all(versions == named["Makefile"] for versions in named.values())
-  assert len(named["Makefile"]) == 1
-  for path in (ROOT / "docs").glob("*.md"):
+  (version,) = named["Makefile"]
+  assert named["pods.md"] == {version}
+  assert set.union(*named.values()) == {version}
+  for path in files:  # nor is any other installed
     assert not re.search(r"install libtpu(?!==)", path.read_text()), path
 
 

@@ -117,7 +117,7 @@ FAULTS = [
     "SIGTERM twice, 4 s apart, in a grader that hangs", (143,),
     ("asked twice, so what is unsaved is lost",), LAST_SAVE,
     plans=at(
-      "grading", STEP_4, moments.send_slowly, signal.SIGTERM, signal.SIGTERM
+      "grading", 8, moments.send_slowly, signal.SIGTERM, signal.SIGTERM
     ),
   ),
   Fault(
@@ -183,7 +183,7 @@ FAULTS = [
   ),
   Fault(
     "a checkpoint is copied under a later number", (1,),
-    ("/100 holds step 5: it was copied or renamed. Delete it",), AS_BEFORE,
+    ("/6 holds step 5: it was copied or renamed. Delete it",), AS_BEFORE,
     once="it is deleted", mend=harm.delete_newest, harm=harm.copy_newest,
     **HALF,
   ),

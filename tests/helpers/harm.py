@@ -39,7 +39,7 @@ def delete_newest(workdir):
 
 
 def copy_newest(workdir):
-  shutil.copytree(newest(workdir), workdir / "checkpoints" / "100")
+  shutil.copytree(newest(workdir), workdir / "checkpoints" / "6")
 
 
 def leave_remains(workdir):

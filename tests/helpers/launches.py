@@ -26,7 +26,7 @@ IMPORTS = [
   "pkpo_jax.tasks.countdown",
 ]
 TIMEOUT = 400  # seconds for a launch: other programs may be at work too
-OTHERS = 60  # seconds for other processes of a run once one has failed
+OTHERS = 45  # seconds for other processes of a run once one has failed
 
 
 class Launch:
@@ -126,6 +126,7 @@ def _redirect(streams, log):
   if streams == "closed":
     for number in range(3):
       os.close(number)
+    sys.stdout = sys.stderr = None  # as Python has them then
     return
   if streams == "full":
     log = pathlib.Path("/dev/full")
@@ -135,6 +136,6 @@ def _redirect(streams, log):
     os.close(reader)
   for stream in (1, 2):
     os.dup2(number, stream)
-  for stream in (sys.stdout, sys.stderr):
-    with contextlib.suppress(AttributeError):
-      stream.reconfigure(line_buffering=True)
+  # Those of the server remember what their files could do.
+  sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+  sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115

@@ -14,10 +14,10 @@ from helpers import launches, moments, runs
 # Kind of work -> how many of it a launch may begin, and for how many seconds it
 # then goes on, at most.
 MOMENTS = {
-  "sampling and grading": (3, 0.05),
-  "grading": (4, 0.02),
-  "update": (3, 0.05),
-  "save": (2, 0.2),
+  "sampling and grading": (7, 0.05),
+  "grading": (9, 0.02),
+  "update": (7, 0.05),
+  "save": (3, 0.2),
   "batch of an evaluation": (3, 0.05),
   "start": (1, 6.0),
 }
@@ -76,9 +76,10 @@ def test_killed_three_times(tmp_path):
   check(tmp_path, ["update", "save", "grading"], 3, "--config.num_steps=12")
 
 
+@pytest.mark.timeout(7200)
 @pytest.mark.verify("pkpo_jax/training", "pkpo_jax/rl", "experiments/train.py")
 def test_killed_forty_times(tmp_path):
   """At seeded moments of every kind, in an order that is seeded too."""
   kinds = [kind for kind in MOMENTS for _ in range(7)][:40]
   random.Random(0).shuffle(kinds)
-  check(tmp_path, kinds, 1, "--config.num_steps=120")
+  check(tmp_path, kinds, 1, "--config.num_steps=150")
