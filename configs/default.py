@@ -28,7 +28,13 @@ def get_config() -> ml_collections.ConfigDict:
   config.transform = "sloo_minus_one"  # of pkpo_jax, or your own "module:name"
   config.k_opt = (8,)  # the k of pass@k; several with k_boundaries
   config.k_boundaries = ()  # steps: k_opt=8,1 k_boundaries=100 switches there
-  config.k_schedule = "piecewise"  # or "linear", from one k to another
+  # Or "linear", from one k to another; or "by_problem": 1 where a problem was
+  # mostly right in its earlier steps, more where it was not, k_opt at most, for
+  # which n // 2 is a good choice.
+  config.k_schedule = "piecewise"
+  # "by_problem" forgets this fraction of what it knows of a problem at each
+  # step with that; 0: all steps count alike, 1: the last alone.
+  config.k_forgetting = 0.5
   config.k_weights = ()  # of k = 1, 2, ...; for transform="k_mixture" alone
 
   config.learning_rate = 4e-4  # of AdamW, after the warm-up
@@ -41,6 +47,8 @@ def get_config() -> ml_collections.ConfigDict:
   # completions. For those of Countdown it is .3 to 3.5 at k = 1, 1.7 to 9.7 at
   # k = 8: 10 is a bound on outliers alone.
   config.max_grad_norm = 10.0  # norm that gradients are clipped to; 0: no limit
+  # A step whose loss or gradient is not finite changes nothing and is counted.
+  config.max_bad_steps = 3  # steps; one more ends the run
   config.epochs = 1  # passes over each rollout
   config.minibatches = 1  # updates in a pass; divides prompts_per_step
 
@@ -67,6 +75,22 @@ def get_config() -> ml_collections.ConfigDict:
   config.task = ml_collections.ConfigDict()  # with its options, docs/tasks.md
   config.task.name = "countdown"  # or another, or your own "module:name"
 
+  _add_policy(config)
+
+  config.eval = ml_collections.ConfigDict()  # on the held-out problems
+  config.eval.every = 50  # steps, and at the end; 0: no evaluation at all
+  config.eval.n = 64  # completions per problem
+  config.eval.num_problems = 128  # drawn by the seed; all if there are fewer
+  config.eval.seed = 1  # of which problems, and of sampling
+
+  config.checkpoint = ml_collections.ConfigDict()
+  config.checkpoint.every = 25  # steps
+  config.checkpoint.keep = 2  # the newest so many
+  return config
+
+
+def _add_policy(config: ml_collections.ConfigDict) -> None:
+  """Adds the model, its tokenizer, and where its parameters come from."""
   config.tokenizer = ml_collections.ConfigDict()  # docs/pretrained_models.md
   config.tokenizer.name = "words"  # those of the task; or of a Gemma
 
@@ -84,14 +108,3 @@ def get_config() -> ml_collections.ConfigDict:
   config.base.learning_rate = 3e-3  # peak, then a cosine to a twentieth
   config.base.warmup_steps = 60  # linear
   config.base.wrong = 0.3  # fraction of demonstrations that don't match
-
-  config.eval = ml_collections.ConfigDict()  # on the held-out problems
-  config.eval.every = 50  # steps
-  config.eval.n = 64  # completions per problem
-  config.eval.num_problems = 128  # drawn by the seed; all if there are fewer
-  config.eval.seed = 1  # of which problems, and of sampling
-
-  config.checkpoint = ml_collections.ConfigDict()
-  config.checkpoint.every = 25  # steps
-  config.checkpoint.keep = 2  # the newest so many
-  return config

@@ -53,14 +53,15 @@ def get_config(size: str) -> ml_collections.ConfigDict:
   # if `grad_clipped` is above 0 in fewer than one step in ten.
   config.max_grad_norm = 50.0
   config.epochs = 1  # ours: on-policy, so that the clip meets rounding alone
-  # Ours: one completion a chip on 128 of them, 8 on 16. What has weight 0 is
-  # left out, but for what fills up the last microbatch.
-  config.microbatch.rows = 128
+  # Ours: one completion for each four chips of 128, 8 of 16. What has weight 0
+  # is left out, but for what fills up the last microbatch.
+  config.microbatch.rows = 32
 
-  # For slices of 16 chips and more.
+  # For slices of 16 chips (9B: 32) and more. Decoding is bound by reading the
+  # parameters, which tensor divides: docs/hardware.md.
   config.mesh.data = -1
-  config.mesh.fsdp = 16 if size == "2b" else 4
-  config.mesh.tensor = 1 if size == "2b" else 4
+  config.mesh.fsdp = 4
+  config.mesh.tensor = 4 if size == "2b" else 8
 
   config.task = ml_collections.ConfigDict()
   config.tokenizer.name = "huggingface"  # tokenizer.json, beside the weights

@@ -148,9 +148,8 @@ class Ours:
       self.state.params,
       self.prompts,
       self.lengths,
-      jax.random.split(jax.random.key(0), B),
+      jax.random.split(jax.random.key(0), (B, n)),
       1.0,
-      n=n,
       T=T,
       stop_tokens=(NEVER,),
     )

@@ -34,6 +34,9 @@ PRESETS = {
   "gemma2_27b": "Gemma2_27B",
   "gemma3_270m": "Gemma3_270M",
   "gemma3_1b": "Gemma3_1B",
+  "gemma3_4b": "Gemma3_4B",
+  "gemma3_12b": "Gemma3_12B",
+  "gemma3_27b": "Gemma3_27B",
 }
 
 
@@ -73,7 +76,8 @@ def get_model(
   Args:
     spec: a preset ("gemma2_tiny", "gemma2_2b", "gemma2_9b", ...), or a
       ConfigDict with a `name` and optionally
-      * `dtype` to compute in ("float32" for gemma2_tiny, else "bfloat16"),
+      * `dtype` to compute in ("float32" for gemma2_tiny, else "bfloat16";
+        Gemma exceeds the range of float16),
       * `remat`: "none" (default), "dots" or "full", see transformer.py,
       * `lora_rank`: trains adapters of that rank instead of the parameters,
       * any field of gemma's `TransformerConfig` to change, such as `embed_dim`;
@@ -95,7 +99,7 @@ def get_model(
     known = ", ".join(["gemma2_tiny", *PRESETS])
     raise ValueError(f"Unknown model {name!r}; known: {known}.")
   tiny = name == "gemma2_tiny"
-  config = _tiny_config() if tiny else getattr(gm.nn, PRESETS[name]).config
+  config = _tiny_config() if tiny else _text_config(PRESETS[name])
   dtype = jnp.dtype(fields.pop("dtype", "float32" if tiny else "bfloat16"))
   remat, rank = fields.pop("remat", "none"), fields.pop("lora_rank", None)
   if remat not in transformer.REMAT:
@@ -113,6 +117,17 @@ def get_model(
   if rank < 1:
     raise ValueError(f"lora_rank={rank} must be at least 1.")
   return gm.nn.LoRA(rank=rank, model=model, dtype=dtype)
+
+
+def family(model: nn.Module) -> str:
+  """Returns "gemma3" for models that normalise queries, else "gemma2"."""
+  return "gemma3" if model.config.use_qk_norm else "gemma2"
+
+
+def _text_config(name: str) -> gm.nn.config.TransformerConfig:
+  """Returns the config of a class of gemma's, without its vision encoder."""
+  config = getattr(gm.nn, name).config
+  return dataclasses.replace(config, vision_encoder=None)
 
 
 def _tiny_config() -> gm.nn.config.TransformerConfig:

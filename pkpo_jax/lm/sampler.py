@@ -32,7 +32,7 @@ class Completions(NamedTuple):
     tokens: int32; PAD after the end. A stop token is part of its completion,
       and so is the token that completes a stop string.
     log_probs: float32, of the tokens under the distribution they were drawn
-      from; not finite where the policy is not.
+      from; greedily, under the model's own. Not finite where the policy is not.
     entropy: float32, the entropy of that distribution in nats.
     mask: bool, True up to the token that ends the completion, which is
       included.
@@ -54,6 +54,7 @@ def sample(
   n: int,
   max_new_tokens: int,
   temperature: float = 1.0,
+  top_p: float | None = None,
   stop_tokens: Sequence[int],
   stop_table: chex.Array | None = None,
 ) -> Completions:
@@ -65,10 +66,14 @@ def sample(
     prompts: [B, P] int32, padded at the right.
     prompt_lengths: [B] int32, 1..P.
     key: one key, which is folded by the prompt's row; or [B] keys, one for each
-      prompt, where the row must not matter.
+      prompt, where the row must not matter; or [B, n] keys, one for each
+      completion. A prompt's key is folded by the sample's number.
     n: completions per prompt.
     max_new_tokens: T; a completion that does not end before ends there.
-    temperature: divides the logits; 1 is the model's own distribution.
+    temperature: divides the logits; 1 is the model's own distribution, 0 is
+      greedy: the likeliest token each time, and n=1.
+    top_p: draws from the fewest likeliest tokens whose probability is at least
+      that (Holtzman et al. 2020); None or 1: from all.
     stop_tokens: tokens that end a completion.
     stop_table: [S, V] integers, of `stop_strings.stop_table`: strings whose
       last character ends a completion.
@@ -80,34 +85,72 @@ def sample(
     ValueError: a shape, a length or an option is out of range.
   """
   prompts, prompt_lengths = jnp.asarray(prompts), jnp.asarray(prompt_lengths)
-  _check(prompts, prompt_lengths, n, max_new_tokens, temperature, stop_tokens)
-  if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-    key = jax.random.wrap_key_data(key)
-  if key.shape not in ((), prompt_lengths.shape):
-    raise ValueError(
-      f"key must be one key or [B] keys, but has shape {key.shape} for"
-      f" B={len(prompts)} prompts."
-    )
+  _check(prompts, prompt_lengths, n, max_new_tokens, stop_tokens)
+  _check_distribution(temperature, top_p, n)
+  logprobs.check_prompts(model, models.Prompts(prompts, prompt_lengths))
   V = model.config.num_embed
   if stop_table is not None and stop_table.shape[1:] != (V,):
     raise ValueError(
       f"stop_table must be [S, V={V}], but is {stop_table.shape}."
     )
-  if key.ndim == 0:
-    rows = jnp.arange(prompts.shape[0])
-    key = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+  greedy = not isinstance(temperature, jax.core.Tracer) and temperature == 0
   return program(
     model,
     params,
     prompts,
     prompt_lengths,
-    key,
-    temperature,
+    _completion_keys(key, len(prompts), n),
+    None if greedy else temperature,
     stop_table,
-    n=n,
+    None if top_p == 1 else top_p,
     T=max_new_tokens,
     stop_tokens=tuple(int(t) for t in stop_tokens),
   )
+
+
+def _completion_keys(key: chex.PRNGKey, B: int, n: int) -> chex.PRNGKey:
+  """One key, [B] or [B, n] keys -> [B, n] keys, one for each completion.
+
+  Raises:
+    ValueError: keys of another shape.
+  """
+  if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+    key = jax.random.wrap_key_data(key)
+  if key.shape not in ((), (B,), (B, n)):
+    raise ValueError(
+      "key must be one key, [B] or [B, n] keys, but has shape"
+      f" {key.shape} for B={B} prompts and n={n}."
+    )
+  if key.ndim == 0:
+    key = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(B))
+  if key.ndim == 1:
+    fold_in = jax.vmap(jax.random.fold_in, (None, 0))
+    key = jax.vmap(fold_in, (0, None))(key, jnp.arange(n))
+  return key
+
+
+def _check_distribution(
+  temperature: chex.Numeric, top_p: chex.Numeric | None, n: int
+) -> None:
+  """Raises ValueError for a distribution that nothing can be drawn from."""
+  least = float(np.finfo(np.float32).tiny)  # below, devices may take it for 0
+  if not isinstance(temperature, jax.core.Tracer):
+    if not (temperature == 0 or temperature >= least):
+      raise ValueError(
+        f"temperature must be 0, which is greedy, or at least {least:.2g}, but"
+        f" is {temperature}."
+      )
+    if temperature == 0 and (n > 1 or top_p not in (None, 1)):
+      raise ValueError(
+        f"temperature=0 is greedy, so that n={n} must be 1 and top_p={top_p}"
+        " has no effect: leave it out."
+      )
+  if (
+    top_p is not None
+    and not isinstance(top_p, jax.core.Tracer)
+    and not least <= top_p <= 1
+  ):
+    raise ValueError(f"top_p={top_p} must be above 0 and at most 1.")
 
 
 def _check(
@@ -115,7 +158,6 @@ def _check(
   prompt_lengths: chex.Array,
   n: int,
   T: int,
-  temperature: chex.Numeric,
   stop_tokens: Sequence[int],
 ) -> None:
   """Raises ValueError for arguments of `sample` that are out of range."""
@@ -126,17 +168,8 @@ def _check(
     )
   if n < 1 or T < 1:
     raise ValueError(f"n={n} and max_new_tokens={T} must be at least 1.")
-  least = float(np.finfo(np.float32).tiny)  # below, devices may take it for 0
-  if not isinstance(temperature, jax.core.Tracer) and not temperature >= least:
-    raise ValueError(
-      f"temperature must be at least {least:.2g}, but is {temperature}."
-    )
   if models.PAD in stop_tokens:
     raise ValueError(f"PAD ({models.PAD}) is never sampled: no stop token.")
-  if not isinstance(prompt_lengths, jax.core.Tracer):
-    lengths, P = np.asarray(prompt_lengths), prompts.shape[1]
-    if ((lengths < 1) | (lengths > P)).any():
-      raise ValueError(f"prompt_lengths must be in 1..{P}, but are {lengths}.")
 
 
 def stages(T: int) -> list[tuple[int, int]]:
@@ -168,29 +201,30 @@ def row_sizes(R: int, T: int) -> list[int]:
   return [R // part for part in _FEWER]
 
 
-@functools.partial(jax.jit, static_argnames=("model", "n", "T", "stop_tokens"))
+@functools.partial(jax.jit, static_argnames=("model", "T", "stop_tokens"))
 def program(
   model: nn.Module,
   params: models.Params,
   prompts: chex.Array,
   prompt_lengths: chex.Array,
   keys: chex.PRNGKey,
-  temperature: chex.Numeric,
+  temperature: chex.Numeric | None,
   stop_table: chex.Array | None = None,
+  top_p: chex.Numeric | None = None,
   *,
-  n: int,
   T: int,
   stop_tokens: tuple[int, ...],
 ) -> Completions:
   """Prefills, draws a token, then decodes and draws up to T - 1 more.
 
-  This is the jitted part of `sample`, which checks its arguments. It takes [B]
-  keys, and can be traced with shapes in place of arrays.
+  This is the jitted part of `sample`, which checks its arguments. It takes
+  [B, n] keys, and None for a temperature that is 0; and can be traced with
+  shapes in place of arrays.
   """
-  B = len(prompts)
+  B, n = keys.shape
   R = B * n
+  keys = keys.reshape(R)
   fold_in = jax.vmap(jax.random.fold_in, (0, None))
-  keys = jax.vmap(fold_in, (None, 0))(keys, jnp.arange(n)).T.reshape(R)
   params = sharding.gather_over_fsdp(models.compute_params(model, params))
   prefix = models.prefill(
     model, params, models.Prompts(prompts, prompt_lengths), training=False
@@ -201,8 +235,14 @@ def program(
   ) -> _State:
     """Draws token t of every row, and writes it into `out`."""
     ends, done = state.ends, state.ends.done
-    log_p = logprobs.log_policy(model, params, hidden, temperature)
-    tokens = _categorical(fold_in(keys, t), log_p)
+    scale = 1.0 if temperature is None else temperature
+    log_p = logprobs.log_policy(model, params, hidden, scale)
+    if top_p is not None:
+      log_p = _nucleus(log_p, top_p)
+    if temperature is None:
+      tokens = _argmax(log_p)
+    else:
+      tokens = _categorical(fold_in(keys, t), log_p)
     tokens = jnp.where(done, models.PAD, tokens)
     log_probs = jnp.take_along_axis(log_p, tokens[:, None], axis=-1)[:, 0]
     new = Completions(
@@ -364,18 +404,44 @@ def _read_ends(
   return _Ends(done | (state == len(stop_table) - 1), state)
 
 
+def _nucleus(log_p: chex.Array, top_p: chex.Numeric) -> chex.Array:
+  """Log-probs [R, V] of the likeliest tokens alone, normalised to 1.
+
+  A token is left out if those that are likelier have top_p together already;
+  of equals all stay. What is left out has a log-prob that is finite.
+  """
+  ordered = -jnp.sort(-log_p, axis=-1)
+  p = jnp.exp(ordered)
+  before = jnp.cumsum(p, axis=-1) - p
+  least = jnp.min(
+    jnp.where(before < top_p, ordered, jnp.inf), axis=-1, keepdims=True
+  )
+  return jax.nn.log_softmax(
+    jnp.where(log_p < least, logprobs.NEVER, log_p), axis=-1
+  )
+
+
 def _categorical(keys: chex.PRNGKey, log_p: chex.Array) -> chex.Array:
   """Draws one token a row: [R] keys and [R, V] log-probs -> [R] int32.
 
   It is the first maximum of log_p plus Gumbel noise, bit for bit that of
   `jax.random.categorical`, whose argmax XLA would fuse with the noise on CPU
-  into a slow loop over scalars. PAD is not drawn even from a row of NaN: some
-  token is, whose log-prob says that the policy is broken.
+  into a slow loop over scalars.
   """
   V = log_p.shape[-1]
-  tokens = jnp.arange(V, dtype=jnp.int32)[None]
   noise = jax.vmap(lambda key: jax.random.gumbel(key, (V,), log_p.dtype))(keys)
-  odds = jnp.where(tokens == models.PAD, -jnp.inf, log_p + noise)
+  return _argmax(log_p + noise)
+
+
+def _argmax(odds: chex.Array) -> chex.Array:
+  """Finds the first maximum of each row: [R, V] -> [R] int32.
+
+  It is never PAD, not even in a row of NaN: some token is found, whose log-prob
+  says that the policy is broken.
+  """
+  V = odds.shape[-1]
+  tokens = jnp.arange(V, dtype=jnp.int32)[None]
+  odds = jnp.where(tokens == models.PAD, -jnp.inf, odds)
   highest = ~(odds < jnp.max(odds, axis=-1, keepdims=True))  # NaN is highest
   highest &= tokens != models.PAD
   return jnp.min(jnp.where(highest, tokens, V), axis=-1)

@@ -244,6 +244,18 @@ def check_rows(mesh: Mesh, prompts: int, rows: int, what: str) -> None:
     )
 
 
+def fewest_prompts(samples: int) -> int:
+  """The fewest prompts x samples that split over the mesh, see `check_rows`.
+
+  So do all multiples of it. 1 where no mesh is set.
+  """
+  mesh = jax.sharding.get_mesh()
+  if mesh.empty:
+    return 1
+  fsdp, data = mesh.shape["fsdp"], mesh.shape["data"]
+  return math.lcm(fsdp, fsdp * data // math.gcd(fsdp * data, samples))
+
+
 def rows_sharding(mesh: Mesh, rows: int) -> NamedSharding:
   """Returns the sharding of arrays [rows, ...] of the batch."""
   return NamedSharding(mesh, PartitionSpec(rows_axes(mesh, rows)))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pkpo_jax.lm import tokenizers
+from pkpo_jax.lm import tokenizers, vocabularies
 
 
 def stop_table(
@@ -40,7 +40,7 @@ def stop_table(
   by_byte = _byte_table([string.encode() for string in strings], blank)
   states = np.arange(len(by_byte), dtype=by_byte.dtype)[:, None]
   pieces = list(tokenizer.token_bytes[:size])
-  pieces += [tokenizers.UNKNOWN.encode()] * (size - len(pieces))
+  pieces += [vocabularies.UNKNOWN.encode()] * (size - len(pieces))
   lengths = np.array([len(piece) for piece in pieces])
   table = np.empty((len(by_byte), size), by_byte.dtype)
   for length in np.unique(lengths):
@@ -58,7 +58,7 @@ def _check(string: str) -> None:
   if not string:
     raise ValueError("A stop string must not be empty.")
   halves = any("\ud800" <= x <= "\udfff" for x in string)
-  if halves or tokenizers.UNKNOWN in string:
+  if halves or vocabularies.UNKNOWN in string:
     raise ValueError(
       f"The stop string {string!r} has a character that stands for broken"
       " bytes, or half a character; leave it out."

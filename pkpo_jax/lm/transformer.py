@@ -55,6 +55,22 @@ class KVCache(NamedTuple):
   unrolled: Sequence[attention.KeysValues]
 
 
+def check_dtype(dtype: Any) -> None:
+  """Raises ValueError for a type whose range Gemma exceeds, such as float16.
+
+  Squares of its activations exceed 1e10: in float16 a norm of them is 0, and
+  so the policy uniform, without a NaN.
+  """
+  kind = jnp.dtype(dtype)
+  if (
+    not jnp.issubdtype(kind, jnp.floating) or float(jnp.finfo(kind).max) < 1e38
+  ):
+    raise ValueError(
+      f"dtype={kind.name!r}: Gemma's activations exceed its range; take"
+      " 'bfloat16' or 'float32'."
+    )
+
+
 class Transformer(gm.nn.Transformer):
   """gemma's Transformer, which also reads completions of shared prompts.
 
@@ -64,6 +80,11 @@ class Transformer(gm.nn.Transformer):
   """
 
   remat: str = "none"
+
+  def __post_init__(self) -> None:
+    """Refuses a dtype that Gemma's activations exceed."""
+    check_dtype(self.dtype)
+    super().__post_init__()
 
   def __call__(
     self, tokens: chex.Array, *, training: bool | None = None, **kwargs: Any

@@ -109,9 +109,8 @@ def train_step(
   Returns:
     The state after the step; and metrics over all its updates, see `_metrics`.
   """
-  B, where = len(rollout.rewards), rollout.valid
-  if options.mask_truncated:
-    where = where & ~rollout.truncated
+  B = len(rollout.rewards)
+  where = rollout_lib.samples_that_count(rollout, options.mask_truncated)
   asked = jnp.broadcast_to(k, B)
   k_used = admitted_k(transform, asked, where)
   weights = jax.vmap(lambda g, ok, k: transform(g, k, where=ok))(
@@ -127,7 +126,10 @@ def train_step(
     # Adam would move the parameters without any gradient too, by what its
     # moments remember: the empty rollouts that follow one that taught something
     # would move them further than it did.
-    norm, skipped = optax.tree.norm(grads), _all_zero(grads)
+    norm = optax.tree.norm(grads)
+    # And one that is not finite would leave nothing of them.
+    finite = jnp.isfinite(norm) & jnp.isfinite(measured.sums["loss"])
+    skipped = _all_zero(grads) | ~finite
     params, opt_state = optimizers.apply(
       optimizer,
       optimizers.clip(grads, norm, options.max_grad_norm),
@@ -185,7 +187,8 @@ class _Update(NamedTuple):
   Attributes:
     measured: see `gradients.gradient`.
     norm: global norm of the gradient, before it is clipped.
-    skipped: scalar bool, whether there was no gradient at all.
+    skipped: scalar bool, whether there was no gradient at all, or it or the
+      loss is not finite.
   """
 
   measured: gradients.Measured

@@ -21,10 +21,12 @@ from pkpo_jax import schedules, transforms
 _NAMES = {
   "": (
     "seed num_steps prompts_per_step n temperature max_prompt_tokens"
-    " max_new_tokens transform k_opt k_boundaries k_schedule k_weights"
+    " max_new_tokens transform k_opt k_boundaries k_schedule k_forgetting"
+    " k_weights"
     " learning_rate warmup_steps decay_steps b1 b2 weight_decay max_grad_norm"
-    " patience epochs minibatches microbatch logits_chunk loss mesh task"
-    " tokenizer long_prompts model base eval checkpoint stop truncated"
+    " patience max_bad_steps epochs minibatches microbatch logits_chunk loss"
+    " mesh task tokenizer long_prompts model base eval checkpoint stop"
+    " truncated"
   ),
   "microbatch": "rows",
   "mesh": "data fsdp tensor",
@@ -45,14 +47,17 @@ _POSITIVE = (
   "num_steps prompts_per_step n temperature max_prompt_tokens max_new_tokens"
   " learning_rate epochs minibatches logits_chunk"
   " microbatch.rows"
-  " base.num_steps base.batch_size base.learning_rate eval.every eval.n"
+  " base.num_steps base.batch_size base.learning_rate eval.n"
   " eval.num_problems checkpoint.every checkpoint.keep"
 )
 _NOT_NEGATIVE = (
   "warmup_steps decay_steps weight_decay max_grad_norm patience"
+  " max_bad_steps eval.every"
   " loss.entropy_coef loss.kl_coef base.warmup_steps base.wrong"
 )
+_FORGETTING = 0.5  # the default of k_forgetting
 _LARGEST_INT = 2**31 - 1  # of what is counted in int32
+_SMALL_TRIAL = 100  # steps
 _LARGEST = {"num_steps": 10**7}  # whose ks are looked at one by one
 
 
@@ -134,12 +139,25 @@ def _check_values(values: dict[str, Any]) -> None:
 
 
 def _check_sizes(config: ml_collections.ConfigDict) -> None:
-  """Refuses slips of the keyboard, and leaves small trials alone."""
-  updates = config.num_steps * config.epochs * config.minibatches
-  if config.warmup_steps > max(updates, 1000):
+  """Refuses what cannot act in so many steps, and slips of the keyboard.
+
+  A warm-up acts from step 0 on, and so may be longer than a small trial.
+  """
+  steps, warmup = config.num_steps, config.warmup_steps
+  if warmup > max(steps, _SMALL_TRIAL):
     raise ValueError(
-      f"config.warmup_steps={config.warmup_steps} must be at most the {updates}"
-      " updates of the run."
+      f"config.warmup_steps={warmup} must be at most config.num_steps={steps}:"
+      " the learning rate would never be reached."
+    )
+  if config.decay_steps and warmup >= steps:
+    raise ValueError(
+      f"config.decay_steps={config.decay_steps} has no effect: it begins after"
+      f" config.warmup_steps={warmup} of config.num_steps={steps}; set it to 0."
+    )
+  if config.patience >= steps:
+    raise ValueError(
+      f"config.patience={config.patience} has no effect on a run of"
+      f" config.num_steps={steps}; set it to 0, or to less."
     )
   if config.logits_chunk > max(config.max_new_tokens, 1000):
     raise ValueError(
@@ -196,12 +214,29 @@ def _check_k(config: ml_collections.ConfigDict) -> None:
       f"config.k_opt={tuple(config.k_opt)} has no effect on"
       f" config.transform={config.transform!r}; set it to 1."
     )
+  _check_by_problem(config)
   if config.k_schedule == "piecewise" and any(
     step >= config.num_steps for step in config.k_boundaries
   ):
     raise ValueError(
       f"config.k_boundaries={tuple(config.k_boundaries)} must be below"
       f" config.num_steps={config.num_steps}."
+    )
+
+
+def _check_by_problem(config: ml_collections.ConfigDict) -> None:
+  forgetting = f"config.k_forgetting={config.k_forgetting}"
+  if not 0 <= config.k_forgetting <= 1:
+    raise ValueError(f"{forgetting} must be in 0..1.")
+  if by_problem(config) and config.k_opt[0] == 1:
+    raise ValueError(
+      "config.k_schedule='by_problem' has no effect with config.k_opt=1, which"
+      " is the largest k; n // 2 is a good choice."
+    )
+  if not by_problem(config) and config.k_forgetting != _FORGETTING:
+    raise ValueError(
+      f"{forgetting} has no effect on config.k_schedule="
+      f"{config.k_schedule!r}; leave it at {_FORGETTING}."
     )
 
 
@@ -236,13 +271,26 @@ def make_transform(config: ml_collections.ConfigDict) -> transforms.Transform:
   return mixture
 
 
+def by_problem(config: ml_collections.ConfigDict) -> bool:
+  """Whether each problem has a k of its own, see `k_by_problem`."""
+  return config.k_schedule == "by_problem"
+
+
 def make_k_schedule(config: ml_collections.ConfigDict) -> schedules.Schedule:
-  """The k of every step from `k_opt`, `k_boundaries` and `k_schedule`."""
+  """The k of every step from `k_opt`, `k_boundaries` and `k_schedule`.
+
+  Where each problem has its own, the largest that it may have.
+  """
   ks, boundaries = tuple(config.k_opt), tuple(config.k_boundaries)
-  problem = "must be 'piecewise' or 'linear' (two ks and one boundary)."
+  problem = (
+    "must be 'piecewise', 'linear' (two ks and one boundary) or 'by_problem'"
+    " (one k, the largest, and no boundary)."
+  )
   try:
     if config.k_schedule == "piecewise":
       return schedules.piecewise_k(ks, boundaries)
+    if by_problem(config) and len(ks) == 1 and not boundaries:
+      return schedules.constant_k(*ks)
     if config.k_schedule == "linear" and len(ks) == 2 and len(boundaries) == 1:
       return schedules.linear_k(*ks, *boundaries)
   except ValueError as error:

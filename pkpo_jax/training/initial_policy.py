@@ -12,7 +12,12 @@ import numpy as np
 from pkpo_jax import multihost
 from pkpo_jax.lm import formats, models, sharding
 from pkpo_jax.rl import train_step
-from pkpo_jax.training import build_run, checkpointing, pretraining
+from pkpo_jax.training import (
+  build_run,
+  checkpointing,
+  k_by_problem,
+  pretraining,
+)
 from pkpo_jax.training import config as config_lib
 from pkpo_jax.training import workdir as workdir_lib
 
@@ -58,7 +63,6 @@ def restore_or_init(
   The base policy is loaded only where it is needed.
   """
   resumes = checkpointer.latest is not None
-  optimizer = build_run.make_optimizer(config)
   base = InitialParams({}, None)
   if not resumes or config.loss.kl_coef or "lora_rank" in config.model:
     base = initial_params(config, parts, folder)
@@ -69,18 +73,31 @@ def restore_or_init(
     reference = jax.tree.map(
       lambda x: jnp.array(x, parts.model.dtype, copy=True), base.trained
     )
-  solved_at = np.full(
-    len(parts.problems["train"]), checkpointing.NEVER, np.int32
-  )
+  progress = abstract_progress(config, parts)
   if resumes:
-    like = sharding.with_shardings(
-      train_step.abstract_state(parts.model, optimizer)
-    )
-    progress = checkpointer.restore(checkpointing.Progress(like, solved_at))
+    progress = checkpointer.restore(progress)
   else:
+    optimizer = build_run.make_optimizer(config)
     state = train_step.init_state(base.trained, optimizer)
-    progress = checkpointing.Progress(state, solved_at)
+    progress = progress._replace(state=state)
   return Resumed(progress, base.frozen, reference, contents)
+
+
+def abstract_progress(
+  config: ml_collections.ConfigDict, parts: build_run.Parts
+) -> checkpointing.Progress:
+  """The progress before the first step, with shapes in place of the state.
+
+  What `Checkpointer.restore` needs to know of a run.
+  """
+  optimizer = build_run.make_optimizer(config)
+  state = train_step.abstract_state(parts.model, optimizer)
+  N = len(parts.problems["train"])
+  return checkpointing.Progress(
+    sharding.with_shardings(state),
+    np.full(N, checkpointing.NEVER, np.int32),
+    k_by_problem.no_counts(N) if config_lib.by_problem(config) else None,
+  )
 
 
 def _contents(base: InitialParams) -> dict[str, str]:
@@ -88,7 +105,8 @@ def _contents(base: InitialParams) -> dict[str, str]:
   if base.trained is None:
     return {}
   sums = multihost.fetch(checkpointing.checksums(base.frozen or base.trained))
-  return {"the base policy": config_lib.fingerprint(str(sums.tolist()))}
+  found = config_lib.fingerprint(str(sums.tolist()))
+  return {"the weights of the base policy": found}
 
 
 def initial_params(
@@ -157,7 +175,8 @@ def _params_of_run(
       f"config.base.path={folder} has adapters (config.model.lora_rank="
       f"{other.model.lora_rank}); export its policy, and start from that."
     )
-  if not (folder / "checkpoints").is_dir():
+  steps = workdir_lib.complete_steps(folder / "checkpoints")
+  if not steps:
     raise ValueError(f"config.base.path={folder} holds no checkpoint yet.")
   theirs = build_run.build_model(other, parts.tokenizer)
   model = models.without_adapters(parts.model)
@@ -166,14 +185,8 @@ def _params_of_run(
       f"config.base.path={folder} is a run of another model: {theirs.config}"
       f" there, {model.config} in this config."
     )
-  checkpointer = checkpointing.Checkpointer(folder / "checkpoints", keep=1)
-  try:
-    if checkpointer.latest is None:
-      raise ValueError(f"config.base.path={folder} holds no checkpoint yet.")
-    like = sharding.with_shardings(models.abstract_params(model))
-    return checkpointer.restore_params(like)
-  finally:
-    checkpointer.close()
+  like = sharding.with_shardings(models.abstract_params(model))
+  return checkpointing.restore_params(folder / "checkpoints", steps[-1], like)
 
 
 def _adapters(model: nn.Module, seed: int) -> models.Params:

@@ -29,6 +29,7 @@ OPTIONS = (
   "--config.mesh.data=2",
   "--config.mesh.fsdp=4",
   "--config.microbatch.rows=8",
+  "--config.k_schedule=by_problem",
 )
 # Lines of the collectives, which several threads write at once, and of XLA.
 NOT_OURS = re.compile(

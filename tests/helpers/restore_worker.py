@@ -15,8 +15,7 @@ import ml_collections
 import numpy as np
 
 from pkpo_jax.lm import sharding
-from pkpo_jax.rl import train_step
-from pkpo_jax.training import build_run, checkpointing
+from pkpo_jax.training import build_run, checkpointing, initial_policy
 
 
 def make_mesh(layout: str):
@@ -28,11 +27,7 @@ def make_mesh(layout: str):
 
 
 def restore(workdir: pathlib.Path, config, parts) -> dict[str, np.ndarray]:
-  optimizer = build_run.make_optimizer(config)
-  like = checkpointing.Progress(
-    sharding.with_shardings(train_step.abstract_state(parts.model, optimizer)),
-    np.zeros(len(parts.problems["train"]), np.int32),
-  )
+  like = initial_policy.abstract_progress(config, parts)
   checkpointer = checkpointing.Checkpointer(workdir / "checkpoints", keep=2)
   progress = checkpointer.restore(like)
   checkpointer.close()
@@ -40,7 +35,7 @@ def restore(workdir: pathlib.Path, config, parts) -> dict[str, np.ndarray]:
   if shardings is not None:
     placed = jax.tree.map(lambda x: x.sharding, progress.state)
     assert jax.tree.all(jax.tree.map(lambda x, y: x == y, placed, shardings))
-  leaves = jax.tree_util.tree_leaves_with_path(progress._asdict())
+  leaves = jax.tree_util.tree_leaves_with_path(progress.as_dict())
   return {sharding.name_of(path): np.asarray(x) for path, x in leaves}
 
 

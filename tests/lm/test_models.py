@@ -51,6 +51,15 @@ def test_gemma_2_has_its_published_size(name, on_hugging_face, width):
   assert model.dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float8_e4m3fn", "int8"])
+def test_a_type_that_gemma_exceeds_is_refused(dtype):
+  """In float16 a policy would be uniform, and nothing would say so."""
+  with pytest.raises(ValueError, match=f"dtype='{dtype}'.*take 'bfloat16' or"):
+    models.get_model("gemma2_tiny", dtype=dtype)
+  with pytest.raises(ValueError, match=dtype):
+    models.get_model("gemma2_tiny").clone(dtype=dtype)
+
+
 def test_tiny_has_every_mechanism_of_the_2b():
   tiny = models.get_model("gemma2_tiny")
   large = models.get_model("gemma2_2b")

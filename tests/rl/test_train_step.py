@@ -204,6 +204,31 @@ def test_an_update_without_a_gradient_changes_nothing(make_rollout):
   )
 
 
+@pytest.mark.slow
+def test_an_update_that_is_not_finite_changes_nothing(make_rollout):
+  """One of two minibatches: the other is made. Nor if the loss alone is."""
+  model, params = plain.tiny()
+  config = make_config(k_opt=(2,), k_boundaries=(), minibatches=2)
+  optimizer = build_run.make_optimizer(config)
+  update = steps.compiled(model, config, optimizer)
+  state = train_step.init_state(params, optimizer)
+  some = make_rollout(np.array(REWARDS["binary"]))
+  order = np.array(train_step._minibatch_order(KEY, B, 1, 2))
+  rewards = np.array(some.rewards, np.float32)
+  rewards[order[0]] *= 1e25  # the squares of the gradient overflow
+  after, metrics = update(state, some.replace(rewards=rewards), KEY, {}, None)
+  assert not np.isfinite(metrics["grad_norm"])
+  assert metrics["updates_skipped"] == 0.5
+  assert jax.tree.all(jax.tree.map(lambda x: np.isfinite(x).all(), after))
+  rewards[order[0]] = 0  # an update without a gradient is skipped too
+  expected, _ = update(state, some.replace(rewards=rewards), KEY, {}, None)
+  jax.tree.map(np.testing.assert_array_equal, after, expected)
+  rewards[:] = 3e38 * (rewards > 0)
+  after, metrics = update(state, some.replace(rewards=rewards), KEY, {}, None)
+  assert metrics["updates_skipped"] == 1 and int(after.step) == 1
+  jax.tree.map(np.testing.assert_array_equal, after.params, params)
+
+
 SETTINGS = {
   "strict": {
     "jax_enable_x64": True,

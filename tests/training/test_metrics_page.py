@@ -28,6 +28,7 @@ def records(tmp_path_factory):
   config.task.name = "helpers.awkward_task:Awkward"
   config.task.num_train = config.prompts_per_step
   config.update(num_steps=1, n=8, max_prompt_tokens=5, long_prompts="drop")
+  config.k_schedule = "by_problem"
   config.eval.update(num_problems=2, n=16)
   config.loss.kl_coef = 0.1
   loop.train(config, folder, folder / "base")

@@ -62,11 +62,34 @@ def test_a_run_that_saved_nothing_can_be_replaced(tmp_path):
   assert json.loads((tmp_path / "config.json").read_text())["k_opt"] == [4]
 
 
-def test_a_folder_that_is_not_shared_is_an_error(monkeypatch, tmp_path):
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_folder_that_is_not_shared_is_an_error(copied, monkeypatch, tmp_path):
+  """A copy has the same config, and the lock of an earlier time, if any."""
+  first, other = tmp_path / "first", tmp_path / "other"
+  workdir.claim(first, make_config())
+  mark = (first / "lock").read_text()
+  if copied:
+    shutil.copytree(first, other)
+    (other / "lock").write_text(mark.replace("since", "before"))
+  monkeypatch.setattr(workdir, "PATIENCE", 0)
   monkeypatch.setattr(multihost, "is_first", lambda: False)
-  monkeypatch.setattr(workdir, "_PATIENCE", 0)
-  with pytest.raises(ValueError, match="all processes share"):
-    workdir.claim(tmp_path, make_config())
+  said = iter([config_lib.to_json(make_config()), mark] * 2)
+  monkeypatch.setattr(multihost, "broadcast_text", lambda text: next(said))
+  with pytest.raises(ValueError, match=r"other/lock .*share, and no copy"):
+    workdir.claim(other, make_config())
+  workdir.claim(first, make_config())
+
+
+def test_complete_steps_are_those_that_all_see(tmp_path, monkeypatch):
+  assert workdir.complete_steps(tmp_path / "none") == []
+  for name in ("2", "10", "4.orbax-checkpoint-tmp", "1.deleted"):
+    (tmp_path / name).mkdir()
+  assert workdir.complete_steps(tmp_path) == [2, 10]
+  # Another process sees a newer one, which this one never will; and it may.
+  monkeypatch.setattr(multihost, "max_over_hosts", lambda x: max(int(x), 12))
+  monkeypatch.setattr(workdir, "PATIENCE", 0)
+  with pytest.raises(ValueError, match=r"Not all .*/12: it must be one"):
+    workdir.complete_steps(tmp_path)
 
 
 @pytest.mark.parametrize("scheme", ["gs", "s3", "hdfs", "https"])
