@@ -148,6 +148,10 @@ def _read(
     prefix = logprobs.prefill(model, params, prompts)
     return objective.ReadPrompts(prefix.hidden, prefix.kv)
 
+  if groups > 1:
+    # A branch that is skipped would still fill what the other one keeps.
+    prefill = jax.checkpoint(prefill, prevent_cse=False)
+
   def step(_, group):
     prompts, needed = group
     zeros = jax.tree.map(

@@ -285,7 +285,6 @@ def test_rows_that_have_ended_leave_and_change_nothing(monkeypatch):
 
   without = draw(n=3, max_new_tokens=71)
   ours = jax.tree.map(lambda x: x[:, :3], ours)
-  np.testing.assert_array_equal(without.tokens, ours.tokens)
   jax.tree.map(
     lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), without, ours
   )
