@@ -5,33 +5,16 @@ import json
 import os
 import pathlib
 import subprocess
-import venv
 from typing import Any
 
 import jax
 import numpy as np
 from gemma import gm
 
-from experiments.benchmarks import timing, workloads
+from experiments.benchmarks import timing, tunix_environment, workloads
 from pkpo_jax.lm import models
 
-TUNIX = "google-tunix==0.1.7"
-_FOLDER = pathlib.Path(".tunix")
 _WORKER = pathlib.Path(__file__).with_name("tunix_worker.py")
-
-
-def _tunix_python() -> pathlib.Path:
-  """The Python of an environment with tunix, built at the first call."""
-  python = _FOLDER / "bin/python"
-  done = _FOLDER / "installed"
-  if not done.exists():
-    print(f"Installing {TUNIX} into {_FOLDER}", flush=True)
-    venv.create(_FOLDER, clear=True, with_pip=True)
-    subprocess.run(
-      [python, "-m", "pip", "install", "--quiet", TUNIX], check=True
-    )
-    done.touch()
-  return python
 
 
 class Tunix:
@@ -40,7 +23,7 @@ class Tunix:
   def __init__(self, workload: workloads.Workload, microbatch: int = 4):
     """Starts it; updates by that many prompts. Compiles nothing yet."""
     self._process = subprocess.Popen(
-      [_tunix_python(), _WORKER],
+      [tunix_environment.python(), _WORKER],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       stderr=subprocess.DEVNULL,

@@ -98,8 +98,7 @@ def mesh_of(
     importlib.util.find_spec("libtpu") or "TPU_LIBRARY_PATH" in os.environ
   ):
     raise ImportError(
-      "The TPU compiler is missing; `make .libtpu/installed` gets it, or"
-      " pip install libtpu."
+      "The TPU compiler is missing; `make .libtpu/installed` gets it."
     )
   return sharding.make_mesh(**config.mesh, devices=topology.devices())
 
@@ -300,7 +299,7 @@ def _remedy(name: str, topology: str, reason: str) -> str:
   remedies = {
     "sampler": "raise config.mesh.tensor, lower config.prompts_per_step or the"
     " limits on tokens, or take more chips",
-    "update": "lower config.microbatch.samples, set config.model.remat='full',"
+    "update": "lower config.microbatch.rows, set config.model.remat='full',"
     " lower config.logits_chunk, raise config.mesh.fsdp, or take more chips",
   }
   return f"The {name} does not fit on {topology}: {reason}. {remedies[name]}."

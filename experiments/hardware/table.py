@@ -154,7 +154,7 @@ def _weak_row(done: dict[str, Any], row: Row) -> str:
 
 _HEAD = """# What the compilers say
 
-Compiled for TPUs and GPUs that were not there:
+Compiled by libtpu==0.0.52 for TPUs, and by XLA for GPUs, that were not there:
 `python -m experiments.hardware.table` writes this page, and
 `python -m experiments.hardware --config=... --topology=...` prints one
 row of it in full. All figures are for one chip and one step: 16 prompts, 16

@@ -93,7 +93,7 @@ def group_advantages(
   values = rewards if isinstance(rewards, jax.Array) else _of_host(rewards)
   groups = values.reshape(_shape(values.shape, num_samples))
   graded = _graded(np.asarray(values), where).reshape(groups.shape)
-  ks = _check_ks(k, groups.shape, transform)
+  ks = check_ks(k, groups.shape, transform)
   advantages = _compiled(transform)(groups, ks, graded).reshape(values.shape)
   return advantages if ours else np.array(advantages)
 
@@ -145,7 +145,7 @@ def _graded(values: np.ndarray, where: ArrayLike | None) -> np.ndarray:
   return graded
 
 
-def _check_ks(
+def check_ks(
   k: ArrayLike | None, shape: tuple[int, int], transform: transforms.Transform
 ) -> np.ndarray | None:
   """[B] int32, each of which the transform takes."""

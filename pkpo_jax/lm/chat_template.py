@@ -1,5 +1,7 @@
 """The frame that a chat template puts around a user's turn."""
 
+import functools
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
@@ -79,15 +81,29 @@ def _around(frame: Frame, text: str) -> str:
 
 def _compile(template: str) -> Any:
   """Compiles a template with what `transformers` gives to one."""
-  from jinja2 import exceptions, sandbox
+  from jinja2 import exceptions, ext, sandbox
+
+  class Generation(ext.Extension):
+    """{% generation %}, which marks what a fine-tune learns: no text."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Any) -> Any:
+      next(parser.stream)
+      return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
   def refuse(message: str) -> NoReturn:
     raise exceptions.TemplateError(message)
 
   environment = sandbox.ImmutableSandboxedEnvironment(
-    trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    trim_blocks=True,
+    lstrip_blocks=True,
+    extensions=[Generation, ext.loopcontrols],
   )
   environment.globals["raise_exception"] = refuse
+  environment.filters["tojson"] = functools.partial(
+    json.dumps, ensure_ascii=False
+  )
   try:
     return environment.from_string(template)
   except exceptions.TemplateError as error:

@@ -59,11 +59,13 @@ class Prefix(NamedTuple):
     hidden: [B, D], the states that predict the first completion token.
     kv: the keys and values of the prompts, with P slots.
     lengths: [B] int32, 1..P; the slots from there on are padding.
+    rows: [B] int32, which rows of `kv` they are; None if all, in order.
   """
 
   hidden: chex.Array
   kv: transformer.KVCache
   lengths: chex.Array
+  rows: chex.Array | None = None
 
 
 def get_model(
@@ -288,6 +290,25 @@ def prefill(
   return Prefix(hidden, kv, prompts.lengths)
 
 
+def take(prefix: Prefix, rows: chex.Array) -> Prefix:
+  """Takes prompts of a prefix by their index, for `teacher_force`.
+
+  Args:
+    prefix: B prompts, of `prefill` for training.
+    rows: [R] int32; a prompt may come any number of times.
+
+  Returns:
+    The prefix of R prompts. Keys and values stay where they are; each layer
+    takes its own when it reads them.
+  """
+  return Prefix(
+    sharding.take_rows(prefix.hidden, rows),
+    prefix.kv,
+    prefix.lengths[rows],
+    rows,
+  )
+
+
 def teacher_force(
   model: nn.Module, params: Params, prefix: Prefix, completions: chex.Array
 ) -> chex.Array:
@@ -315,6 +336,7 @@ def teacher_force(
     training=True,
     prompts=prefix.kv,
     lengths=prefix.lengths,
+    rows=prefix.rows,
   )
   return sharding.constrain_rows(jnp.concatenate([first, rest], axis=1))
 

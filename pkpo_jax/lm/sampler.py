@@ -1,12 +1,14 @@
 """Samples n completions of every prompt, in one jitted program.
 
 Every prompt is read once, and all its n completions attend to those keys and
-values. The decode loop ends when all completions have ended. Random keys are
-folded by prompt, sample and token, so that a completion does not depend on what
-else is in the batch.
+values. The decode loop ends when all completions have ended; once half of them
+have, and once 7 of 8 have, the rest goes on alone. Random keys are folded by
+prompt, sample and token, so that a completion does not depend on what else is
+in the batch.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,9 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pkpo_jax.lm import logprobs, models, sharding
+from pkpo_jax.lm import logprobs, models, sharding, transformer
 
 _MIN_STAGED = 64  # tokens
+_FEWER = (2, 8)  # parts of the rows that are left to be decoded alone
+_MIN_ROWS = 16
 
 
 class Completions(NamedTuple):
@@ -83,6 +87,7 @@ def sample(
   prompts, prompt_lengths = jnp.asarray(prompts), jnp.asarray(prompt_lengths)
   _check(prompts, prompt_lengths, n, max_new_tokens, stop_tokens)
   _check_distribution(temperature, top_p, n)
+  logprobs.check_prompts(model, models.Prompts(prompts, prompt_lengths))
   V = model.config.num_embed
   if stop_table is not None and stop_table.shape[1:] != (V,):
     raise ValueError(
@@ -165,10 +170,6 @@ def _check(
     raise ValueError(f"n={n} and max_new_tokens={T} must be at least 1.")
   if models.PAD in stop_tokens:
     raise ValueError(f"PAD ({models.PAD}) is never sampled: no stop token.")
-  if not isinstance(prompt_lengths, jax.core.Tracer):
-    lengths, P = np.asarray(prompt_lengths), prompts.shape[1]
-    if ((lengths < 1) | (lengths > P)).any():
-      raise ValueError(f"prompt_lengths must be in 1..{P}, but are {lengths}.")
 
 
 def stages(T: int) -> list[tuple[int, int]]:
@@ -183,6 +184,21 @@ def stages(T: int) -> list[tuple[int, int]]:
   """
   half = (T - 1) // 2 if T >= _MIN_STAGED else 0
   return [(a, b) for a, b in ((0, half), (half, T - 1)) if a < b]
+
+
+def row_sizes(R: int, T: int) -> list[int]:
+  """Plans with how many of R rows decoding goes on once no more are left.
+
+  Rows that have ended cost as much as others while they are in the batch. None
+  leave where devices share the rows, which would have to be dealt out anew, and
+  where reading the parameters takes the time; and none of few or short ones.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if not mesh.empty and math.prod(mesh.shape.values()) > 1:
+    return []
+  if T < _MIN_STAGED or R < _MIN_ROWS:
+    return []
+  return [R // part for part in _FEWER]
 
 
 @functools.partial(jax.jit, static_argnames=("model", "T", "stop_tokens"))
@@ -215,10 +231,10 @@ def program(
   )
 
   def draw(
-    t: chex.Numeric, hidden: chex.Array, out: Completions, ends: _Ends
-  ) -> tuple[Completions, _Ends]:
+    keys: chex.PRNGKey, t: chex.Numeric, hidden: chex.Array, state: _State
+  ) -> _State:
     """Draws token t of every row, and writes it into `out`."""
-    done = ends.done
+    ends, done = state.ends, state.ends.done
     scale = 1.0 if temperature is None else temperature
     log_p = logprobs.log_policy(model, params, hidden, scale)
     if top_p is not None:
@@ -236,24 +252,54 @@ def program(
       ~done,
     )
     out = jax.tree.map(
-      lambda x, y: sharding.constrain_rows(x.at[:, t].set(y)), out, new
+      lambda x, y: sharding.constrain_rows(x.at[:, t].set(y)), state.out, new
     )
-    return out, _read_ends(ends, tokens, stop_tokens, stop_table)
+    ends = _read_ends(ends, tokens, stop_tokens, stop_table)
+    return state._replace(out=out, ends=ends)
 
-  def step(start: int, carry: tuple) -> tuple:
-    """Reads token start + i of every row, and draws the next."""
-    i, out, ends, cache = carry
-    t = start + i
-    hidden, cache = models.decode(
-      model,
-      params,
-      prefix,
-      jax.lax.dynamic_slice_in_dim(out.tokens, t, 1, axis=1),
-      cache,
-      t,
-    )
-    out, ends = draw(t + 1, hidden[:, 0], out, ends)
-    return i + 1, out, ends, cache
+  def loop(
+    rows: _Rows, state: _State, start: chex.Numeric, steps: int, least: int
+  ) -> tuple[chex.Array, _State]:
+    """Reads and draws the tokens after `start`, and counts them.
+
+    It ends with token T - 1, after that many steps, or once no more than
+    `least` rows go on.
+    """
+
+    def more(carry: tuple[chex.Array, _State]) -> chex.Array:
+      i, state = carry
+      going = jnp.sum(~state.ends.done, dtype=jnp.int32)
+      return (i < steps) & (start + i != T - 1) & (going > least)
+
+    def step(carry: tuple[chex.Array, _State]) -> tuple[chex.Array, _State]:
+      i, state = carry
+      t = start + i
+      token = jax.lax.dynamic_slice_in_dim(state.out.tokens, t, 1, axis=1)
+      hidden, cache = models.decode(
+        model, params, rows.prefix, token, state.cache, t
+      )
+      state = state._replace(cache=cache)
+      return i + 1, draw(rows.keys, t + 1, hidden[:, 0], state)
+
+    return jax.lax.while_loop(more, step, (jnp.int32(0), state))
+
+  def finish(
+    rows: _Rows, state: _State, start: chex.Array, sizes: list[int]
+  ) -> Completions:
+    """Goes on from token `start` with fewer and fewer rows, to the end."""
+    if not sizes:
+      return state.out
+    kept = jnp.argsort(state.ends.done, stable=True)[: sizes[0]]
+
+    def fewer() -> Completions:
+      least = sizes[1] if sizes[1:] else 0
+      some = _take(rows, kept), _take_state(state, kept)
+      steps, after = loop(*some, start, T - 1, least)
+      ours = finish(some[0], after, start + steps, sizes[1:])
+      return jax.tree.map(lambda x, y: x.at[kept].set(y), state.out, ours)
+
+    more = (start < T - 1) & ~jnp.all(state.ends.done)
+    return jax.lax.cond(more, fewer, lambda: state.out)
 
   out = Completions(
     tokens=jnp.full((R, T), models.PAD, jnp.int32),
@@ -262,19 +308,67 @@ def program(
     mask=jnp.zeros((R, T), bool),
   )
   hidden = jnp.repeat(prefix.hidden, n, axis=0)
-  out, ends = draw(0, hidden, out, _no_ends(R, stop_table))
   cache = models.empty_cache(model, R)
+  state = _State(out, _no_ends(R, stop_table), cache)
+  state = draw(keys, 0, hidden, state)
+  sizes, done = row_sizes(R, T), jnp.int32(0)
+  rows = _Rows(keys, jnp.repeat(jnp.arange(B, dtype=jnp.int32), n), prefix)
   for start, end in stages(T):
-    _, out, ends, cache = jax.lax.while_loop(
-      lambda carry, steps=end - start: (
-        (carry[0] < steps) & ~jnp.all(carry[2].done)
-      ),
-      functools.partial(step, start),
-      (jnp.int32(0), out, ends, models.grow_cache(cache, end)),
+    grown = models.grow_cache(state.cache, end)
+    steps, state = loop(
+      rows,
+      state._replace(cache=grown),
+      start,
+      end - start,
+      sizes[0] if sizes else 0,
     )
+    done += steps
+  out = finish(rows, state, done, sizes)
   return jax.tree.map(
     lambda x: sharding.constrain_rows(x.reshape(B, n, T)), out
   )
+
+
+class _Rows(NamedTuple):
+  """What stays the same of R rows while they are decoded.
+
+  Attributes:
+    keys: [R].
+    prompt: [R] int32, the row of `prefix`.
+    prefix: their prompts, see `models.decode`.
+  """
+
+  keys: chex.PRNGKey
+  prompt: chex.Array
+  prefix: models.Prefix
+
+
+class _State(NamedTuple):
+  """What changes of R rows with every token.
+
+  Attributes:
+    out: the completions so far, [R, T] each.
+    ends: see `_Ends`.
+    cache: keys and values of the completions.
+  """
+
+  out: Completions
+  ends: "_Ends"
+  cache: transformer.KVCache
+
+
+def _take(rows: _Rows, kept: chex.Array) -> _Rows:
+  """Takes some rows, each with a copy of what was read of its prompt."""
+  prompt = rows.prompt[kept]
+  return _Rows(
+    rows.keys[kept],
+    jnp.arange(len(kept), dtype=prompt.dtype),
+    models.Prefix(*jax.tree.map(lambda x: x[prompt], rows.prefix[:3])),
+  )
+
+
+def _take_state(state: _State, kept: chex.Array) -> _State:
+  return jax.tree.map(lambda x: x[kept], state)
 
 
 class _Ends(NamedTuple):

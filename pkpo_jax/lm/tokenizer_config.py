@@ -21,15 +21,14 @@ class Said(NamedTuple):
       their texts.
     added: ids and texts of tokens that were added to the vocabulary.
     template: a chat template in Jinja; None if there is none.
-    frames_plain_text: whether text without a template begins with BOS, and
-      nothing else is added.
+    begins: whether nothing speaks against beginning a text with BOS alone.
   """
 
   stops: dict[int | str, str]
   special: dict[str, str]
   added: dict[int, str]
   template: str | None = None
-  frames_plain_text: bool = True
+  begins: bool = True
 
 
 def read(path: pathlib.Path | None) -> Said:
@@ -48,16 +47,19 @@ def read(path: pathlib.Path | None) -> Said:
   special = dict(_SPECIAL)
   for name in _SPECIAL.keys() & config.keys():
     special[name] = _text_of(config[name])
-  beginning = special["bos_token"] == _SPECIAL["bos_token"]
   return Said(
     _stops(folder, config),
     {name: text for name, text in special.items() if text},
     _added(folder, config),
     _template(folder, config),
-    beginning
-    and config.get("add_bos_token") is not False
-    and not config.get("add_eos_token"),
+    _begins(config, special["bos_token"]),
   )
+
+
+def _begins(config: dict[str, Any], bos: str) -> bool:
+  """Whether nothing speaks against BOS; see `Said.begins`."""
+  without = config.get("add_bos_token") is False or config.get("add_eos_token")
+  return bos == _SPECIAL["bos_token"] and not without
 
 
 def _json(path: pathlib.Path) -> dict[str, Any]:

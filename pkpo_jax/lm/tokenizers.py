@@ -120,11 +120,11 @@ def _check(
     raise ValueError(
       f"{vocabulary.source} is no vocabulary of Gemma: {'; '.join(wrong)}."
     )
-  if not turns and not said.frames_plain_text:
+  if not turns and not (vocabulary.begins and said.begins):
     raise ValueError(
-      f"tokenizer_config.json beside {vocabulary.source} does not begin texts"
-      " with <bos> alone (add_bos_token, add_eos_token, bos_token), which all"
-      " Gemmas were trained with: mend it, or set turns=True."
+      f"{vocabulary.source} does not begin texts with <bos> alone, as Gemma was"
+      " trained: its post_processor, or add_bos_token, add_eos_token or"
+      " bos_token in tokenizer_config.json; mend them, or set turns=True."
     )
   for i, text in said.added.items():
     if vocabulary.find(text) != i and text not in _IMAGES:

@@ -101,6 +101,7 @@ class Transformer(gm.nn.Transformer):
     *,
     prompts: KVCache | None = None,
     lengths: chex.Array | None = None,
+    rows: chex.Array | None = None,
     cache: KVCache | None = None,
     start: chex.Numeric = 0,
   ) -> tuple[chex.Array, KVCache | None]:
@@ -111,6 +112,8 @@ class Transformer(gm.nn.Transformer):
       training: whether there will be a backward pass, which `remat` is about.
       prompts: for completions: what this returned for their prompts.
       lengths: for completions: [B] int32, the lengths of their prompts.
+      rows: for completions: [B] int32, which rows of `prompts` those are; by
+        default all of them, in order.
       cache: for decoding: keys and values of the completions, with room for
         these tokens at `start`.
       start: how many tokens of the completions the cache holds.
@@ -128,6 +131,10 @@ class Transformer(gm.nn.Transformer):
       kvs: Sequence[attention.KeysValues | None],
     ) -> tuple[chex.Array, attention.KeysValues | None]:
       prompt, own = kvs
+      if prompt and rows is not None:
+        prompt = jax.tree.map(
+          lambda x: sharding.take_rows(x, rows, "tensor"), prompt
+        )
       prefix = prompt and attention.LayerPrefix(prompt, lengths)
       x, own = block.apply(
         {"params": params}, x, prefix, own, start, method=attention.block
@@ -215,3 +222,11 @@ def _period(kinds: Sequence[Any]) -> int:
 def constrain_kv(kv: attention.KeysValues) -> attention.KeysValues:
   """Holds keys and values to the devices of their rows and of their heads."""
   return jax.tree.map(lambda x: sharding.constrain_rows(x, "tensor"), kv)
+
+
+def constrain_cache(cache: KVCache) -> KVCache:
+  """Does what `constrain_kv` does, in all layers."""
+  return KVCache(
+    [jax.vmap(constrain_kv)(kv) for kv in cache.scanned],
+    [constrain_kv(kv) for kv in cache.unrolled],
+  )

@@ -21,6 +21,8 @@ class Vocabulary:
     texts: makes the text of each id by itself.
     total: how many ids there are, with special ones at the end that no text
       is encoded as.
+    begins: whether the library itself begins a text with BOS, and adds nothing
+      else.
     added: pieces that are matched whole, whatever is around them, and whether
       `encode` leaves them alone, as special ones.
   """
@@ -32,6 +34,7 @@ class Vocabulary:
   find: Callable[[str], int | None]
   texts: Callable[[], list[str]]
   total: int
+  begins: bool
   added: Mapping[str, bool]
 
 
@@ -57,6 +60,7 @@ def load_sentencepiece(name: str, path: str | None) -> Vocabulary:
     ids.get,
     lambda: [model.decode([i]) for i in range(len(pieces))],
     len(pieces),
+    True,
     {},
   )
 
@@ -86,6 +90,8 @@ def load_huggingface(path: str) -> Vocabulary:
     fast.token_to_id,
     lambda: _texts(fast),
     1 + max(fast.get_vocab().values()),
+    fast.encode("a").tokens
+    == ["<bos>", *fast.encode("a", add_special_tokens=False).tokens],
     {x.content: x.special for x in fast.get_added_tokens_decoder().values()},
   )
 

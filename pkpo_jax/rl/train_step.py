@@ -18,12 +18,12 @@ import optax
 from jax.sharding import Mesh
 
 from pkpo_jax.lm import models, sharding
-from pkpo_jax.rl import gradients, optimizers
+from pkpo_jax.rl import gradients, objective, optimizers
 from pkpo_jax.rl import rollout as rollout_lib
 from pkpo_jax.transforms import Transform
 
-Metrics = gradients.Metrics
-UpdateOptions = gradients.UpdateOptions
+Metrics = objective.Metrics
+UpdateOptions = objective.UpdateOptions
 make_optimizer = optimizers.make_optimizer
 
 
@@ -291,7 +291,7 @@ def shardings(
   Raises:
     ValueError: a microbatch does not split over the devices.
   """
-  _check_microbatch(mesh, options)
+  _check_microbatch(mesh, options, num_prompts)
   frozen, trained = models.split(model, models.abstract_params(model))
   reference = trained if options.kl_coef else None
   by_name = functools.partial(sharding.param_shardings, mesh)
@@ -306,11 +306,16 @@ def shardings(
   )
 
 
-def _check_microbatch(mesh: Mesh, options: UpdateOptions) -> None:
-  """Checks that a microbatch splits evenly over the devices."""
-  prompts, samples = options.microbatch_prompts, options.microbatch_samples
-  what = f"config.microbatch.prompts={prompts}, .samples={samples}"
-  sharding.check_rows(mesh, prompts, samples, what)
+def _check_microbatch(
+  mesh: Mesh, options: UpdateOptions, num_prompts: int
+) -> None:
+  """Checks that an update splits evenly over the devices."""
+  rows, minibatches = options.microbatch_rows, options.minibatches
+  what = (
+    f"config.microbatch.rows={rows}, config.prompts_per_step={num_prompts} /"
+    f" config.minibatches={minibatches}"
+  )
+  sharding.check_rows(mesh, num_prompts // minibatches, rows, what)
 
 
 def _minibatch_order(

@@ -28,7 +28,7 @@ _NAMES = {
     " mesh task tokenizer long_prompts model base eval checkpoint stop"
     " truncated"
   ),
-  "microbatch": "prompts samples",
+  "microbatch": "rows",
   "mesh": "data fsdp tensor",
   "loss": "clip_low clip_high entropy_coef kl_coef",
   "eval": "every n num_problems seed",
@@ -46,7 +46,7 @@ _BASE_NAMES = {
 _POSITIVE = (
   "num_steps prompts_per_step n temperature max_prompt_tokens max_new_tokens"
   " learning_rate epochs minibatches logits_chunk"
-  " microbatch.prompts microbatch.samples"
+  " microbatch.rows"
   " base.num_steps base.batch_size base.learning_rate eval.n"
   " eval.num_problems checkpoint.every checkpoint.keep"
 )
@@ -302,17 +302,13 @@ def make_k_schedule(config: ml_collections.ConfigDict) -> schedules.Schedule:
 
 
 def _check_microbatch(config: ml_collections.ConfigDict) -> None:
-  minibatch = config.prompts_per_step // config.minibatches
-  if minibatch % config.microbatch.prompts:
+  completions = config.prompts_per_step * config.n // config.minibatches
+  if completions % config.microbatch.rows:
     raise ValueError(
-      f"config.microbatch.prompts={config.microbatch.prompts} must divide"
-      f" config.prompts_per_step={config.prompts_per_step} /"
+      f"config.microbatch.rows={config.microbatch.rows} must divide the"
+      f" {completions} completions of an update, config.prompts_per_step="
+      f"{config.prompts_per_step} x config.n={config.n} /"
       f" config.minibatches={config.minibatches}."
-    )
-  if config.n % config.microbatch.samples:
-    raise ValueError(
-      f"config.microbatch.samples={config.microbatch.samples} must divide"
-      f" config.n={config.n}."
     )
 
 

@@ -175,7 +175,8 @@ def _params_of_run(
       f"config.base.path={folder} has adapters (config.model.lora_rank="
       f"{other.model.lora_rank}); export its policy, and start from that."
     )
-  if not (folder / "checkpoints").is_dir():
+  steps = workdir_lib.complete_steps(folder / "checkpoints")
+  if not steps:
     raise ValueError(f"config.base.path={folder} holds no checkpoint yet.")
   theirs = build_run.build_model(other, parts.tokenizer)
   model = models.without_adapters(parts.model)
@@ -184,14 +185,8 @@ def _params_of_run(
       f"config.base.path={folder} is a run of another model: {theirs.config}"
       f" there, {model.config} in this config."
     )
-  checkpointer = checkpointing.Checkpointer(folder / "checkpoints", keep=1)
-  try:
-    if checkpointer.latest is None:
-      raise ValueError(f"config.base.path={folder} holds no checkpoint yet.")
-    like = sharding.with_shardings(models.abstract_params(model))
-    return checkpointer.restore_params(like)
-  finally:
-    checkpointer.close()
+  like = sharding.with_shardings(models.abstract_params(model))
+  return checkpointing.restore_params(folder / "checkpoints", steps[-1], like)
 
 
 def _adapters(model: nn.Module, seed: int) -> models.Params:

@@ -28,8 +28,8 @@ def k_mixture(
     k_weights: [K] with 1 <= K <= n and n >= 2, or K <= n - 1 if centred; may be
       traced.
     where: [n] bool, False for samples that could not be graded. They get 0 and
-      count as never drawn; all get 0 if fewer than its largest k needs are
-      left.
+      count as never drawn. A k that needs more than are left adds 0, as it does
+      alone: what is left is the blend of the smaller ones.
     centred: whether the weights are to sum to zero.
 
   Returns:
@@ -54,16 +54,15 @@ def k_mixture(
   ks = jnp.arange(1, k_weights.size + 1, dtype=k_weights.dtype)
   n = group.n - int(centred)
   weights_of = jax.vmap(lambda k: ranks.rank_weights(group, n, k))
-  used = k_weights if centred else jnp.where(ks > 1, k_weights, 0)
+  used = jnp.where((ks <= n) & (centred | (ks > 1)), k_weights, 0)
   # Not `@`, which accelerators compute in reduced precision by default.
   blend = jnp.sum(used[:, None] * weights_of(ks), axis=0)
-  largest = jnp.max(jnp.where(k_weights != 0, ks, 0))
-  defined = (largest <= n) & (group.n > 1)
+  defined = group.n > 1
   if centred:
     weights = ranks.centred_climb(group, blend[:-1] * ranks.gaps(group))
     return ranks.by_sample(group, weights, defined)
   weights = ranks.climb(blend[1:] * ranks.gaps(group))
-  at_one = jnp.where(defined, baselines.rloo(rewards, where=where), 0)
+  at_one = baselines.rloo(rewards, where=where)
   return ranks.by_sample(group, weights, defined) + k_weights[0] * at_one
 
 

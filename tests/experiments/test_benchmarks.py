@@ -9,11 +9,13 @@ import pytest
 from helpers import exact
 
 from experiments.benchmarks import (
+  grading,
   rivals,
   sampler,
   step,
   timing,
   transforms,
+  tunix_environment,
   workloads,
 )
 
@@ -117,7 +119,7 @@ def answering(monkeypatch, tmp_path):
     worker = tmp_path / "worker.py"
     worker.write_text(source)
     monkeypatch.setattr(rivals, "_WORKER", worker)
-    monkeypatch.setattr(rivals, "_tunix_python", lambda: sys.executable)
+    monkeypatch.setattr(tunix_environment, "python", lambda: sys.executable)
 
   return replace
 
@@ -161,3 +163,13 @@ def test_a_rival_that_ends_is_an_error(tiny, answering):
   answering("raise SystemExit")
   with pytest.raises((RuntimeError, BrokenPipeError)):
     rivals.Tunix(tiny)
+
+
+@pytest.mark.slow
+@pytest.mark.bwrap
+def test_answers_of_all_kinds_are_graded(capsys):
+  grading.main(["--integers=40", "--latex=10", "--programs=20"])
+  lines = capsys.readouterr().out.splitlines()[1:]
+  names = ["integers", "attacked", "LaTeX", "programs", "sleepers"]
+  assert [line.split()[0] for line in lines] == names
+  assert all(float(line.split()[1]) > 0 for line in lines)

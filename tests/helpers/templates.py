@@ -14,3 +14,12 @@ CHATML = """{% for m in messages %}
 {% if add_generation_prompt %}
 {{- '<|im_start|>assistant\\n' }}
 {%- endif %}"""
+SYSTEM = """{{ bos_token }}You think first.
+
+Q: {{ messages[-1].content | trim }}
+A:"""
+TRAINING = """{{ bos_token }}{% for m in messages %}
+{%- if m['role'] == 'assistant' %}
+{% generation %}{{ m['content'] }}{% endgeneration %}
+{%- else %}{{ 'Q: ' + m['content'] + '\\n' }}{% endif %}
+{%- endfor %}{{ 'A:' }}"""

@@ -1,16 +1,12 @@
 """pkpo_jax.lm.chat_template: which frame a template gives to a turn."""
 
 import pytest
-from helpers.templates import CHATML, GEMMA
+from helpers.templates import CHATML, GEMMA, SYSTEM, TRAINING
 
 from pkpo_jax.lm import chat_template
 
 SPECIAL = {"bos_token": "<bos>", "eos_token": "<eos>"}
 
-SYSTEM = """{{ bos_token }}You think first.
-
-Q: {{ messages[-1].content | trim }}
-A:"""
 LOOP = """{% for m in messages %}{% if loop.index > 9 %}{% break %}{% endif %}
 [{{ m.content }}]{% endfor %}"""
 
@@ -25,6 +21,7 @@ LOOP = """{% for m in messages %}{% if loop.index > 9 %}{% break %}{% endif %}
     ),
     (SYSTEM, ("<bos>You think first.\n\nQ: ", "\nA:", True)),
     (LOOP, ("[", "]", False)),
+    (TRAINING, ("<bos>Q: ", "\nA:", False)),
     ("{{ messages[0]['content'] }}{{ eos_token }}", ("", "<eos>", False)),
   ],
 )

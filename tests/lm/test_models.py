@@ -258,6 +258,25 @@ def expected(variant):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("remat", ["none", "full"])
+def test_prompts_that_are_taken_by_index(variant, expected, remat):
+  """In any order, any number of times, from layers that are a scan or not."""
+  model, params = variant
+  model = model.clone(remat=remat)
+  rows = np.array([2, 0, 2, 1], np.int32)
+
+  @jax.jit
+  def read(params):
+    prefix = models.prefill(model, params, BATCH, training=True)
+    return models.teacher_force(
+      model, params, models.take(prefix, rows), plain.COMPLETIONS[rows]
+    )
+
+  ours = read(params).reshape(4, 2, *plain.COMPLETIONS.shape[2:], -1)
+  np.testing.assert_allclose(ours, expected[rows, :, :-1], atol=1e-5)
+
+
+@pytest.mark.slow
 def test_the_reference_cannot_see_how_a_sequence_is_filled_up(
   variant, expected
 ):

@@ -263,6 +263,34 @@ def test_the_loop_ends_with_the_longest_completion(monkeypatch):
   assert max(seen) > 2
 
 
+@pytest.mark.slow
+def test_rows_that_have_ended_leave_and_change_nothing(monkeypatch):
+  """Counts the rows of each token that is decoded, of 24 and fewer."""
+  assert sampler.row_sizes(24, 71) == [12, 3]
+  assert sampler.row_sizes(12, 71) == sampler.row_sizes(24, 40) == []
+  rows = []
+
+  def counted(model, params, prefix, tokens, *args):
+    jax.debug.callback(lambda: rows.append(len(tokens)))
+    return decode(model, params, prefix, tokens, *args)
+
+  decode = models.decode
+  monkeypatch.setattr(models, "decode", counted)
+  ours = draw(n=6, max_new_tokens=71)
+  jax.effects_barrier()
+  for number, left in zip(rows, ours.mask.sum(axis=(0, 1))[1:]):
+    assert number == (3 if left <= 3 else 12 if left <= 12 else 24)
+  assert set(rows) == {24, 12, 3}
+  assert len(rows) == ours.mask.sum(axis=-1).max() - 1
+
+  without = draw(n=3, max_new_tokens=71)
+  ours = jax.tree.map(lambda x: x[:, :3], ours)
+  np.testing.assert_array_equal(without.tokens, ours.tokens)
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), without, ours
+  )
+
+
 def row_keys():
   return jax.vmap(jax.random.fold_in, (None, 0))(KEY, jnp.arange(B))
 
@@ -349,6 +377,8 @@ def test_sampling_can_be_part_of_a_larger_program():
     ({"temperature": float("nan")}, "temperature"),
     ({"lengths": np.array([3, 0, 6, 6])}, "1..6"),
     ({"lengths": np.array([3, 1, 7, 6])}, "1..6"),
+    ({"prompts": np.full_like(PROMPTS, 500)}, "prompts must be ids in 0.."),
+    ({"prompts": np.full_like(PROMPTS, -1)}, "prompts must be ids in 0.."),
     ({"lengths": LENGTHS[:3]}, r"\[B\]"),
     ({"lengths": LENGTHS[:, None]}, r"\[B\]"),
     ({"prompts": PROMPTS[0]}, r"\[B, P\]"),

@@ -91,7 +91,7 @@ def test_a_bandit_is_learned_with_one_compilation():
     k_boundaries=(10, 20),
     learning_rate=1e-2,
     warmup_steps=2,
-    **{"microbatch.prompts": 1},
+    **{"microbatch.rows": 2},
   )
   model, params = plain.tiny()
   optimizer = build_run.make_optimizer(config)
@@ -167,7 +167,7 @@ def test_metrics_do_not_depend_on_the_minibatches(
   """Of tokens that are weighted, or of all; of other counts in each."""
   config = make_config(k_opt=(2,), k_boundaries=(), minibatches=minibatches)
   config.loss.kl_coef = KL
-  config.microbatch.prompts = 1
+  config.microbatch.rows = 2
   update = steps.compiled(plain.tiny()[0], config, recorder())
   state = train_step.init_state(plain.tiny()[1], recorder())
   _, metrics = update(state, moved[0], KEY, {}, moved[1])

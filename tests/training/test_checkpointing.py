@@ -13,14 +13,11 @@ from helpers import disks
 
 from configs import countdown
 from pkpo_jax.rl import train_step
-from pkpo_jax.training import build_run, checkpointing
+from pkpo_jax.training import build_run, checkpointing, k_by_problem
 
 
 def make_progress(step, seed=0, rows=300):
-  """After some AdamW updates, so that no part of the state is trivial.
-
-  The embedder is large enough for a file of its own.
-  """
+  """After some AdamW updates; the embedder is large enough for its own file."""
   rng = np.random.default_rng(seed)
   params = {
     "layer_0": {"w": jnp.asarray(rng.standard_normal((3, 5)), jnp.float32)},
@@ -99,6 +96,61 @@ def test_the_newest_are_kept_and_the_last_one_is_restored(tmp_path, keep):
   restored = checkpointer.restore(make_progress(0, seed=1))
   checkpointer.close()
   assert int(restored.state.step) == 6
+
+
+def shapes_of(params):
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_the_parameters_of_a_step_are_restored_alone(step, tmp_path):
+  save(tmp_path, 2, 4)
+  params = make_progress(step).state.params
+  restored = checkpointing.restore_params(tmp_path, step, shapes_of(params))
+  assert_same_bits(restored, params)
+
+
+def test_parameters_are_found_behind_counts_too(tmp_path):
+  progress = make_progress(4)
+  checkpointer = open_folder(tmp_path)
+  checkpointer.save(progress._replace(counts=k_by_problem.no_counts(7)))
+  checkpointer.close()
+  like = shapes_of(progress.state.params)
+  restored = checkpointing.restore_params(tmp_path, 4, like)
+  assert_same_bits(restored, progress.state.params)
+
+
+def test_parameters_of_a_renamed_checkpoint_or_another_model_are_an_error(
+  tmp_path,
+):
+  save(tmp_path, 4)
+  like = shapes_of(make_progress(4).state.params)
+  shutil.copytree(tmp_path / "4", tmp_path / "9")
+  with pytest.raises(ValueError, match=r"/9 holds step 4"):
+    checkpointing.restore_params(tmp_path, 9, like)
+  other = like | {"embedder": jax.ShapeDtypeStruct((200, 100), np.float32)}
+  with pytest.raises(ValueError, match=r"/4 cannot .* or of another model"):
+    checkpointing.restore_params(tmp_path, 4, other)
+
+
+def test_damaged_parameters_are_never_restored(tmp_path):
+  """A bit anywhere: an error, or it belongs to the optimiser."""
+  save(tmp_path, 4)
+  params = make_progress(4).state.params
+  path = max(array_files(tmp_path), key=lambda path: path.stat().st_size)
+  data, errors = path.read_bytes(), []
+  for place in range(0, len(data), len(data) // 8):
+    path.write_bytes(
+      data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :]
+    )
+    try:
+      restored = checkpointing.restore_params(tmp_path, 4, shapes_of(params))
+    except ValueError as error:
+      errors.append(str(error))
+    else:
+      assert_same_bits(restored, params)
+  assert 1 < len(errors) < 8
+  assert all("/4 cannot be restored" in error for error in errors)
 
 
 def test_saving_the_newest_step_again_changes_nothing(tmp_path):
@@ -330,8 +382,8 @@ def test_places_count_through_an_array():
 
 def test_checksums_of_64_bits(x64):
   x = np.arange(3.0)
-  changed = np.float64([0, 1 + 2.0**-50, 2])
-  sums = [int(checkpointing.checksums(y)[0]) for y in (x, x[::-1], changed)]
+  others = (x[::-1], np.float64([0, 1 + 2.0**-50, 2]))
+  sums = [int(checkpointing.checksums(y)[0]) for y in (x, *others)]
   assert len(set(sums)) == 3
 
 

@@ -62,8 +62,7 @@ def test_these_are_fine(changes):
     "learning_rate",
     "eval.n",
     "checkpoint.every",
-    "microbatch.prompts",
-    "microbatch.samples",
+    "microbatch.rows",
   ],
 )
 @pytest.mark.parametrize("value", [0, -1])
@@ -177,8 +176,8 @@ def test_absurd_values_are_named(changes, message):
     ({"k_forgetting": 0.9}, r"k_forgetting=0\.9 has no effect on .*piecewise"),
     ({"minibatches": 5}, "minibatches=5 must divide.*prompts_per_step=32"),
     ({"minibatches": 64}, "must divide"),
-    ({"minibatches": 8}, "microbatch.prompts=8 must divide .*minibatches=8"),
-    ({"n": 18}, "microbatch.samples=4 must divide config.n=18"),
+    ({"n": 18, "minibatches": 4}, r"rows=32 must divide the 144 .*batches=4"),
+    ({"microbatch.rows": 1024}, "rows=1024 must divide the 512 completions"),
     ({"truncated": "invalid"}, "'invalid' must be 'as_is', 'wrong' or"),
     ({"stop": ("a", "")}, r"config\.stop=\('a', ''\) must be a tuple"),
     ({"stop": (1,)}, r"config\.stop=\(1,\) must be a tuple"),

@@ -1,5 +1,6 @@
 """transforms.mixtures: `k_mixture` is the blend that it says."""
 
+import functools
 import itertools
 
 import hypothesis
@@ -31,19 +32,26 @@ def test_k_mixture_is_its_definition(n):
   np.testing.assert_allclose(weights, expected, rtol=1e-13, atol=1e-13)
 
 
-def test_a_mask_drops_samples_from_k_mixture():
-  mixture = (0.5, 0.25, 0.0, 2.0, 0.0, 0.0)
+@pytest.mark.parametrize("centred", [False, True])
+def test_a_mask_drops_samples_and_the_k_that_they_are_too_few_for(centred):
+  """What is left of the blend is exact: each k as far as it is defined."""
+  mixture = (0.5, 0.25, 0.0, 2.0, -1.0, 4.0)[: 6 - centred]
   cases = list(itertools.product(exact.groups(6), exact.masks(6)))
-  expected = [
-    exact.floats(exact.masked(exact.k_mixture, group, mask, mixture))
-    if sum(mask) >= 4
-    else [0.0] * 6
-    for group, mask in cases
-  ]
+
+  def definition(group, mask):
+    weights = mixture[: max(sum(mask) - centred, 0)]
+    if sum(mask) < 2:
+      return [0.0] * 6
+    return exact.floats(
+      exact.masked(exact.k_mixture, group, mask, weights, centred)
+    )
+
+  expected = [definition(*case) for case in cases]
   rewards, where = map(np.array, zip(*cases))
-  function = jax.vmap(lambda g, m: K_MIXTURE(g, np.array(mixture), where=m))
-  weights = np.asarray(function(rewards, where))
-  np.testing.assert_allclose(weights, expected, rtol=2e-6, atol=1e-5)
+  blend = functools.partial(pkpo_jax.k_mixture, centred=centred)
+  function = jax.vmap(lambda g, m: blend(g, np.array(mixture), where=m))
+  weights = np.asarray(jax.jit(function)(rewards, where))
+  np.testing.assert_allclose(weights, expected, rtol=2e-6, atol=2e-5)
   assert not np.any(weights[~where])
 
 

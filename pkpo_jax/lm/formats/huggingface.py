@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -34,6 +35,17 @@ from pkpo_jax.lm.formats import (
 )
 
 _FLOATS = ("F32", "BF16", "F16", "F64")
+# Files about text, which an export has from its source.
+_CARRIED = (
+  "added_tokens.json",
+  "chat_template.jinja",
+  "chat_template.json",
+  "generation_config.json",
+  "special_tokens_map.json",
+  "tokenizer.json",
+  "tokenizer.model",
+  "tokenizer_config.json",
+)
 _log = logging.getLogger(__name__)
 
 
@@ -197,29 +209,40 @@ def save_huggingface(
   params: models.Params,
   folder: str | os.PathLike,
   *,
+  source: str | os.PathLike | None = None,
   max_shard_bytes: int = 5 * 10**9,
 ) -> None:
   """Saves a folder that `transformers` and `load_huggingface` can load.
 
-  The tokenizer's files and generation_config.json are not in it: copy them
-  from the folder that the model came from. All processes have to call this;
-  the first one writes.
+  All processes have to call this; the first one writes.
 
   Args:
     model: a Gemma 2 or a text-only Gemma 3.
     params: its parameters, wherever they are. They are written in the dtype
       of the model, so a bfloat16 model's float32 parameters are rounded.
     folder: a new one; if saving fails, nothing is left of it.
+    source: the folder that the model came from. What the parameters do not
+      determine is taken from there, so that the new one is served as the old
+      one was: the tokens that end a text, the length of the context, the
+      tokenizer and its chat template. Without it, a text ends at EOS alone, and
+      there is no tokenizer.
     max_shard_bytes: the most that one file has, and that host memory holds at
       a time.
 
   Raises:
     FileExistsError: the folder holds something.
+    FileNotFoundError: the source has no config.json.
     ValueError: Hugging Face has no form for the model or its parameters, such
-      as for LoRA adapters.
+      as for LoRA adapters; or the source is of another model.
   """
   param_trees.check_params(model, params)
-  config = huggingface_config.write_config(model)
+  carried: list[pathlib.Path] = []
+  theirs = None
+  if source is not None:
+    origin = pathlib.Path(source).expanduser()
+    theirs = tensor_files.read_json(origin / "config.json")
+    carried = [origin / name for name in _CARRIED]
+  config = huggingface_config.write_config(model, theirs)
   itemsize = jnp.dtype(model.dtype).itemsize
   sizes = {
     name: itemsize * math.prod(shape)
@@ -230,6 +253,9 @@ def save_huggingface(
     path = pathlib.Path(folder).expanduser()
     with tensor_files.new_folder(path) as made:
       tensor_files.write_json(made / "config.json", config)
+      for file in carried:
+        if file.exists():
+          shutil.copyfile(file, made / file.name)
       tensor_files.write_tensors(made, tensors, sizes, max_shard_bytes)
   else:
     for _ in tensors:  # Gathering an array takes all processes.

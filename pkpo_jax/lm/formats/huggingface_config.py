@@ -35,6 +35,7 @@ _RENAMED = {
   "attn_logits_soft_cap": "attn_logit_softcapping",
   "sliding_window_size": "sliding_window",
 }
+_MOST_LAYERS = 1000  # The largest Gemma has 62.
 # What Hugging Face takes for a key that is absent: published files leave out
 # what equals it.
 _DEFAULTS: dict[str, Any] = {
@@ -176,6 +177,11 @@ def _check(config: dict[str, Any], kind: str) -> None:
     value = config[key]
     if not (key in _CAPS and value is None):
       _check_number(key, value, whole=key not in _CAPS)
+  if (layers := config["num_hidden_layers"]) > _MOST_LAYERS:
+    raise ValueError(
+      f"config.json has num_hidden_layers={layers}, and so many are a mistake;"
+      " copy it again."
+    )
   for key, allowed in _FIXED.items():
     _allow(key, config.get(key, allowed[0]), allowed)
   for key, allowed in _REFUSED.items():
@@ -256,6 +262,11 @@ def _rope(
     return both, both
   for key in new:
     _allow("rope_parameters", key, tuple(_LAYER_TYPES))
+  if scaling and "type" in scaling and "rope_type" not in scaling:
+    raise ValueError(
+      f"config.json has rope_scaling={scaling}, whose `type` versions of"
+      " transformers read differently in Gemma 3; write `rope_type`."
+    )
   local = {"rope_theta": config.get("rope_local_base_freq", 10_000)}
   return (
     _base_and_factor(local | (new.get("sliding_attention") or {})),

@@ -70,7 +70,7 @@ def _files(folder: pathlib.Path) -> list[str]:
     index = read_json(folder / _INDEX)
     if not isinstance(index.get("weight_map"), dict):
       raise ValueError(f"{folder / _INDEX} has no weight_map; copy it again.")
-    files = sorted(set(index["weight_map"].values()))
+    files = _names_in(folder, set(index["weight_map"].values()))
   elif (folder / _ONE_FILE).exists():
     files = [_ONE_FILE]
   else:
@@ -81,6 +81,18 @@ def _files(folder: pathlib.Path) -> list[str]:
       f"{folder} has no {', '.join(missing[:5])}.{_remedy(folder)}"
     )
   return files
+
+
+def _names_in(folder: pathlib.Path, names: set[Any]) -> list[str]:
+  """The names of an index, sorted, once all are of files of its folder."""
+  for name in names:
+    path = pathlib.PurePath(str(name))
+    if path.name != name or path.suffix != ".safetensors":
+      raise ValueError(
+        f"{folder / _INDEX} names the file {name!r}, which is none of its"
+        " folder; copy it again."
+      )
+  return sorted(names)
 
 
 def _shards(folder: pathlib.Path) -> list[str]:
@@ -223,7 +235,7 @@ def read_json(path: pathlib.Path | epath.Path) -> dict[str, Any]:
     raise FileNotFoundError(f"{path.parent} has no {path.name}.")
   try:
     read = json.loads(path.read_text(encoding="utf-8"))
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(f"{path} is no JSON: {error}") from error
   if not isinstance(read, dict):
     raise ValueError(f"{path} holds no JSON object.")

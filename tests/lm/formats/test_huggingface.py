@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import tracemalloc
 
 import jax
@@ -128,6 +129,46 @@ def test_the_saved_tensors_are_those_of_transformers(name, tmp_path):
   assert ours.keys() == theirs.keys()
   for key, value in theirs.items():
     np.testing.assert_array_equal(ours[key], value, err_msg=key)
+
+
+def test_an_export_says_what_its_source_said(tmp_path):
+  """And holds the files about text, through links too, and no others."""
+  source = tmp_path / "source"
+  source.mkdir()
+  rewrite(
+    "gemma2_tiny", source, eos_token_id=[1, 9], max_position_embeddings=48
+  )
+  (tmp_path / "blob").write_text("{}")
+  (source / "tokenizer_config.json").symlink_to("../blob")
+  (source / "generation_config.json").write_text('{"eos_token_id": [1, 8]}')
+  (source / "optimizer.pt").touch()
+  formats.save_huggingface(
+    *formats.load_huggingface(source), tmp_path / "saved", source=source
+  )
+  (tmp_path / "blob").unlink()
+  assert sorted(x.name for x in (tmp_path / "saved").iterdir()) == [
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer_config.json",
+  ]
+  assert (tmp_path / "saved/tokenizer_config.json").read_text() == "{}"
+  config = json.loads((tmp_path / "saved/config.json").read_text())
+  assert config["eos_token_id"] == [1, 9]
+  assert config["max_position_embeddings"] == 48
+  assert config["hidden_act"] == "gelu_pytorch_tanh"
+  assert_same(
+    formats.load_huggingface(tmp_path / "saved")[1], loaded("gemma2_tiny")[1]
+  )
+
+
+def test_an_export_of_another_source_is_refused(tmp_path):
+  theirs = gemma_fixtures.FOLDER / "gemma3_tiny"
+  with pytest.raises(ValueError, match="source= is another model"):
+    formats.save_huggingface(
+      *loaded("gemma2_tiny"), tmp_path / "saved", source=theirs
+    )
+  assert not list(tmp_path.iterdir())
 
 
 def test_bfloat16_is_rounded_once(tmp_path):

@@ -149,6 +149,7 @@ def test_linear_scaling_of_the_rotary_positions():
     ("vocab_size", 128.0, "vocab_size=128.0"),
     ("sliding_window", None, "sliding_window=None"),
     ("num_hidden_layers", True, "num_hidden_layers=True"),
+    ("num_hidden_layers", 10**10, "num_hidden_layers=10000000000, and so many"),
     ("final_logit_softcapping", 0.0, "final_logit_softcapping=0.0"),
     ("dtype", "float8_e4m3fn", "dtype='float8_e4m3fn'"),
   ],
@@ -237,7 +238,7 @@ def test_an_export_of_a_text_tower_says_what_the_whole_said():
   [
     ({"rope_type": "default", "factor": 8.0}, 1),
     ({"factor": 8.0}, 1),
-    ({"type": "linear", "factor": 8}, 8),
+    ({"rope_type": "linear", "factor": 8}, 8),
     ({"type": "linear", "rope_type": "default", "factor": 8}, 1),
   ],
 )
@@ -246,6 +247,18 @@ def test_a_factor_counts_where_positions_are_linear(rope, factor):
   config = dict(PUBLISHED["gemma3_1b"], rope_scaling=rope)
   model = huggingface_config.read_config(config)
   assert model.config.global_scale_factor == factor
+
+
+def test_the_older_key_of_a_type_is_gemma_2s():
+  """In Gemma 3 `transformers` 5.24 overlooks it, which older ones did not."""
+  rope = {"type": "linear", "factor": 8}
+  config = PUBLISHED["gemma2_2b"] | {"rope_scaling": rope}
+  model = huggingface_config.read_config(config)
+  assert model.config.global_scale_factor == 8
+  with pytest.raises(ValueError, match="write `rope_type`"):
+    huggingface_config.read_config(
+      PUBLISHED["gemma3_1b"] | {"rope_scaling": rope}
+    )
 
 
 def test_gemma_2_has_a_pattern_of_its_own():

@@ -215,3 +215,29 @@ def test_what_exists_is_refused(tmp_path):
     ):
       pass
   assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+  "name", ["../other.safetensors", "/etc/passwd", 3, "", ".."]
+)
+def test_an_index_names_files_of_its_folder_alone(tmp_path, name):
+  write(tmp_path / "other", 364)
+  folder = write(tmp_path / "model", 100)
+  (tmp_path / "other/model.safetensors").rename(tmp_path / "other.safetensors")
+  index = json.loads((folder / INDEX).read_text())
+  index["weight_map"]["a"] = name
+  (folder / INDEX).write_text(json.dumps(index))
+  with (
+    pytest.raises(ValueError, match=rf"{INDEX} names the file {name!r}, which"),
+    tensor_files.open_folder(folder),
+  ):
+    pass
+
+
+def test_a_deep_index_is_no_json(tmp_path):
+  (tmp_path / INDEX).write_text("[" * 10**6)
+  with (
+    pytest.raises(ValueError, match=rf"{INDEX} is no JSON"),
+    tensor_files.open_folder(tmp_path),
+  ):
+    pass
