@@ -26,6 +26,9 @@ def write(
     step: the one that was evaluated.
     ids: of N problems.
     curves: "pass" or "max" -> the curve over these problems.
+
+  Raises:
+    OSError: the disk is full, say; names the file.
   """
   found = {
     f"{name}@{k}": [None if np.isnan(x) else float(x) for x in estimates]
@@ -34,10 +37,12 @@ def write(
   }
   path = workdir / _FILE
   new = path.with_suffix(".tmp")
-  new.write_text(
-    json.dumps({"step": step, "ids": list(ids), "by_problem": found}) + "\n"
-  )
-  new.replace(path)
+  text = json.dumps({"step": step, "ids": list(ids), "by_problem": found})
+  try:
+    new.write_text(text + "\n")
+    new.replace(path)
+  except OSError as error:
+    raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read(workdir: pathlib.Path) -> dict[str, list[float]]:

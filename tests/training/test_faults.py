@@ -72,7 +72,8 @@ def test_a_disk_that_fills_is_an_error_and_nothing_is_lost(
   with disks.small(tmp_path / "disk", "2m") as disk:
     fillers = []
     after(2, lambda _: fillers.append(disks.fill(disk)))
-    with pytest.raises(OSError, match=r"metrics\.jsonl|checkpoints"):
+    named = r"metrics\.jsonl|checkpoints|held_out\.json"
+    with pytest.raises(OSError, match=named):
       train(disk / "run")
     fillers[0].unlink()
     after(-1, None)
