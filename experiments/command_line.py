@@ -1,15 +1,17 @@
 """The command line of all commands: --help teaches, mistakes are short."""
 
 import argparse
+import ast
 import contextlib
 import difflib
 import inspect
 import logging
 import pathlib
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from experiments import streams
 
@@ -52,7 +54,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
-  """A parser whose --help is the docstring of the command."""
+  """A parser whose --help is the docstring of the command.
+
+  From here on Ctrl-C ends the command with one line.
+  """
+  sys.excepthook = _be_brief_on_ctrl_c
   module = sys.modules["__main__"].__spec__
   name = module.name.removesuffix(".__main__") if module else sys.argv[0]
   return _Parser(
@@ -63,6 +69,15 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
   )
 
 
+def _be_brief_on_ctrl_c(kind: type[BaseException], *others: Any) -> None:
+  """Shows a traceback unless it is of Ctrl-C; Python then dies of SIGINT."""
+  if issubclass(kind, KeyboardInterrupt):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # while Python ends
+    print("SIGINT: ended; the same command starts again.", file=sys.stderr)
+  else:
+    sys.__excepthook__(kind, *others)
+
+
 def add_config(parser: argparse.ArgumentParser, default: str) -> None:
   """Adds --config, a file with `get_config`; see `parse`."""
   parser.add_argument(
@@ -70,6 +85,17 @@ def add_config(parser: argparse.ArgumentParser, default: str) -> None:
     default=default,
     metavar="FILE[:ARM]",
     help=f"what to train, changed by --config.NAME=VALUE (default: {default})",
+  )
+
+
+def add_changes(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+  """Adds --config.NAME=VALUE for a run's saved config; see `parse`."""
+  parser.add_argument(
+    "--config.NAME",
+    dest="changes",
+    metavar="VALUE",
+    help="another value than in the run's config; may be set: "
+    + ", ".join(names),
   )
 
 
@@ -102,6 +128,8 @@ def parse(
 ) -> argparse.Namespace:
   """Parses the command line; `config` becomes the ConfigDict that it names.
 
+  `changes` become a dict: "task.name" -> value, with dots.
+
   A mistake ends the program with code 2 and a line that names the option.
   """
   streams.make_tolerant()
@@ -109,11 +137,13 @@ def parse(
     logging.getLogger(name).setLevel(logging.WARNING)
   args, others = parser.parse_known_args(argv)
   unknown = [x for x in others if not x.startswith("--config.")]
-  if unknown or (others and "config" not in args):
+  if unknown or (others and not {"config", "changes"} & set(vars(args))):
     parser.error(f"unknown arguments: {' '.join(unknown or others)}")
+  _check_given_once(parser, others)
   if "config" in args:
-    _check_given_once(parser, others)
     args.config = _load_config(parser, args.config, others)
+  elif "changes" in args:
+    args.changes = dict(_read_change(text) for text in others)
   _set_jax()
   return args
 
@@ -126,6 +156,17 @@ def _set_jax() -> None:
     if getattr(jax.config, name) != value:
       print(f"{name.upper()} is not used: {name}={value} in a run.")
     jax.config.update(name, value)
+
+
+def _read_change(text: str) -> tuple[str, Any]:
+  """`--config.NAME=VALUE` -> its name and value, a literal or text."""
+  name, _, value = text.removeprefix("--config.").partition("=")
+  try:
+    return name, ast.literal_eval(value)
+  except (ValueError, SyntaxError):
+    return name, str(pathlib.Path(value).expanduser()) if value[
+      :1
+    ] == "~" else value
 
 
 def _check_given_once(
@@ -225,7 +266,7 @@ def _settings() -> list[tuple[str, str, str]]:
   """(name, value, comment) of each setting in configs/default.py."""
   from configs import default
 
-  source = inspect.getsource(default.get_config)
+  source = inspect.getsource(default)
   found = filter(None, map(_SETTING.fullmatch, source.splitlines()))
   settings = [(x[1], x[2], x[3] or "") for x in found]
   return [x for x in settings if "ConfigDict" not in x[1]]

@@ -27,26 +27,30 @@ def draw_run(workdir: pathlib.Path) -> pathlib.Path:
     workdir: of a run of experiments.train.
 
   Returns:
-    The path of the picture.
+    The path of the picture. It has pass@k of held-out problems once there are
+    two evaluations.
 
   Raises:
-    ValueError: there are no metrics of a finished evaluation in `workdir`.
+    ValueError: there is no step in the metrics of `workdir`.
   """
   from pkpo_jax.training import metrics_writer
 
   records = metrics_writer.read(workdir / "metrics.jsonl")
   evals = [r for r in records if r["stage"] == "eval"]
   train = [r for r in records if r["stage"] == "train"]
-  if len(evals) < 2 or not train:
+  if not train:
     raise ValueError(
-      f"{workdir}/metrics.jsonl holds {len(evals)} evaluations and"
-      f" {len(train)} steps; run experiments.train to its end first."
+      f"{workdir}/metrics.jsonl holds no step; run experiments.train first."
     )
-  figure, axes = plotting.subplots(3, width=9.0)
-  curves = {"base policy": evals[0], f"step {evals[-1]['step']}": evals[-1]}
-  _draw_pass_at_k(axes[0], curves)
-  _draw_learning(axes[1], train)
-  _draw_exploration(axes[2], train)
+  if len(evals) < 2:
+    figure, axes = plotting.subplots(2, width=6.0)
+    curves = {f"training, step {train[-1]['step']}": train[-1]}
+  else:
+    figure, axes = plotting.subplots(3, width=9.0)
+    curves = {"base policy": evals[0], f"step {evals[-1]['step']}": evals[-1]}
+    _draw_pass_at_k(axes[0], curves)
+  _draw_learning(axes[-2], train)
+  _draw_exploration(axes[-1], train)
   rows = [
     {"policy": policy, "metric": f"{name}@{k}"} | numbers
     for policy, record in curves.items()

@@ -48,14 +48,16 @@ def main() -> None:
   )
   args = command_line.parse(parser)
   from pkpo_jax import multihost
+  from pkpo_jax.training import interrupts
 
-  with command_line.mistakes(parser):
-    if args.distributed:
-      multihost.initialize()
-  with command_line.mistakes(parser), multihost.ending_together():
-    data = _prepare(args)
-  with multihost.ending_together():
-    _dry_run(args, data) if args.dry_run else _train(args, data)
+  with interrupts.Interrupts():  # the run has its own, which knows when to save
+    with command_line.mistakes(parser):
+      if args.distributed:
+        multihost.initialize()
+    with command_line.mistakes(parser), multihost.ending_together():
+      data = _prepare(args)
+    with multihost.ending_together():
+      _dry_run(args, data) if args.dry_run else _train(args, data)
 
 
 def _prepare(args: argparse.Namespace) -> "build_run.Data":

@@ -70,6 +70,22 @@ def wilson(
   return low, middle + half if num_right < num_trials else 1.0
 
 
+def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Means over the first axis, and their standard errors.
+
+  Args:
+    values: [N, ...] float64, one row for each problem drawn at random.
+
+  Returns:
+    The means [...], and the standard deviations (N - 1) over the square root of
+    N; both NaN where a value is, the error of a single problem too.
+  """
+  count = len(values)
+  mean = values.mean(axis=0)
+  squares = np.sum((values - mean) ** 2, axis=0)
+  return mean, np.sqrt(squares / count / (count - 1 if count > 1 else np.nan))
+
+
 def over_problems(
   values: ArrayLike,
   *,
@@ -101,7 +117,7 @@ def over_problems(
   if np.all(values == values[0]) and values[0] in (0, 1):
     size = len(values)
     ends = wilson(size * values[0], size, confidence=confidence)
-    return Interval(float(values[0]), _error(values), *ends)
+    return _interval(values, *ends)
   return _bootstrap(values, confidence, num_resamples, seed)
 
 
@@ -150,7 +166,7 @@ def paired(
     gain, size = float(gains[0]), len(gains)
     _, others = wilson(0, size, confidence=confidence)
     low, high = gain - others * (1 + gain), gain + others * (1 - gain)
-    return Interval(gain, _error(gains), low, high)
+    return _interval(gains, low, high)
   return _bootstrap(gains, confidence, num_resamples, seed)
 
 
@@ -167,14 +183,12 @@ def _bootstrap(
       for count in np.diff([*range(0, num_resamples, _CHUNK), num_resamples])
     ]
   )
-  low, high = np.quantile(means, [tail, 1 - tail])
-  return Interval(float(values.mean()), _error(values), float(low), float(high))
+  return _interval(values, *np.quantile(means, [tail, 1 - tail]))
 
 
-def _error(values: np.ndarray) -> float:
-  if len(values) == 1:
-    return math.nan
-  return float(np.std(values, ddof=1) / math.sqrt(len(values)))
+def _interval(values: np.ndarray, low: float, high: float) -> Interval:
+  mean, error = mean_and_error(values)
+  return Interval(float(mean), float(error), float(low), float(high))
 
 
 def _tail(confidence: float) -> float:

@@ -7,8 +7,9 @@ call these functions at the same places of the program.
 import contextlib
 import os
 import sys
+import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -58,6 +59,11 @@ def ending_together() -> Iterator[None]:
     yield
   except SystemExit:
     raise
+  except KeyboardInterrupt:
+    if not jax.distributed.is_initialized():
+      raise
+    print("SIGINT: ended; the same command starts again.", flush=True)
+    os._exit(130)
   except BaseException as error:
     if not jax.distributed.is_initialized():
       raise
@@ -136,6 +142,22 @@ def max_over_hosts(number: int) -> int:
   if jax.process_count() == 1:
     return number
   return int(multihost_utils.process_allgather(np.int32(number)).max())
+
+
+def all_see(condition: Callable[[], bool], *, patience: float) -> bool:
+  """Waits until a condition holds in all processes; for shared folders.
+
+  Args:
+    condition: what must come true.
+    patience: seconds, after which it is given up.
+
+  Returns:
+    Whether it holds in all of them; the same in each.
+  """
+  deadline = time.monotonic() + patience
+  while not (holds := condition()) and time.monotonic() < deadline:
+    time.sleep(0.2)
+  return not max_over_hosts(not holds)
 
 
 def wait(name: str) -> None:

@@ -29,6 +29,10 @@ NEEDS = {
     (ROOT / ".libtpu/libtpu").is_dir,
     "there is no .libtpu; `make .libtpu/installed` fetches it",
   ),
+  "gpu_compiler": (
+    (ROOT / ".gpu_compiler/jax_plugins").is_dir,
+    "there is no .gpu_compiler; `make .gpu_compiler/installed` fetches it",
+  ),
   "data": (lambda: True, ""),  # helpers.shared_data looks for each file
 }
 

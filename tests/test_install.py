@@ -46,13 +46,18 @@ def test_estimators_install_on_python_3_11(tmp_path):
 
 
 def test_one_libtpu_is_named_everywhere():
+  """Where it is installed, in the recipes, and where its figures stand."""
   files = [ROOT / "Makefile", *ROOT.glob("docs/*.md")]
+  files += ROOT.glob("experiments/hardware/*.py")
   named = {
-    version
+    path.name: set(re.findall(r"libtpu==([\d.]+)", path.read_text()))
     for path in files
-    for version in re.findall(r"libtpu==([\d.]+)", path.read_text())
   }
-  assert len(named) == 1
+  (version,) = named["Makefile"]
+  assert named["pods.md"] == {version}
+  assert set.union(*named.values()) == {version}
+  for path in files:  # nor is any other installed
+    assert not re.search(r"install libtpu(?!==)", path.read_text()), path
 
 
 def test_the_lock_has_a_tensorflow_for_each_platform():

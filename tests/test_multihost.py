@@ -65,6 +65,17 @@ def test_max_over_hosts_is_the_largest(be, monkeypatch):
   assert multihost.max_over_hosts(-1) == 5
 
 
+def test_all_see_what_becomes_true_in_time():
+  answers = iter([False, False, True])
+  assert multihost.all_see(lambda: next(answers), patience=60)
+  assert not multihost.all_see(lambda: False, patience=0)
+
+
+def test_all_see_nothing_that_one_does_not(monkeypatch):
+  monkeypatch.setattr(multihost, "max_over_hosts", lambda own: 1)
+  assert not multihost.all_see(lambda: True, patience=0)
+
+
 @pytest.mark.parametrize("text", ["", "a longer config: ä", "short"])
 def test_broadcast_text_is_that_of_the_first(be, monkeypatch, text):
   """However long the text of this process is."""

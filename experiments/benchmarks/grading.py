@@ -1,13 +1,17 @@
-r"""How many answers a second does the math grader's pool grade?
+r"""How many answers a second do the graders grade?
 
-Three kinds of answers, all different, half of them wrong:
+Three kinds of answers in mathematics, all different, half of them wrong:
   integers: a reasoning of eight lines that ends in #### and an integer.
   attacked: the same, but one in twenty is an inequality that is hard to solve
     or a formula that is hard to compute.
   LaTeX: fractions, roots, intervals, polynomials and points in a box, in
     another spelling than the reference.
 
-Half a minute on two cores.
+And two kinds of programs, where there is bubblewrap:
+  programs: short functions with three tests, half of them wrong.
+  sleepers: the same, but one in ten sleeps for as long as it may.
+
+A minute on two cores.
 """
 
 import argparse
@@ -17,6 +21,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from experiments import command_line
+from pkpo_jax.tasks import base, code_task, unit_tests
+from pkpo_jax.tasks.grading.sandbox import sandbox
 from pkpo_jax.tasks.grading.workers import pool
 
 Item = tuple[str, str]
@@ -87,6 +93,34 @@ def answers_per_second(workers: pool.Pool, items: Sequence[Item]) -> float:
   return len(items) / seconds
 
 
+def programs(count: int, *, sleepers: bool) -> list[str]:
+  """So many programs for one problem, every other one wrong; some may sleep."""
+  found = []
+  for i in range(1, count + 1):
+    value = "x + 1" if i % 2 == 0 else "x + 2"
+    if sleepers and i % 10 == 1:
+      value = "__import__('time').sleep(100)"
+    found.append(f"```python\ndef f(x):\n  return {value}  # {i}\n```")
+  return found
+
+
+def programs_per_second(task: code_task.CodeTask, answers: list[str]) -> float:
+  """Grades the programs.
+
+  Raises:
+    RuntimeError: not exactly every other one was found right.
+  """
+  tests = unit_tests.from_sources(
+    [f"assert f({x}) == {x + 1}" for x in range(3)], "f"
+  )
+  start = time.perf_counter()
+  (rewards,), _ = task.grade_batch([base.Problem("", "", "", tests)], [answers])
+  seconds = time.perf_counter() - start
+  if rewards.tolist() != [i % 2 == 0 for i in range(1, len(answers) + 1)]:
+    raise RuntimeError(f"{rewards.sum():g} of {len(answers)} were right.")
+  return len(answers) / seconds
+
+
 def parser() -> argparse.ArgumentParser:
   """The command line."""
   p = command_line.parser(__doc__)
@@ -94,6 +128,7 @@ def parser() -> argparse.ArgumentParser:
   add("--workers", default=2, help="worker processes (2)")
   add("--integers", default=20_000, help="how many integers (20000)")
   add("--latex", default=1_000, help="how many LaTeX answers (1000)")
+  add("--programs", default=600, help="how many programs (600)")
   return p
 
 
@@ -116,6 +151,15 @@ def main(argv: Sequence[str] | None = None) -> None:
       ("LaTeX", latex(args.latex)),
     ):
       print(f"{name:9} {answers_per_second(workers, items):8.0f} answers/s")
+  try:
+    box = sandbox.Sandbox()
+  except RuntimeError as error:
+    print(f"No programs: {error}")
+    return
+  task = code_task.CodeTask({}, box, reward="binary", num_workers=args.workers)
+  for name in ("programs", "sleepers"):
+    answers = programs(args.programs, sleepers=name == "sleepers")
+    print(f"{name:9} {programs_per_second(task, answers):8.1f} answers/s")
 
 
 if __name__ == "__main__":

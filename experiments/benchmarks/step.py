@@ -6,8 +6,8 @@ Contenders take turns in one run. Ours runs with GRPO as tunix does, where every
 sample has a weight (dense); and with PKPO and 0/1 rewards at three solve rates,
 where microbatches without any weight are skipped. tunix takes as long at any
 rate. Each updates in microbatches of the size that is fastest for it (for PKPO:
-at 25 %), which is tried before: 1, 2, 4 or 8 prompts, and as many samples of
-each for ours.
+at 25 %), which is tried before: 1, 2, 4 or 8 prompts for tunix, and 4, 8, 16 or
+32 completions for ours.
 
 A product of two matrices runs along, for what the machine can do at all.
 
@@ -30,7 +30,8 @@ RATES: dict[str, float | None] = {
   TYPICAL: 0.25,
   "5 %": 0.05,
 }
-MICROBATCHES = (1, 2, 4, 8)
+MICROBATCHES = (1, 2, 4, 8)  # prompts of tunix
+ROWS = (4, 8, 16, 32)
 
 
 def make(name: str, workload: workloads.Workload, microbatch: int) -> Any:
@@ -43,9 +44,10 @@ def make(name: str, workload: workloads.Workload, microbatch: int) -> Any:
 
 def trials(workload: workloads.Workload) -> dict[str, dict[int, float]]:
   """Seconds, the faster of two, for each size of microbatch."""
-  sizes = [x for x in MICROBATCHES if x <= min(workload.B, workload.n)]
-  names = (THEIRS, DENSE, TYPICAL)
-  made = {(x, size): make(x, workload, size) for x in names for size in sizes}
+  sizes = {THEIRS: MICROBATCHES, DENSE: ROWS, TYPICAL: ROWS}
+  made = {
+    (x, size): make(x, workload, size) for x in sizes for size in sizes[x]
+  }
   try:
     turns = timing.alternate(
       {
@@ -55,11 +57,11 @@ def trials(workload: workloads.Workload) -> dict[str, dict[int, float]]:
       repetitions=2,
     )
   finally:
-    for size in sizes:
+    for size in sizes[THEIRS]:
       made[THEIRS, size].close()
   return {
-    name: {size: min(x["seconds"] for x in turns[name, size]) for size in sizes}
-    for name in names
+    name: {size: min(x["seconds"] for x in turns[name, size]) for size in tried}
+    for name, tried in sizes.items()
   }
 
 

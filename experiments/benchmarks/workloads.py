@@ -62,10 +62,10 @@ class Ours:
   def __init__(
     self,
     workload: Workload,
-    microbatch: int = 4,
+    rows: int = 16,
     transform: str = "sloo_minus_one",
   ):
-    """Updates by that many prompts, and samples of each."""
+    """Updates by that many completions at once."""
     self.workload = workload
     B, _, P, T, _ = workload
     self.model = models.get_model(
@@ -73,8 +73,7 @@ class Ours:
     )
     params = models.init_params(self.model, jax.random.key(0))
     options = train_step.UpdateOptions(
-      microbatch_prompts=microbatch,
-      microbatch_samples=microbatch,
+      microbatch_rows=rows,
       logits_chunk=T,
     )
     optimizer = train_step.make_optimizer(4e-4, warmup_steps=10)
@@ -149,9 +148,8 @@ class Ours:
       self.state.params,
       self.prompts,
       self.lengths,
-      jax.random.split(jax.random.key(0), B),
+      jax.random.split(jax.random.key(0), (B, n)),
       1.0,
-      n=n,
       T=T,
       stop_tokens=(NEVER,),
     )

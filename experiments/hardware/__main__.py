@@ -1,13 +1,18 @@
-"""Will a config fit a slice, and how fast can it be? It takes no TPU to tell.
+"""Will a config fit, and how fast can it be? It takes no TPU or GPU to tell.
 
 Example:
   python -m experiments.hardware --config=configs/gemma2_2b_math.py \
     --topology=v5e:8x16
+  python -m experiments.hardware --config=configs/gemma2_2b_math.py \
+    --topology=h100:1x8 --config.mesh.fsdp=8 --config.mesh.tensor=1 --sweep
 
-The real TPU compiler lowers the very sampler and update that training runs, and
-so proves that they fit. Prints, for each of them and for one chip: memory by
-kind; floating-point operations; collectives by kind; and the time that one run
-takes at least, were all of the chip's peak figures reached. It takes minutes.
+The real compiler lowers the very sampler and update that training runs, and so
+proves that they fit. Prints, for each of them and for one chip: memory by kind;
+floating-point operations; collectives by kind; and the time that one run takes
+at least, were all of the chip's peak figures reached. It takes minutes.
+
+Topologies: v5e, v5p, v6e with the sides of the slice (v5e:8x16); a100-80, h100,
+h200, b200 with hosts times cards of each (h100:2x8).
 """
 
 import argparse
@@ -32,56 +37,119 @@ def main() -> None:
     default="v5e:8x16",
     help="kind and arrangement of the chips (default: v5e:8x16)",
   )
-  parser.add_argument(
+  what = parser.add_mutually_exclusive_group()
+  what.add_argument(
     "--arrays",
     action="store_true",
     help="list the arrays that stay on the chips, compile nothing",
+  )
+  what.add_argument(
+    "--sweep",
+    action="store_true",
+    help="compile for every mesh of these chips, and rank them",
   )
   parser.add_argument(
     "--json", type=command_line.path, help="also write the figures to this file"
   )
   args = command_line.parse(parser)
   with command_line.mistakes(parser):
-    mesh = _mesh(args)
+    topology, mesh = _mesh(args)
   sizes = " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
-  print(f"{args.topology}: {mesh.size} chips as {sizes}")
+  print(f"{topology.name}: {mesh.size} chips as {sizes}")
   if args.arrays:
     _print_arrays(args.config, mesh)
+  elif args.sweep:
+    _sweep(args, topology)
   else:
-    _compile(args)
+    _compile(args, topology, mesh)
 
 
-def _mesh(args: argparse.Namespace) -> "jax.sharding.Mesh":
-  """The mesh of the config on the chips of the topology."""
+def _mesh(
+  args: argparse.Namespace,
+) -> tuple["chips.Topology", "jax.sharding.Mesh"]:
+  """The chips, and the mesh of the config on them."""
   from experiments.hardware import chips, report
   from pkpo_jax.training import config
 
   report.use_topologies()
-  chips.chip_of(args.topology)
+  topology = chips.topology(args.topology)
   config.check(args.config)
-  return report.mesh_of(args.config, args.topology)
+  return topology, report.mesh_of(args.config, topology)
 
 
-def _compile(args: argparse.Namespace) -> None:
-  from experiments.hardware import chips, report
+def _compile(
+  args: argparse.Namespace,
+  topology: "chips.Topology",
+  mesh: "jax.sharding.Mesh",
+) -> None:
+  from experiments.hardware import report
 
-  chip = chips.chip_of(args.topology)
   try:
-    compiled = report.compile_all(args.config, args.topology)
+    compiled = report.compile_all(args.config, topology)
   except report.DoesNotFitError as error:
     raise SystemExit(str(error)) from error
   for program in compiled:
-    _print_program(program, chip)
-  if args.json:
-    text = json.dumps([program.to_json() for program in compiled], indent=1)
-    args.json.write_text(text + "\n")
-  floor = sum(max(program.floor.values()) for program in compiled)
-  print(f"\nA step takes {floor:.2f} s at least, at the peak figures of")
+    _print_program(program, topology.chip)
+  _print_largest(args.config, mesh)
+  _write(args, [program.to_json() for program in compiled])
+  chip = topology.chip
+  print(f"\nA step takes {report.floor(compiled):.2f} s at least, at peaks of")
+  between = f", {chip.between_hosts / 1e9:.0f} between hosts" * bool(chip.card)
   print(
     f"  {chip.flops / 1e12:.0f} TFLOP/s bfloat16,"
     f" {chip.hbm_bandwidth / 1e9:.0f} GB/s of memory,"
-    f" {chip.ici_bandwidth / 1e9:.0f} GB/s of network for each chip."
+    f" {chip.links / 1e9:.0f} GB/s of network for each chip{between};"
   )
+  for alpha in report.ALPHAS:
+    print(
+      f"  {report.floor(compiled, alpha):.2f} s if a collective among four"
+      f" chips takes {alpha * 1e6:.0f} us to start."
+    )
+
+
+def _sweep(args: argparse.Namespace, topology: "chips.Topology") -> None:
+  """Compiles for every mesh, prints what each needs, and the best ones."""
+  from experiments.hardware import report
+
+  found = {}
+  for sizes in report.meshes(args.config, topology):
+    name = ", ".join(f"{axis} {size}" for axis, size in sizes.items())
+    config = args.config.copy_and_resolve_references()
+    config.mesh.update(sizes)
+    try:
+      programs = report.compile_all(config, topology)
+    except ValueError as error:  # it does not fit, or does not divide
+      print(f"  {name}: {error}", flush=True)
+      continue
+    seconds = [report.floor(programs, alpha) for alpha in (0, *report.ALPHAS)]
+    gib = max(x.memory["total"] for x in programs) / 2**30
+    print(
+      f"  {name}: {gib:.2f} GiB, at least {seconds[0]:.2f} s; with latency"
+      f" {seconds[1]:.2f} / {seconds[2]:.2f} / {seconds[3]:.2f} s",
+      flush=True,
+    )
+    found[name] = (seconds[2], sizes, programs)
+  ranking = sorted(found.values(), key=lambda x: x[0])
+  _write(
+    args,
+    [
+      {"mesh": sizes, "programs": [x.to_json() for x in programs]}
+      for _, sizes, programs in ranking
+    ],
+  )
+  if not ranking:
+    raise SystemExit(
+      "It fits on no mesh of these chips; the lines above say what to change."
+    )
+  print("\nBest with a latency of 6 us:")
+  for at_least, sizes, _ in ranking[:3]:
+    flags = " ".join(f"--config.mesh.{x}={size}" for x, size in sizes.items())
+    print(f"  {at_least:.2f} s  {flags}")
+
+
+def _write(args: argparse.Namespace, figures: list) -> None:
+  if args.json:
+    args.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def _print_program(program: "report.Program", chip: "chips.Chip") -> None:
@@ -94,15 +162,32 @@ def _print_program(program: "report.Program", chip: "chips.Chip") -> None:
   )
   total = program.memory["total"] / gib
   print(f"  memory      {total:.2f} of {chip.hbm / gib:.2f} GiB: {kinds}")
-  print(
-    f"  arithmetic  {program.flops / 1e12:.1f} TFLOP,"
-    f" {program.replication:.2f} x the chip's share of the whole"
-  )
+  share = "the chip's even share of the whole"
+  if program.replication is not None:
+    share = f"{program.replication:.2f} x the chip's share of the whole"
+  print(f"  arithmetic  {program.flops / 1e12:.1f} TFLOP, {share}")
   for kind, x in program.collectives.items():
     in_decode = f", {x.in_decode} of them in decoding" if x.in_decode else ""
     print(f"  {kind:<19} {x.runs:>6} x, {x.bytes / 1e9:8.3f} GB{in_decode}")
   floors = ", ".join(f"{kind} {x:.3f} s" for kind, x in program.floor.items())
   print(f"  at least    {floors}")
+
+
+def _print_largest(
+  config: "ml_collections.ConfigDict", mesh: "jax.sharding.Mesh", top: int = 5
+) -> None:
+  """What of the arrays that stay takes most of a chip."""
+  from experiments.hardware import programs
+
+  kept = programs.arrays(config, mesh)
+  rows = [(kind, row) for kind, rows in kept.items() for row in rows]
+  rows.sort(key=lambda x: -x[1].bytes_per_device)
+  print("\nlargest arrays that stay")
+  for kind, row in rows[:top]:
+    print(
+      f"  {kind + ' ' + row.name:<56} {row.dtype:<9} {row.shape!s:<18}"
+      f" {row.bytes_per_device / 2**20:.1f} MiB"
+    )
 
 
 def _print_arrays(

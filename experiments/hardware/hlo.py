@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 _KINDS = (
   "all-gather",
   "all-reduce",
@@ -21,6 +23,10 @@ _CALLED = re.compile(
 )
 _CONDITION = re.compile(r" while\(.*condition=%?([\w.\-]+)")
 _BOUND = re.compile(r"= [su]32\[\]\S* constant\((\d+)\)")
+_KNOWN = re.compile(r'known_trip_count":\{"n":"(\d+)"')
+_IOTA = re.compile(
+  r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?"
+)
 _ARRAY = re.compile(r"\b(pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")
 
 
@@ -31,15 +37,21 @@ class Collective(NamedTuple):
     runs: how many are executed.
     in_decode: how many of them in the loop over new tokens.
     bytes: sent over the network by the chip, in a ring.
+    between_hosts: of these, by rings that leave a host.
+    latency: how long they take if nothing but their start counts, as a number
+      of collectives among four chips: a ring of twice the chips has twice the
+      hops. Those of fewer count as among four.
   """
 
   runs: int
   in_decode: int
   bytes: float
+  between_hosts: float
+  latency: float
 
 
 def collectives(
-  text: str, *, decode_steps: int | None = None
+  text: str, *, decode_steps: int | None = None, neighbours: int | None = None
 ) -> dict[str, Collective]:
   """Sums up the collectives of a program by kind.
 
@@ -47,10 +59,11 @@ def collectives(
     text: of the compiled program.
     decode_steps: how often the loop over new tokens runs, or the shortest of
       several, if there is one; it is known by that.
+    neighbours: chips of a host, if hosts are joined by other links.
   """
   bodies = dict(_computations(text))
   times = _times(bodies)
-  totals: dict[str, list[float]] = defaultdict(lambda: [0, 0, 0.0])
+  totals: dict[str, Collective] = {}
   seen = set()
   for name, lines in bodies.items():
     for line in lines:
@@ -64,15 +77,19 @@ def collectives(
       if key in seen:
         continue
       seen.add(key)
-      kind, runs = match.group(2), times[name]
-      total = totals[kind]
-      total[0] += runs
-      total[1] += runs if decode_steps and runs >= decode_steps else 0
-      total[2] += runs * _sent(kind, match.group(1), line)
-  return {
-    kind: Collective(int(runs), int(decode), sent)
-    for kind, (runs, decode, sent) in totals.items()
-  }
+      kind, runs, group = match.group(2), times[name], _group(line)
+      sent = runs * _sent(kind, match.group(1), line, len(group))
+      leaves = neighbours and len({i // neighbours for i in group}) > 1
+      old = totals.get(kind, Collective(0, 0, 0.0, 0.0, 0.0))
+      in_decode = decode_steps is not None and runs >= decode_steps
+      totals[kind] = Collective(
+        old.runs + runs,
+        old.in_decode + (runs if in_decode else 0),
+        old.bytes + sent,
+        old.between_hosts + (sent if leaves else 0.0),
+        old.latency + runs * max(1.0, len(group) / 4),
+      )
+  return totals
 
 
 def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -99,7 +116,7 @@ def _times(bodies: dict[str, list[str]]) -> dict[str, int]:
     for line in bodies.get(name, ()):
       inner = runs
       if loop := _CONDITION.search(line):
-        inner *= _trips(bodies[loop.group(1)])
+        inner *= _trips(line, loop.group(1), bodies)
       for called in _CALLED.findall(line):
         for callee in re.findall(r"[\w.\-]+", called):
           visit(callee, inner)
@@ -108,18 +125,28 @@ def _times(bodies: dict[str, list[str]]) -> dict[str, int]:
   return times
 
 
-def _trips(condition: list[str]) -> int:
+def _trips(loop: str, condition: str, bodies: dict[str, list[str]]) -> int:
   """How often a loop runs: what its condition compares the counter with."""
-  bounds = _BOUND.findall("\n".join(condition))
+  if known := _KNOWN.search(loop):
+    return int(known.group(1))
+  lines = list(bodies[condition])
+  for line in bodies[condition]:
+    for called in _CALLED.findall(line):
+      for callee in re.findall(r"[\w.\-]+", called):
+        lines += bodies.get(callee, [])
+  bounds = _BOUND.findall("\n".join(lines))
   return max(map(int, bounds), default=1)
 
 
-def _sent(kind: str, result: str, line: str) -> float:
+def _sent(kind: str, result: str, line: str, group: int) -> float:
   """Bytes that one chip sends for one collective, in a ring."""
+  # Started asynchronously, the result is the operands, then the results.
+  result = re.sub(r"\{[^}]*\}", "", result)  # layouts have parentheses too
+  if "-start(" in line and result.startswith("(("):
+    result = result[result.index(")") :]
   arrays = [_bytes(m) for m in _ARRAY.finditer(result)]
-  # Started asynchronously, the result holds the operands as well.
-  size = max(arrays) if "-start(" in line else sum(arrays)
-  group = _group_size(line)
+  flat = "-start(" in line and kind != "all-reduce" and result.startswith("(")
+  size = max(arrays) if flat else sum(arrays)
   share = (group - 1) / group
   return {
     "all-gather": size * share,
@@ -136,14 +163,27 @@ def _bytes(array: re.Match) -> float:
   return math.prod(shape) * bits / 8
 
 
-def _group_size(line: str) -> int:
-  """How many chips take part together."""
+def _group(line: str) -> list[int]:
+  """The chips of the first group that takes part together."""
   if mesh := re.search(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}", line):
-    sizes = dict(re.findall(r"'(\w+)'=(\d+)", mesh.group(1)))
+    sizes = re.findall(r"'(\w+)'=(\d+)", mesh.group(1))
     axes = re.findall(r"'(\w+)'", mesh.group(2))
-    return math.prod(int(sizes[axis]) for axis in axes)
-  if iota := re.search(r"replica_groups=\[(\d+),(\d+)\]", line):
-    return int(iota.group(2))
+    chips = np.arange(math.prod(int(size) for _, size in sizes))
+    chips = chips.reshape([int(size) for _, size in sizes])
+    first = [slice(None) if axis in axes else 0 for axis, _ in sizes]
+    return chips[tuple(first)].ravel().tolist()
+  if iota := _IOTA.search(line):
+    _, size, sides, order = iota.groups()
+    chips = np.arange(math.prod(_numbers(sides))).reshape(_numbers(sides))
+    if order:
+      chips = chips.transpose(_numbers(order))
+    return chips.ravel()[: int(size)].tolist()
   if listed := re.search(r"replica_groups=\{\{([\d,]+)\}", line):
-    return len(listed.group(1).split(","))
-  return 2
+    return _numbers(listed.group(1))
+  if pair := re.search(r"source_target_pairs=\{\{([\d,]+)\}", line):
+    return _numbers(pair.group(1))
+  return [0, 1]
+
+
+def _numbers(text: str) -> list[int]:
+  return [int(x) for x in text.split(",")]

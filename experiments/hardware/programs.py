@@ -45,11 +45,10 @@ def trace_sampler(
     sharding.with_shardings(models.abstract_params(model)),
     _int32((B, config.max_prompt_tokens), sharding=whole),
     _int32((B,), sharding=whole),
-    jax.eval_shape(lambda: jax.random.split(jax.random.key(0), B)).update(
-      sharding=whole
-    ),
+    jax.eval_shape(
+      lambda: jax.random.split(jax.random.key(0), (B, config.n))
+    ).update(sharding=whole),
     config.temperature,
-    n=config.n,
     T=config.max_new_tokens,
     stop_tokens=_STOP_TOKENS,
   )

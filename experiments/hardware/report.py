@@ -1,9 +1,12 @@
 """Compiles the programs of a config for a topology, and says what they need."""
 
+import importlib.util
 import math
 import os
 import pathlib
+import sys
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +18,12 @@ from pkpo_jax.lm import sampler, sharding
 
 GIB = chips.GIB
 _LIBTPU = pathlib.Path(".libtpu/libtpu/libtpu.so")
+_GPU_COMPILER = pathlib.Path(".gpu_compiler")
+# Seconds that an all-reduce of a few bytes takes among four chips: six hops of
+# a ring. The lowest is what direct links and small messages may reach; "How to
+# Scale Your Model" (Austin et al. 2025, on sharded matrices) has about a
+# microsecond for a hop between TPUs; NCCL's users report ten and more.
+ALPHAS = (2e-6, 6e-6, 10e-6)
 
 
 class Program(NamedTuple):
@@ -26,23 +35,33 @@ class Program(NamedTuple):
     memory: bytes by kind; "beside" is what other programs keep there.
     flops: floating-point operations.
     replication: how many times the arithmetic is done, 1 if no chip repeats
-      the work of another.
+      the work of another; None where the compiler counts none.
     collectives: by kind.
     floor: seconds that arithmetic, memory and network take at least.
+    latency: collectives among four chips whose starts take as long as those of
+      all its collectives.
   """
 
   name: str
   seconds: float
   memory: dict[str, float]
   flops: float
-  replication: float
+  replication: float | None
   collectives: dict[str, hlo.Collective]
   floor: dict[str, float]
+  latency: float
 
   def to_json(self) -> dict[str, Any]:
     """Plain data."""
     kinds = {kind: x._asdict() for kind, x in self.collectives.items()}
     return self._asdict() | {"collectives": kinds}
+
+  @classmethod
+  def from_json(cls, data: dict[str, Any]) -> "Program":
+    """What `to_json` made."""
+    kinds = data["collectives"].items()
+    found = {kind: hlo.Collective(**x) for kind, x in kinds}
+    return cls(**data | {"collectives": found})
 
 
 class DoesNotFitError(ValueError):
@@ -50,41 +69,42 @@ class DoesNotFitError(ValueError):
 
 
 def use_topologies() -> None:
-  """Lets jax compile for TPUs that are not here; call before using jax.
-
-  Raises:
-    ImportError: the TPU compiler is not installed.
-  """
+  """Lets jax compile for chips that are not here; call before using jax."""
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
   # Two compilations at once don't fight for a TPU: there is none.
   os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-  os.environ["JAX_PLATFORMS"] = "cpu"
-  try:
-    import libtpu  # noqa: F401
-  except ImportError:
-    path = pathlib.Path(os.environ.get("TPU_LIBRARY_PATH", _LIBTPU))
-    if not path.exists():
-      raise ImportError(
-        "The TPU compiler is missing; `make .libtpu/installed` gets it, or"
-        " pip install libtpu."
-      ) from None
-    os.environ["TPU_LIBRARY_PATH"] = str(path.absolute())
+  jax.config.update("jax_platforms", "cpu")
+  if _LIBTPU.exists() and not importlib.util.find_spec("libtpu"):
+    os.environ.setdefault("TPU_LIBRARY_PATH", str(_LIBTPU.absolute()))
+  if _GPU_COMPILER.exists():
+    sys.path.append(str(_GPU_COMPILER.absolute()))
 
 
 def mesh_of(
-  config: ml_collections.ConfigDict, topology: str
+  config: ml_collections.ConfigDict, topology: chips.Topology
 ) -> jax.sharding.Mesh:
-  """The mesh of the config on the chips of a topology such as "v5e:8x16"."""
-  from jax.experimental import topologies
+  """The mesh of the config on the chips of a topology.
 
-  devices = topologies.get_topology_desc(
-    platform="tpu", topology_name=topology
-  ).devices
-  return sharding.make_mesh(**config.mesh, devices=devices)
+  Raises:
+    ImportError: the compiler for such chips is not installed.
+  """
+  if topology.chip.card:
+    if not importlib.util.find_spec("jax_plugins.xla_cuda13"):
+      raise ImportError(
+        "The GPU compiler is missing; `make .gpu_compiler/installed` gets it,"
+        " or pip install jax-cuda13-plugin jax-cuda13-pjrt."
+      )
+  elif not (
+    importlib.util.find_spec("libtpu") or "TPU_LIBRARY_PATH" in os.environ
+  ):
+    raise ImportError(
+      "The TPU compiler is missing; `make .libtpu/installed` gets it."
+    )
+  return sharding.make_mesh(**config.mesh, devices=topology.devices())
 
 
 def compile_all(
-  config: ml_collections.ConfigDict, topology: str
+  config: ml_collections.ConfigDict, topology: chips.Topology
 ) -> list[Program]:
   """The sampler and the update of a config, compiled for a topology.
 
@@ -99,10 +119,37 @@ def compile_all(
     ]
 
 
+def floor(compiled: list[Program], alpha: float = 0.0) -> float:
+  """Seconds that a step takes at least: sampler and update, one by one.
+
+  Args:
+    compiled: the programs of the step.
+    alpha: seconds that a collective among four chips takes to start.
+  """
+  return sum(max(x.floor.values()) + alpha * x.latency for x in compiled)
+
+
+def meshes(
+  config: ml_collections.ConfigDict, topology: chips.Topology
+) -> Iterator[dict[str, int]]:
+  """Every mesh of the chips over which the model and its rows could split."""
+  heads = programs.model_of(config).config.num_heads
+  rows = config.prompts_per_step * config.n
+  for tensor in _divisors(math.gcd(topology.size, heads)):
+    across = topology.size // tensor
+    for fsdp in _divisors(across):
+      if rows % across == 0:
+        yield {"data": across // fsdp, "fsdp": fsdp, "tensor": tensor}
+
+
+def _divisors(number: int) -> list[int]:
+  return [x for x in range(1, number + 1) if number % x == 0]
+
+
 def _compile(
   name: str,
   config: ml_collections.ConfigDict,
-  topology: str,
+  topology: chips.Topology,
   mesh: jax.sharding.Mesh,
 ) -> Program:
   start = time.perf_counter()
@@ -115,18 +162,20 @@ def _compile(
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise
-    raise DoesNotFitError(_remedy(name, topology, _reason(error))) from error
+    reason = _reason(error)
+    raise DoesNotFitError(_remedy(name, topology.name, reason)) from error
   seconds = time.perf_counter() - start
   memory = _memory(compiled, _beside(name, config, mesh))
-  chip = chips.chip_of(topology)
+  chip = topology.chip
   if memory["total"] > chip.hbm:
     reason = f"needs {memory['total'] / GIB:.2f} GiB of {chip.hbm / GIB:.2f}"
-    raise DoesNotFitError(_remedy(name, topology, reason))
+    raise DoesNotFitError(_remedy(name, topology.name, reason))
   decoding = sampler.stages(config.max_new_tokens) if name == "sampler" else []
   operations, replication = _operations(traced, compiled, mesh, bool(decoding))
   moved = hlo.collectives(
     compiled.as_text(),
     decode_steps=min((end - start for start, end in decoding), default=None),
+    neighbours=topology.neighbours,
   )
   if decoding:
     accessed = sum(
@@ -134,13 +183,29 @@ def _compile(
       for start, end in decoding
     )
   else:
-    accessed = compiled.cost_analysis()["bytes accessed"]
+    accessed = _accessed(compiled, memory)
+  between = sum(x.between_hosts for x in moved.values())
+  within = sum(x.bytes for x in moved.values()) - between
   floor = {
     "arithmetic": operations / chip.flops,
     "memory": accessed / chip.hbm_bandwidth,
-    "network": sum(x.bytes for x in moved.values()) / chip.ici_bandwidth,
+    "network": within / chip.links + between / chip.between_hosts,
   }
-  return Program(name, seconds, memory, operations, replication, moved, floor)
+  latency = sum(x.latency for x in moved.values())
+  return Program(
+    name, seconds, memory, operations, replication, moved, floor, latency
+  )
+
+
+def _accessed(compiled: Any, memory: dict[str, float]) -> float:
+  """Bytes that a program reads and writes.
+
+  The GPU compiler counts none; what stands here in their place is the least
+  there is, every temporary written and read once.
+  """
+  if (counted := compiled.cost_analysis()) is not None:
+    return counted["bytes accessed"]
+  return memory["arguments"] + memory["results"] + 2 * memory["temporaries"]
 
 
 def _memory(compiled: Any, beside: float) -> dict[str, float]:
@@ -178,7 +243,7 @@ def _operations(
   compiled: jax.stages.Compiled,
   mesh: jax.sharding.Mesh,
   decoding: bool,
-) -> tuple[float, float]:
+) -> tuple[float, float | None]:
   """Operations on a chip, and how often the same is done on several.
 
   XLA counts what a chip does, but every loop once, also those that it makes of
@@ -189,8 +254,9 @@ def _operations(
   """
   once = flops.count(traced.jaxpr, once=True)
   total = flops.count(traced.jaxpr)
-  counted = compiled.cost_analysis()["flops"]
-  replication = max(counted / (once / mesh.size), 1.0)
+  if (cost := compiled.cost_analysis()) is None:  # as on GPUs
+    return total / mesh.size, None
+  replication = max(cost["flops"] / (once / mesh.size), 1.0)
   done_once = total - once if decoding else 0.0
   repeated = replication * (total - done_once)
   return (repeated + done_once) / mesh.size, replication
@@ -233,7 +299,7 @@ def _remedy(name: str, topology: str, reason: str) -> str:
   remedies = {
     "sampler": "raise config.mesh.tensor, lower config.prompts_per_step or the"
     " limits on tokens, or take more chips",
-    "update": "lower config.microbatch.samples, set config.model.remat='full',"
+    "update": "lower config.microbatch.rows, set config.model.remat='full',"
     " lower config.logits_chunk, raise config.mesh.fsdp, or take more chips",
   }
   return f"The {name} does not fit on {topology}: {reason}. {remedies[name]}."

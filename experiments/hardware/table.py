@@ -1,4 +1,4 @@
-"""Compiles the shipped configs for their slices, and writes docs/hardware.md.
+"""Compiles the shipped configs for TPUs and GPUs, and writes docs/hardware.md.
 
 Example:
   python -m experiments.hardware.table
@@ -11,180 +11,190 @@ anew.
 import importlib
 import json
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_collections
 
 from experiments import command_line
 from experiments.hardware import chips, report
 
-# The fewer the chips, the more samples each has at a time.
-SLICES: dict[str, dict[str, dict[str, Any]]] = {
-  "2b": {"v5e:4x4": {"microbatch.samples": 4}, "v5e:8x16": {}},
-  "9b": {"v5e:8x16": {}, "v5p:4x4x4": {}},
-}
-# One prompt a chip, so that the work of a chip stays the same.
-WEAK: dict[str, dict[str, int]] = {
-  "v5e:4x4": {},
-  "v5e:8x8": {"microbatch.prompts": 64, "prompts_per_step": 64},
-  "v5e:16x16": {"microbatch.prompts": 256, "prompts_per_step": 256},
-}
 GIB = chips.GIB
 
 
-Row = tuple[str, str, dict[str, Any]]
+class Row(NamedTuple):
+  """A config on chips, with changes that fit it to them."""
+
+  config: str
+  topology: str
+  changes: dict[str, Any] = {}  # noqa: RUF012, read alone
+
+  @property
+  def key(self) -> str:
+    """Its name in docs/hardware.json."""
+    changed = "".join(f" {k}={v}" for k, v in self.changes.items())
+    return f"{self.config} {self.topology}{changed}"
 
 
-def rows() -> list[Row]:
-  """(config, topology, changes) of everything to compile, dearest last.
-
-  MATH and code share their programs: shapes are the same.
-  """
-  math: list[Row] = [
-    (f"gemma2_{size}_math", topology, changes)
-    for size, topologies in SLICES.items()
-    for topology, changes in topologies.items()
-  ]
-  arc: list[Row] = [
-    (name.replace("math", "arc"), topology, changes)
-    for name, topology, changes in math
-  ]
-  return [*math, *weak_rows()[1:], *arc]
-
-
-def weak_rows() -> list[Row]:
-  """2B on MATH with one prompt a chip; the first is one of `rows` anyway."""
-  return [
-    ("gemma2_2b_math", topology, {"microbatch.samples": 4} | more)
-    for topology, more in WEAK.items()
-  ]
+# MATH and code share their programs: shapes are the same.
+PODS = (
+  Row("gemma2_2b_math", "v5e:4x4"),
+  Row("gemma2_2b_math", "v5e:8x16"),
+  Row("gemma2_9b_math", "v5e:8x16"),
+  Row("gemma2_9b_math", "v5p:4x4x4"),
+  Row("gemma2_2b_arc", "v5e:4x4"),
+  Row("gemma2_2b_arc", "v5e:8x16"),
+  Row("gemma2_9b_arc", "v5e:8x16"),
+  Row("gemma2_9b_arc", "v5p:4x4x4"),
+)
+# Within a host every card is a neighbour of every other.
+_FSDP = {"mesh.fsdp": 8, "mesh.tensor": 1}
+GPUS = (
+  Row("gemma2_2b_math", "h100:1x8", _FSDP),
+  Row("gemma2_2b_math", "h100:1x8"),
+  Row("gemma2_2b_math", "h100:4x8"),
+  Row("gemma2_2b_math", "h200:1x8", _FSDP),
+  Row("gemma2_2b_math", "a100-80:2x8", _FSDP),
+  Row("gemma2_2b_math", "b200:1x8", _FSDP),
+)
+ONE_CARD = tuple(
+  Row(f"{model}_gsm8k_lora", topology)
+  for model in ("gemma3_1b", "gemma2_2b")
+  for topology in ("h100:1x1", "v5e:2x4")
+)
+# One prompt a chip, so that the work of a chip stays the same.
+WEAK = (
+  Row("gemma2_2b_math", "v5e:4x4"),
+  Row("gemma2_2b_math", "v5e:8x8", {"prompts_per_step": 64}),
+  Row("gemma2_2b_math", "v5e:16x16", {"prompts_per_step": 256}),
+)
 
 
 def measure(path: pathlib.Path) -> dict[str, Any]:
   """Compiles what `path` lacks; key -> what the programs need."""
   done = json.loads(path.read_text()) if path.exists() else {}
-  for name, topology, changes in rows():
-    key = _key(name, topology, changes)
-    if key in done:
+  for row in (*PODS, *GPUS, *ONE_CARD, *WEAK):
+    if row.key in done:
       continue
-    print(f"Compiling {key}", flush=True)
-    config = importlib.import_module(f"configs.{name}").get_config("k8")
-    config.update_from_flattened_dict(changes)
-    done[key] = _measured(config, topology)
+    print(f"Compiling {row.key}", flush=True)
+    config = importlib.import_module(f"configs.{row.config}").get_config("k8")
+    config.update_from_flattened_dict(row.changes)
+    done[row.key] = _measured(config, row.topology)
     path.write_text(json.dumps(done, indent=1) + "\n")
   return done
 
 
 def _measured(config: ml_collections.ConfigDict, topology: str) -> Any:
   try:
-    programs = report.compile_all(config, topology)
+    programs = report.compile_all(config, chips.topology(topology))
   except report.DoesNotFitError as error:
     return {"error": str(error)}
-  return {program.name: program.to_json() for program in programs}
+  return [program.to_json() for program in programs]
 
 
 def markdown(done: dict[str, Any]) -> str:
   """The page."""
-  lines = [_HEAD, "## The runs of the paper", "", *_HEADER]
-  for name, topology, changes in rows():
-    if "prompts_per_step" not in changes:
-      lines += _rows(done, name, topology, changes)
-  lines += ["", _WEAK_HEAD, "", *_WEAK_HEADER]
-  for name, topology, changes in weak_rows():
-    lines += _weak_row(done, name, topology, changes)
-  return "\n".join(lines) + "\n"
+  sections = [_HEAD]
+  for head, rows in (
+    (_PODS_HEAD, PODS),
+    (_GPUS_HEAD, GPUS),
+    (_ONE_CARD_HEAD, ONE_CARD),
+  ):
+    lines = [line for row in rows for line in _rows(done, row)]
+    sections += [head, "\n".join([*_HEADER, *lines])]
+  lines = [_weak_row(done, row) for row in WEAK]
+  sections += [_WEAK_HEAD, "\n".join([*_WEAK_HEADER, *lines])]
+  return "\n\n".join(sections) + "\n"
 
 
-def _rows(
-  done: dict[str, Any], name: str, topology: str, changes: dict[str, Any]
-) -> list[str]:
-  measured = done.get(_key(name, topology, changes))
-  name = " ".join([name, *(f"{k}={v}" for k, v in changes.items())])
-  if measured is None:
-    return [f"| {name} | {topology} | not compiled yet |" + " |" * 6]
-  if "error" in measured:
-    return [f"| {name} | {topology} | {measured['error']} |" + " |" * 6]
-  lines = []
-  for program in measured.values():
-    memory, floor = program["memory"], program["floor"]
-    limit = chips.chip_of(topology).hbm
-    in_decode = sum(x["in_decode"] for x in program["collectives"].values())
-    sent = sum(x["bytes"] for x in program["collectives"].values())
-    cells = (
-      name,
-      topology,
-      program["name"],
-      f"{memory['total'] / GIB:.2f} of {limit / GIB:.2f}",
-      f"{program['flops'] / 1e12:.1f}",
-      f"{program['replication']:.2f}",
-      f"{sent / 1e9:.2f}",
-      str(in_decode),
-      " / ".join(
-        f"{floor[x]:.2f}" for x in ("arithmetic", "memory", "network")
-      ),
-    )
-    lines.append("| " + " | ".join(cells) + " |")
-  return lines
-
-
-def _weak_row(
-  done: dict[str, Any], name: str, topology: str, changes: dict[str, Any]
-) -> list[str]:
-  measured = done.get(_key(name, topology, changes))
+def _rows(done: dict[str, Any], row: Row) -> list[str]:
+  """A line for each program, and one for the step."""
+  measured = done.get(row.key)
+  name = " ".join([row.config, *(f"{k}={v}" for k, v in row.changes.items())])
+  begin = f"| {name} | {row.topology} |"
   if measured is None or "error" in measured:
-    return [f"| {topology} | {_num_chips(topology)} | not compiled yet | | | |"]
-  cells = [topology, str(_num_chips(topology))]
-  for program in measured.values():
+    reason = measured["error"] if measured else "not compiled yet"
+    return [f"{begin} {reason} |" + " |" * 7]
+  programs = [report.Program.from_json(x) for x in measured]
+  lines = []
+  for x in programs:
+    limit = chips.topology(row.topology).chip.hbm
+    cells = (
+      x.name,
+      f"{x.memory['total'] / GIB:.2f} of {limit / GIB:.2f}",
+      f"{x.flops / 1e12:.1f}",
+      "-" if x.replication is None else f"{x.replication:.2f}",
+      f"{sum(c.bytes for c in x.collectives.values()) / 1e9:.2f}",
+      str(sum(c.in_decode for c in x.collectives.values())),
+      " / ".join(
+        f"{x.floor[kind]:.2f}" for kind in ("arithmetic", "memory", "network")
+      ),
+      " / ".join(f"{alpha * x.latency:.2f}" for alpha in report.ALPHAS),
+    )
+    lines.append(f"{begin} {' | '.join(cells)} |")
+  floors = [report.floor(programs, alpha) for alpha in report.ALPHAS]
+  step = " / ".join(f"**{x:.2f}**" for x in floors)
+  old = report.floor(programs)
+  return [*lines, f"{begin} step | | | | | | **{old:.2f}** | {step} |"]
+
+
+def _weak_row(done: dict[str, Any], row: Row) -> str:
+  measured = done.get(row.key)
+  size = chips.topology(row.topology).size
+  if measured is None or "error" in measured:
+    return f"| {row.topology} | {size} | not compiled yet | | | |"
+  cells = [row.topology, str(size)]
+  for program in measured:
     kinds = program["collectives"]
     cells.append(f"{sum(x['bytes'] for x in kinds.values()) / 1e9:.2f}")
     cells.append(
       ", ".join(f"{k} {x['bytes'] / 1e9:.2f}" for k, x in sorted(kinds.items()))
     )
-  return ["| " + " | ".join(cells) + " |"]
+  return "| " + " | ".join(cells) + " |"
 
 
-def _key(name: str, topology: str, changes: dict[str, Any]) -> str:
-  changed = "".join(f" {k}={v}" for k, v in changes.items())
-  return f"{name} {topology}{changed}"
+_HEAD = """# What the compilers say
 
-
-def _num_chips(topology: str) -> int:
-  sides = [int(x) for x in topology.split(":")[1].split("x")]
-  number = 1
-  for side in sides:
-    number *= side
-  return number
-
-
-_HEAD = """# What the TPU compiler says
-
-Compiled by libtpu for slices that were not there, with no TPU:
+Compiled by libtpu==0.0.52 for TPUs, and by XLA for GPUs, that were not there:
 `python -m experiments.hardware.table` writes this page, and
 `python -m experiments.hardware --config=... --topology=...` prints one
 row of it in full. All figures are for one chip and one step: 16 prompts, 16
 completions each, 512 + 1024 tokens (ARC 1024 + 256), bfloat16 on float32
-parameters, AdamW.
+parameters, AdamW. Every completion is taken to be used, and to be as long as
+it may be.
 
 - *GiB*: everything that is in the chip's memory while the program runs.
 - *TFLOP*: operations of a chip; *share*: 1 if no chip repeats another's work.
-  On 128 chips the 16 prompts are split over fsdp alone, and so read by several
-  chips each: most of what the sampler computes outside its loop.
 - *GB sent* over the network by all collectives; *in decode*: how many of them
   are in the loop over new tokens: one of a single byte each time, which asks
   whether all rows are done; with tensor parallelism two in every layer, and
   some to draw.
 - *seconds at least*, for arithmetic / memory / network, at the chip's peak
-  figures (experiments/hardware/chips.py): floors, which nothing reaches.
-"""
+  figures (experiments/hardware/chips.py): floors, which nothing reaches. In
+  the row of the step, the sum of both programs' largest.
+- *latency*, seconds for the starts of all collectives, if one among four chips
+  takes 2 / 6 / 10 microseconds and one among eight twice that (sources in
+  experiments/hardware/report.py); in the row of the step, with everything."""
+_PODS_HEAD = """## TPU slices: the runs of the paper"""
+_GPUS_HEAD = """## GPUs
+
+Hosts times cards, joined by NVLink within a host and 400 Gb/s a card (A100:
+200) between hosts. XLA's GPU compiler counts neither operations nor bytes: an
+even share of the operations stands for the first, every temporary written and
+read once for the second. It tunes nothing without a card, and NCCL's own
+buffers come on top of the memory, which is that of
+XLA_PYTHON_CLIENT_MEM_FRACTION=.92."""
+_ONE_CARD_HEAD = """## One card, or eight small chips
+
+LoRA on GSM8K: 16 prompts, 16 completions each, 256 + 512 tokens."""
 _HEADER = (
-  "| config | slice | program | GiB | TFLOP | share | GB sent | in decode |"
-  " seconds at least |",
-  "|---|---|---|---|---|---|---|---|---|",
+  "| config | chips | program | GiB | TFLOP | share | GB sent | in decode |"
+  " seconds at least | latency |",
+  "|---|---|---|---|---|---|---|---|---|---|",
 )
 _WEAK_HEAD = """## Weak scaling
 
-Gemma 2 2B on MATH with one prompt a chip, fsdp = 16, the rest in data: GB that
-a chip sends in a step."""
+Gemma 2 2B on MATH with one prompt a chip, the mesh growing in data: GB that a
+chip sends in a step."""
 _WEAK_HEADER = (
   "| slice | chips | sampler | of which | update | of which |",
   "|---|---|---|---|---|---|",

@@ -3,11 +3,13 @@
 Example:
   python -m experiments.paper.tables --study=countdown
 
-Four tables in Markdown, printed and written to tables_STUDY.md, with a .csv of
-the first: pass@k of the trained policies on held-out problems; differences from
-the first arm, paired by seed; the end of training; and how rates were chosen.
-Percent, mean ± standard error over seeds; the best of a column is bold. Where
-answers without a grade leave a mean open, "low..high" stands in its place.
+Tables in Markdown, printed and written to tables_STUDY.md, with a .csv of the
+first: pass@k of the trained policies on held-out problems, and max@k where
+rewards are not 0/1; differences from the first arm, paired by seed; the end of
+training; and how rates were chosen. Percent, mean ± standard error over seeds;
+the best of a column is bold. Below stands which constant k is best at each
+k_eval, and one number for how that moves, see interaction.py. Where answers
+without a grade leave a mean open, "low..high" stands in its place.
 """
 
 import math
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from experiments import plotting
-from experiments.paper import from_studies
+from experiments.paper import from_studies, interaction
 from experiments.paper.from_studies import Data
 from experiments.studies.study import Run
 
@@ -84,13 +86,21 @@ def _shown(cell: Cell, number: Callable[[float], str]) -> str:
   return f"{number(cell.mean)} ± {number(cell.error)}"
 
 
-def held_out(data: Data) -> Table:
+def measures(data: Data) -> tuple[str, ...]:
+  """What is tabled: pass@k, and max@k where rewards are not 0/1."""
+  results = [result for runs in data.by_arm.values() for result in runs]
+  name = f"max@{data.study.k_eval[0]}"
+  both = all(name in result.test for result in results)
+  return ("pass", "max") if both else ("pass",)
+
+
+def held_out(data: Data, measure: str = "pass") -> Table:
   """pass@k on held-out problems at the end, for the study's `k_eval`.
 
   The first row is the policy that all runs start from. Its one evaluation has
   no error over seeds.
   """
-  names = [f"pass@{k}" for k in data.study.k_eval]
+  names = [f"{measure}@{k}" for k in data.study.k_eval]
   first = next(iter(data.by_arm))
   base = [_cell([_of_test(data, first, name, 0)[0]]) for name in names]
   return {BASE: base} | {
@@ -99,11 +109,11 @@ def held_out(data: Data) -> Table:
   }
 
 
-def differences(data: Data) -> Table:
+def differences(data: Data, measure: str = "pass") -> Table:
   """Each arm's held-out pass@k less that of the first, paired by seed."""
   from experiments.studies import results
 
-  names = [f"pass@{k}" for k in data.study.k_eval]
+  names = [f"{measure}@{k}" for k in data.study.k_eval]
   baseline, *others = data.by_arm
   return {
     f"{arm} - {baseline}": [
@@ -136,22 +146,37 @@ def training(data: Data) -> Table:
 
 def tuning(data: Data, folder: pathlib.Path) -> Table:
   """Each arm's own objective at every rate, on the seed that chose the rate."""
+  study = data.study
+  return {
+    f"{arm}: {study.objective(arm)}": _objectives(
+      data, folder, [run for run in study.runs_to_tune if run.arm == arm]
+    )
+    for arm in data.by_arm
+    if arm in study.tuned_arms
+  }
+
+
+def members(data: Data, folder: pathlib.Path, family: str) -> Table:
+  """The objective of each arm of a family, on the seed that chose one."""
+  from experiments.studies import results
+
+  study = data.study
+  runs = study.runs_of_families(results.best_runs(study, folder))
+  runs = [run for run in runs if run.arm in study.families[family].arms]
+  name = f"{family}: {study.objective(runs[0].arm)}"
+  return {name: _objectives(data, folder, runs)}
+
+
+def _objectives(
+  data: Data, folder: pathlib.Path, runs: Sequence[Run]
+) -> list[Cell]:
   from experiments.studies import results
 
   study, done = data.study, results.load(data.study, folder).done
-  return {
-    f"{arm}: {study.objective(arm)}": [
-      _cell(
-        [
-          results.summarise(
-            study, done[Run(arm, rate, study.seeds[0])], study.objective(arm)
-          )
-        ]
-      )
-      for rate in study.rates
-    ]
-    for arm in data.by_arm
-  }
+  return [
+    _cell([results.summarise(study, done[run], study.objective(run.arm))])
+    for run in runs
+  ]
 
 
 def _of_test(
@@ -174,22 +199,30 @@ def _cell(by_seed: "Sequence[results.Value]") -> Cell:
   return Cell(float(mean), float(error), *ends)
 
 
+def of_held_out(data: Data, measure: str) -> list[str]:
+  """Tables of one measure, and the number that sums the first one up."""
+  ks = [f"{measure}@{k}" for k in data.study.k_eval]
+  parts = [
+    f"Held-out problems, percent; {from_studies.counted(data, 'test')}:",
+    markdown(["arm", *ks], held_out(data, measure)),
+    interaction.text(data, measure),
+  ]
+  if len(data.by_arm) > 1:
+    parts += [
+      "The same, differences paired by seed:",
+      markdown(["arms", *ks], differences(data, measure), bold=False),
+    ]
+  return [part for part in parts if part]
+
+
 def text(data: Data, folder: pathlib.Path) -> str:
   """All tables of a study with their headings, as Markdown."""
   study = data.study
   seeds = ", ".join(map(str, study.reported_seeds))
   commits = sorted({r.commit for runs in data.by_arm.values() for r in runs})
-  ks = [f"pass@{k}" for k in study.k_eval]
-  parts = [
-    f"# Study {study.name}: seeds {seeds}, commit {', '.join(commits)}",
-    f"Held-out problems, percent; {from_studies.counted(data, 'test')}:",
-    markdown(["arm", *ks], held_out(data)),
-  ]
-  if len(data.by_arm) > 1:
-    parts += [
-      "The same, differences paired by seed:",
-      markdown(["arms", *ks], differences(data), bold=False),
-    ]
+  parts = [f"# Study {study.name}: seeds {seeds}, commit {', '.join(commits)}"]
+  for measure in measures(data):
+    parts += of_held_out(data, measure)
   parts += [
     f"Training, mean of the last {study.last} steps (final: last step);"
     f" {from_studies.counted(data, 'train')}:",
@@ -197,15 +230,30 @@ def text(data: Data, folder: pathlib.Path) -> str:
       ["arm", *study.summary], training(data), percent=False, bold=False
     ),
   ]
+  return "\n\n".join([*parts, *_of_tuning(data, folder)]) + "\n"
+
+
+def _of_tuning(data: Data, folder: pathlib.Path) -> list[str]:
+  """Tables of what was chosen from."""
+  study = data.study
+  if study.rates_from:
+    return [f"Rates are those that study {study.rates_from} has chosen."]
+  parts = []
   if len(study.rates) > 1:
-    rates = [f"{study.tuned} {rate:g}" for rate in study.rates]
-    parts += [
+    heads = ["arm", *(f"{study.tuned} {rate:g}" for rate in study.rates)]
+    parts.append((heads, tuning(data, folder)))
+  for family, (arms, _) in study.families.items():
+    if family in data.by_arm:
+      parts.append((["family", *arms], members(data, folder, family)))
+  return [
+    text
+    for heads, table in parts
+    if table
+    for text in (
       f"Chosen on seed {study.seeds[0]}, by the largest of a row:",
-      markdown(
-        ["arm", *rates], tuning(data, folder), percent=False, bold=False
-      ),
-    ]
-  return "\n\n".join(parts) + "\n"
+      markdown(heads, table, percent=False, bold=False),
+    )
+  ]
 
 
 def draw(
@@ -223,8 +271,9 @@ def draw(
   data = from_studies.load(study, results, arms)
   name = from_studies.name_of("tables", data)
   rows = [
-    {"arm": arm, "k": k} | cell._asdict()
-    for arm, cells in held_out(data).items()
+    {"arm": arm, "measure": measure, "k": k} | cell._asdict()
+    for measure in measures(data)
+    for arm, cells in held_out(data, measure).items()
     for k, cell in zip(data.study.k_eval, cells)
   ]
   plotting.save_rows(rows, out, name)

@@ -10,10 +10,12 @@ import math
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.studies import study as study_lib
 from experiments.studies.study import RESULTS, Run, Study
 from pkpo_jax.training import config as config_lib
 
@@ -41,6 +43,8 @@ class Result(NamedTuple):
     train: metric -> [steps].
     test: metric -> [evaluations] on the held-out problems; the first is of the
       base policy.
+    by_problem: "pass@4", ... -> [problems] of the last evaluation; {} if the
+      run was made before these were kept.
   """
 
   run: Run
@@ -48,6 +52,7 @@ class Result(NamedTuple):
   seconds: float
   train: dict[str, np.ndarray]
   test: dict[str, np.ndarray]
+  by_problem: dict[str, np.ndarray]
 
 
 class Value(NamedTuple):
@@ -82,6 +87,7 @@ def write(
   run: Run,
   records: Sequence[Mapping[str, Any]],
   commit: str,
+  by_problem: Mapping[str, Sequence[float]] = MappingProxyType({}),
 ) -> pathlib.Path:
   """Writes the result of a run from its metrics.
 
@@ -91,6 +97,7 @@ def write(
     run: which one.
     records: of its metrics.jsonl.
     commit: of the code that made it.
+    by_problem: pass@k and max@k of each held-out problem at the end.
 
   Returns:
     The path of the file.
@@ -110,6 +117,11 @@ def write(
     "seconds": round(seconds, 1),
     "config": json.loads(text),
     **{name: _columns(stage) for name, stage in stages.items()},
+    "by_problem": {
+      name: [_rounded(x) for x in values]
+      for name, values in by_problem.items()
+      if int(name.partition("@")[2]) in study.k_eval
+    },
   }
   path = path_of(study, folder, run)
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +159,7 @@ def _one_line_a_metric(result: Mapping[str, Any]) -> str:
   """JSON that `git diff` shows metric by metric."""
   lines = []
   for name, value in result.items():
-    if name in ("config", "train", "test"):
+    if name in ("config", "train", "test", "by_problem"):
       inside = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in value.items())
       text = "{\n" + ",\n".join(inside) + "\n }"
     else:
@@ -183,11 +195,11 @@ def load(study: Study, folder: pathlib.Path) -> Found:
 
 
 def _result(run: Run, saved: Mapping[str, Any]) -> Result:
-  train, test = (
-    {name: np.array(x, float) for name, x in saved[stage].items()}
-    for stage in ("train", "test")
+  columns = (
+    {name: np.array(x, float) for name, x in saved.get(part, {}).items()}
+    for part in ("train", "test", "by_problem")
   )
-  return Result(run, saved["commit"], saved["seconds"], train, test)
+  return Result(run, saved["commit"], saved["seconds"], *columns)
 
 
 def bounds(
@@ -203,38 +215,80 @@ def bounds(
 
 
 def summarise(study: Study, result: Result, metric: str) -> Value:
-  """One number of a run: "train NAME", "final NAME" or "test NAME".
+  """One number of a run, of a metric as `Study` describes them.
 
   Raises:
     ValueError: the run has no such metric.
   """
-  kind, _, name = metric.partition(" ")
+  kind, _, names = metric.partition(" ")
   columns = result.test if kind == "test" else result.train
-  if kind not in ("train", "final", "test") or name not in columns:
-    raise ValueError(
-      f"{result.run.name} has no metric {metric!r}; known are train, final and"
-      f" test before one of: {', '.join(columns)}."
-    )
-  last = study.last if kind == "train" else 1
-  by_step = (columns[name], *bounds(columns, name))
-  return Value(*(float(np.mean(x[-last:])) for x in by_step))
+  values = []
+  for name in names.split(" + "):
+    if kind not in ("train", "final", "rise", "test") or name not in columns:
+      raise ValueError(
+        f"{result.run.name} has no metric {metric!r}; known are train, final,"
+        f" rise and test before one of: {', '.join(columns)}."
+      )
+    by_step = (columns[name], *bounds(columns, name))
+    if kind == "rise":
+      mean, lower, upper = (x[-1] - x[-1 - len(x) // 3] for x in by_step)
+      values.append((mean, lower, upper))
+    else:
+      last = study.last if kind == "train" else 1
+      values.append(tuple(np.mean(x[-last:]) for x in by_step))
+  return Value(*(float(np.mean(x)) for x in zip(*values)))
 
 
-def best_rates(study: Study, done: Mapping[Run, Result]) -> dict[str, float]:
-  """Arm -> the rate that is best for its objective on the first seed.
+def best_runs(
+  study: Study, folder: pathlib.Path, done: Mapping[Run, Result] | None = None
+) -> dict[str, Run]:
+  """Arm or family -> the run of the first seed whose objective is largest.
 
-  Arms that have not been trained at all rates are left out.
+  What has not been trained with all values to choose from is left out.
+
+  Args:
+    study: of which.
+    folder: of the results of all studies.
+    done: what `load` finds there, if it was called.
 
   Raises:
-    ValueError: answers that could not be graded leave open which rate is best.
+    ValueError: answers that could not be graded leave open which is best.
   """
+  if study.rates_from:
+    other = best_runs(study_lib.load(study.rates_from), folder)
+    first = study.seeds[0]
+    return {
+      arm: other[arm]._replace(seed=first)
+      for arm in study.reported
+      if arm in other
+    }
+  done = load(study, folder).done if done is None else done
+  choices = {
+    arm: [run for run in study.runs_to_tune if run.arm == arm]
+    for arm in study.tuned_arms
+  }
+  best = _best_of(study, choices, done)
+  choices = {name: study.runs_of_families(best) for name in study.families}
+  choices = {
+    name: [run for run in runs if run.arm in study.families[name].arms]
+    for name, runs in choices.items()
+  }
+  best |= _best_of(study, choices, done)
+  return {name: best[name] for name in study.reported if name in best}
+
+
+def _best_of(
+  study: Study,
+  choices: Mapping[str, Sequence[Run]],
+  done: Mapping[Run, Result],
+) -> dict[str, Run]:
+  """Name -> the best of its runs, where all of them are done."""
   best = {}
-  for arm in study.arms:
-    runs = [run for run in study.runs_to_tune if run.arm == arm]
+  for name, runs in choices.items():
     if len(runs) == 1:
-      best[arm] = runs[0].rate
-    elif all(run in done for run in runs):
-      best[arm] = _best(study, [done[run] for run in runs]).rate
+      best[name] = runs[0]
+    elif runs and all(run in done for run in runs):
+      best[name] = _best(study, [done[run] for run in runs])
   return best
 
 
@@ -257,7 +311,7 @@ def _best(study: Study, found: Sequence[Result]) -> Run:
 def reported(
   study: Study, folder: pathlib.Path, arms: Sequence[str] = ()
 ) -> dict[str, list[Result]]:
-  """Arm -> results of all reported seeds at its best rate.
+  """Arm or family -> results of all reported seeds of its best run.
 
   Args:
     study: of which.
@@ -268,28 +322,36 @@ def reported(
     MissingResultsError: one of them is not there; says how to make it.
     ValueError: an arm is not of the study.
   """
-  if unknown := [arm for arm in arms if arm not in study.arms]:
+  if unknown := [arm for arm in arms if arm not in study.reported]:
     raise ValueError(
       f"--arms={' '.join(unknown)}: not in study {study.name!r}, which has"
-      f" {', '.join(study.arms)}."
+      f" {', '.join(study.reported)}."
     )
   found = load(study, folder)
-  best = best_rates(study, found.done)
+  best = best_runs(study, folder, found.done)
   missing, chosen = [], {}
-  for arm in arms or study.arms:
-    if arm not in best:
-      missing += [
-        run.name
-        for run in study.runs_to_tune
-        if run.arm == arm and run not in found.done
-      ]
+  for name in arms or study.reported:
+    if name not in best:
+      missing += _missing_choices(study, name, best, found)
       continue
-    runs = study.runs_to_report({arm: best[arm]})
+    runs = study.runs_to_report({name: best[name]})
     missing += [run.name for run in runs if run not in found.done]
-    chosen[arm] = [found.done[run] for run in runs if run in found.done]
+    chosen[name] = [found.done[run] for run in runs if run in found.done]
   if missing:
     raise MissingResultsError(_what_is_missing(study, folder, missing, found))
   return chosen
+
+
+def _missing_choices(
+  study: Study, name: str, best: Mapping[str, Run], found: Found
+) -> list[str]:
+  """What must be trained before the best of an arm or family is known."""
+  if study.rates_from:
+    return [f"the best rate of {name} in study {study.rates_from}"]
+  arms = study.families[name].arms if name in study.families else (name,)
+  runs = [*study.runs_to_tune, *study.runs_of_families(best)]
+  names = [r.name for r in runs if r.arm in arms and r not in found.done]
+  return names or [f"{name} at the best rate of another arm"]
 
 
 def _what_is_missing(

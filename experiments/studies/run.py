@@ -2,21 +2,26 @@
 
 Example:
   python -m experiments.studies.run --study=countdown --dry_run
-  python -m experiments.studies.run --study=countdown
+  python -m experiments.studies.run --study=countdown --processes=2
 
 First every arm at every rate with the first seed, then each arm at its best
 rate with the other seeds. What is done is skipped, and a run that was stopped
-goes on, so that the same command continues after Ctrl-C or a kill. Results are
-small files, made to be committed; draw them with python -m experiments.paper.
+goes on, so that the same command continues after Ctrl-C or a kill. Two
+processes with a core each finish more runs an hour than one with two cores; the
+command may also be started twice. Results are small files, made to be
+committed; draw them with python -m experiments.paper.
 """
 
 import logging
 import pathlib
 import subprocess
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments import command_line
+from experiments.studies import side_by_side
 from experiments.studies import study as study_lib
 from experiments.studies.study import Run, Study
 
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
   from experiments.studies import results as results_lib
 
 _ROOT = pathlib.Path(__file__).parents[2]
+_WAIT = 10.0  # seconds between looks at what other processes have finished
 
 
 class Folders(NamedTuple):
@@ -45,43 +51,84 @@ class Folders(NamedTuple):
 def run_study(study: Study, folders: Folders) -> int:
   """Trains all that has no result yet.
 
+  Several processes may do so at once: each takes a run that no other is at
+  work on, and waits for the others where it needs their results.
+
   Returns:
-    How many runs were trained or finished.
+    How many runs this process trained or finished.
 
   Raises:
-    ValueError: a config is not valid.
+    ValueError: a config is not valid, or `rates_from` is not done.
     FloatingPointError: a run diverged; names it.
   """
   from experiments.studies import results
 
-  commit, done = current_commit(), results.load(study, folders.results).done
-  trained = 0
-  for run in study.runs_to_tune:
-    trained += _finish(study, folders, run, done, commit)
-  done = results.load(study, folders.results).done
-  for run in study.runs_to_report(results.best_rates(study, done)):
-    trained += _finish(study, folders, run, done, commit)
+  commit = current_commit()
+  trained = _finish_all(study, folders, study.runs_to_tune, commit)
+  best = results.best_runs(study, folders.results)
+  families = study.runs_of_families(best)
+  trained += _finish_all(study, folders, families, commit)
+  best = results.best_runs(study, folders.results)
+  if unknown := set(study.reported) - set(best):
+    raise ValueError(
+      f"Study {study.name!r} takes the best rates of {study.rates_from!r},"
+      f" which lacks those of {', '.join(sorted(unknown))}; first run"
+      f" --study={study.rates_from}."
+    )
+  reported = study.runs_to_report(best)
+  return trained + _finish_all(study, folders, reported, commit)
+
+
+def _finish_all(
+  study: Study, folders: Folders, runs: Sequence[Run], commit: str
+) -> int:
+  """Finishes runs that have no result, and waits for those of others."""
+  from experiments.studies import results
+  from pkpo_jax.training import lock
+
+  trained, left = 0, list(runs)
+  while left:
+    busy = []
+    for run in left:
+      if run in results.load(study, folders.results).done:
+        continue
+      try:
+        _finish(study, folders, run, commit)
+        trained += 1
+      except lock.HeldError:
+        busy.append(run)
+    if busy:
+      time.sleep(_WAIT)
+    left = busy
   return trained
 
 
-def _finish(
-  study: Study,
-  folders: Folders,
-  run: Run,
-  done: Mapping[Run, Any],
-  commit: str,
-) -> bool:
-  """Trains a run to its end and writes its result, unless it has one."""
-  from experiments.studies import results
+def _finish(study: Study, folders: Folders, run: Run, commit: str) -> None:
+  """Trains a run to its end and writes its result.
 
-  if run in done:
-    return False
+  Raises:
+    HeldError: another process is at work on it.
+  """
+  from experiments.studies import results
+  from pkpo_jax.training import held_out, lock
+
   config, folder = study.make_config(run), workdir(study, folders, run)
-  if _last_step(folder) < config.num_steps:
-    _train(run, config, folder, folders)
-  path = results.write(study, folders.results, run, _metrics(folder), commit)
-  print(f"Wrote {path}")
-  return True
+  folder.mkdir(parents=True, exist_ok=True)
+  lock.acquire(folder)
+  try:
+    if _last_step(folder) < config.num_steps:
+      _train(run, config, folder, folders)
+    path = results.write(
+      study,
+      folders.results,
+      run,
+      _metrics(folder),
+      commit,
+      held_out.read(folder),
+    )
+    print(f"Wrote {path}")
+  finally:
+    lock.release(folder)
 
 
 def _train(
@@ -109,12 +156,15 @@ def _train(
 
 
 def workdir(study: Study, folders: Folders, run: Run) -> pathlib.Path:
-  """The folder of a run; another one once the study changes its config."""
+  """The folder of a run; another one once the study changes its config.
+
+  Studies share it, so that what one has trained another need not.
+  """
   from pkpo_jax.training import config as config_lib
 
   text = config_lib.to_json(study.make_config(run))
   name = f"{run.name}_{config_lib.fingerprint(text)}"
-  return folders.runs / study.name / name
+  return folders.runs / name
 
 
 def _metrics(folder: pathlib.Path) -> list[dict[str, Any]]:
@@ -151,12 +201,12 @@ def current_commit() -> str:
 
 
 class _State(NamedTuple):
-  """How far a study is: its finished runs, and arm -> best rate if known."""
+  """How far a study is: its finished runs, and the best ones as known."""
 
   study: Study
   folders: Folders
   done: "Mapping[Run, results_lib.Result]"
-  best: Mapping[str, float]
+  best: Mapping[str, Run]
 
 
 def plan(study: Study, folders: Folders) -> str:
@@ -168,19 +218,20 @@ def plan(study: Study, folders: Folders) -> str:
   from experiments.studies import results
   from pkpo_jax.training import config as config_lib
 
-  for run in study.runs_to_tune:
+  for arm in study.arms:
+    run = Run(arm, study.rates[0], study.seeds[0])
     config_lib.check(study.make_config(run))
   done, other = results.load(study, folders.results)
-  state = _State(study, folders, done, results.best_rates(study, done))
-  needed = {*study.runs_to_tune, *study.runs_to_report(state.best)}
-  count = len(needed.intersection(done))
-  total = len(study.arms) * (len(study.rates) + len(study.seeds) - 1)
+  best = results.best_runs(study, folders.results, done)
+  state = _State(study, folders, done, best)
+  count, total = len(study.runs_needed(best).intersection(done)), study.num_runs
   lines = [
     f"{study.name} ({study.config}): {count} of {total} runs are done",
     *_matrix(state),
   ]
-  if len(state.best) < len(study.arms):
-    lines.append(f"?: if this rate is the arm's best on seed {study.seeds[0]}")
+  if len(state.best) < len(study.reported):
+    source = study.rates_from or f"seed {study.seeds[0]}"
+    lines.append(f"?: if this rate is the arm's best on {source}")
   lines += [f"Not counted: {path} ({why})" for path, why in other.items()]
   return "\n".join([*lines, _hours(state)])
 
@@ -203,10 +254,20 @@ def _cell(state: _State, run: Run) -> str:
   study, folders, done, best = state
   if run in done:
     return "done"
-  if run.seed != study.seeds[0] and best.get(run.arm) != run.rate:
-    return "-" if run.arm in best else "?"
+  if run not in study.runs_needed(best):
+    return "-" if _is_settled(state, run) else "?"
   step = _last_step(workdir(study, folders, run))
   return f"step {step}" if step else "to do"
+
+
+def _is_settled(state: _State, run: Run) -> bool:
+  """Whether it is known that a run which is not needed never will be."""
+  study, best = state.study, state.best
+  for name, family in study.families.items():
+    if run.arm in family.arms:
+      other = run.rate != best.get(family.rate_of, run).rate
+      return name in best or other
+  return run.arm in best
 
 
 def _hours(state: _State) -> str:
@@ -215,13 +276,14 @@ def _hours(state: _State) -> str:
   spent = sum(result.seconds for result in done.values())
   seconds = spent / len(done) if done else study.seconds
   source = "measured" if done else "as the study says"
-  left = float((len(study.arms) - len(best)) * (len(study.seeds) - 1))
-  for run in {*study.runs_to_tune, *study.runs_to_report(best)} - set(done):
+  needed = study.runs_needed(best)
+  left = float(study.num_runs - len(needed))
+  for run in needed - set(done):
     num_steps = study.make_config(run).num_steps
     left += 1 - _last_step(workdir(study, folders, run)) / num_steps
   return (
     f"Hours: {spent / 3600:.2f} done, {left * seconds / 3600:.2f} left"
-    f" ({seconds:.0f} s a run, {source})"
+    f" ({seconds:.0f} s a run, {source}), by one process"
   )
 
 
@@ -249,6 +311,12 @@ def main() -> None:
     help="folder of base policies (default: runs/base)",
   )
   add("--dry_run", action="store_true", help="print the matrix and its hours")
+  add(
+    "--processes",
+    type=int,
+    default=1,
+    help="how many to train with, each on a core of its own (default: 1)",
+  )
   flags = parser.parse_args()
   for name in (None, "absl"):  # orbax says every save
     logging.getLogger(name).setLevel(logging.WARNING)
@@ -256,9 +324,12 @@ def main() -> None:
   try:
     study = study_lib.load(flags.study)
     print(plan(study, folders))
-    if not flags.dry_run:
-      trained = run_study(study, folders)
-      print(f"{trained} runs finished; results: {flags.results / study.name}")
+    if flags.dry_run:
+      return
+    if flags.processes > 1:
+      sys.exit(side_by_side.run(flags.processes, sys.argv[1:]))
+    trained = run_study(study, folders)
+    print(f"{trained} runs finished; results: {flags.results / study.name}")
   except (ValueError, FloatingPointError) as error:
     parser.error(str(error))
 

@@ -7,14 +7,14 @@ experiments.studies.run, trains any of them, and experiments.paper draws them.
 import dataclasses
 import importlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
   import ml_collections
 
 RESULTS = pathlib.Path("experiments/studies/results")  # of all studies
-_NO_STUDIES = ("__init__", "study", "run", "results")
+_NO_STUDIES = ("__init__", "study", "run", "results", "side_by_side")
 
 
 class Run(NamedTuple):
@@ -30,6 +30,20 @@ class Run(NamedTuple):
     return f"{self.arm}_{self.rate:g}_seed{self.seed}"
 
 
+class Family(NamedTuple):
+  """Arms of which the best is reported, under the name of the family.
+
+  They differ in one more value, which is tuned in place of the rate.
+
+  Attributes:
+    arms: their names.
+    rate_of: the arm whose best rate all of them take.
+  """
+
+  arms: tuple[str, ...]
+  rate_of: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Study:
   """Arms of one config, compared at the best rate of each.
@@ -40,7 +54,9 @@ class Study:
   there is nothing to tune, and all seeds are reported.
 
   A metric is written "train NAME" (mean over the last steps), "final NAME"
-  (last step) or "test NAME" (last evaluation on held-out problems).
+  (last step), "rise NAME" (over the last third of the steps) or "test NAME"
+  (last evaluation on held-out problems). "train NAME + NAME" is the mean of
+  several.
 
   Attributes:
     name: as --study takes it: this file's, or the full name of another module.
@@ -51,9 +67,13 @@ class Study:
     seeds: values of `seed` in the config.
     seconds: that a run takes, for the estimate before one has finished.
     tuned: the config value that the rates are of.
+    changes: values of the config that all arms change alike.
+    families: name -> arms of which the best is reported.
+    rates_from: a study whose best rates arms of the same names take. Then
+      nothing is tuned, and all seeds are reported.
+    measure: "pass" or, where rewards are not 0/1, "max": what training is for.
     objectives: arm -> the metric that is largest at its best rate. For other
-      arms it is training pass@k, for the k that the arm ends with; where
-      rewards are not 0/1, the objective of training is "train max@K".
+      arms it is training pass@k or max@k, for the k that the arm ends with.
     k_eval: at which pass@k is drawn and tabled.
     last: how many steps "train NAME" is the mean over; also the window of
       rolling means.
@@ -68,6 +88,10 @@ class Study:
   seeds: tuple[int, ...]
   seconds: float
   tuned: str = "learning_rate"
+  changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  families: Mapping[str, Family] = dataclasses.field(default_factory=dict)
+  rates_from: str = ""
+  measure: str = "pass"
   objectives: Mapping[str, str] = dataclasses.field(default_factory=dict)
   k_eval: tuple[int, ...] = (1, 2, 4, 8, 16)
   last: int = 20
@@ -95,31 +119,91 @@ class Study:
         f"Study {self.name!r} tunes {len(self.rates)} rates on its only seed,"
         f" {self.seeds[0]}; give more seeds, to report."
       )
-    if unknown := set(self.objectives) - set(self.arms):
+    if self.measure not in ("pass", "max"):
       raise ValueError(
-        f"Study {self.name!r} has objectives of unknown arms {sorted(unknown)};"
-        f" known: {', '.join(self.arms)}."
+        f"Study {self.name!r} has measure={self.measure!r}; it must be 'pass'"
+        " or 'max'."
       )
+    self._check_names("objectives", self.objectives, self.arms)
+    for family in self.families.values():
+      self._check_names("families", family.arms, self.arms)
+      self._check_names("families", [family.rate_of], self.tuned_arms)
+
+  def _check_names(
+    self, field: str, names: Iterable[str], known: Iterable[str]
+  ) -> None:
+    if unknown := set(names) - set(known):
+      raise ValueError(
+        f"Study {self.name!r} has {field} of unknown arms {sorted(unknown)};"
+        f" known: {', '.join(known)}."
+      )
+
+  @property
+  def reported(self) -> tuple[str, ...]:
+    """Names of what is reported: families and arms of none, in order."""
+    family_of = {
+      arm: name for name, some in self.families.items() for arm in some.arms
+    }
+    return tuple(dict.fromkeys(family_of.get(arm, arm) for arm in self.arms))
+
+  @property
+  def tuned_arms(self) -> tuple[str, ...]:
+    """Arms that are trained at every rate: those of no family."""
+    return tuple(name for name in self.reported if name not in self.families)
 
   @property
   def reported_seeds(self) -> tuple[int, ...]:
     """The seeds that figures and tables are of."""
-    return self.seeds if len(self.rates) == 1 else self.seeds[1:]
+    tunes = len(self.rates) > 1 and not self.rates_from
+    return self.seeds[1:] if tunes else self.seeds
+
+  @property
+  def num_runs(self) -> int:
+    """How many runs the study takes, once all best rates are known."""
+    tuning = 0
+    if self.reported_seeds != self.seeds:
+      tuning = len(self.tuned_arms) * len(self.rates)
+    tuning += sum(len(family.arms) for family in self.families.values())
+    # One of each family is among the reported, where the first seed is.
+    if self.reported_seeds == self.seeds:
+      tuning -= len(self.families)
+    return tuning + len(self.reported) * len(self.reported_seeds)
 
   @property
   def runs_to_tune(self) -> list[Run]:
-    """All arms at all rates with the first seed."""
+    """Arms at all rates with the first seed; none if rates are taken."""
+    if self.rates_from:
+      return []
     return [
-      Run(arm, rate, self.seeds[0]) for rate in self.rates for arm in self.arms
+      Run(arm, rate, self.seeds[0])
+      for rate in self.rates
+      for arm in self.tuned_arms
     ]
 
-  def runs_to_report(self, best: Mapping[str, float]) -> list[Run]:
-    """The reported seeds of arms whose best rate is known, arm -> rate."""
+  def runs_of_families(self, best: Mapping[str, Run]) -> list[Run]:
+    """Members of families, with the first seed, where their rate is known."""
     return [
-      Run(arm, rate, seed)
-      for seed in self.reported_seeds
-      for arm, rate in best.items()
+      Run(arm, best[family.rate_of].rate, self.seeds[0])
+      for family in self.families.values()
+      if family.rate_of in best
+      for arm in family.arms
     ]
+
+  def runs_to_report(self, best: Mapping[str, Run]) -> list[Run]:
+    """The reported seeds of the best runs, arm or family -> run."""
+    return [
+      run._replace(seed=seed)
+      for seed in self.reported_seeds
+      for run in best.values()
+    ]
+
+  def runs_needed(self, best: Mapping[str, Run]) -> set[Run]:
+    """All runs that are known to be part of the study."""
+    return {
+      *self.runs_to_tune,
+      *self.runs_of_families(best),
+      *self.runs_to_report(best),
+    }
 
   def make_config(self, run: Run) -> "ml_collections.ConfigDict":
     """The config of a run.
@@ -130,7 +214,12 @@ class Study:
     path, _, option = self.config.partition(":")
     module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
     config = module.get_config(*filter(None, [option]))
-    changes = {**self.arms[run.arm], self.tuned: run.rate, "seed": run.seed}
+    changes = {
+      **self.changes,
+      **self.arms[run.arm],
+      self.tuned: run.rate,
+      "seed": run.seed,
+    }
     with config.unlocked():  # A model or task takes more than is listed.
       for name, value in changes.items():
         try:
@@ -147,7 +236,7 @@ class Study:
     if arm in self.objectives:
       return self.objectives[arm]
     config = self.make_config(Run(arm, self.rates[0], self.seeds[0]))
-    return f"train pass@{config.k_opt[-1]}"
+    return f"train {self.measure}@{config.k_opt[-1]}"
 
 
 def known() -> list[str]:

@@ -60,7 +60,7 @@ def register(
 
   @function_registry.register_advantage_estimator(name)
   def advantages(rewards: np.ndarray, num_generations: int) -> np.ndarray:
-    """Those of [B * n] rewards, the n of a prompt next to each other."""
+    """Returns the [B * n] weights of rewards, n of each prompt in a row."""
     if isinstance(k, schedules.Schedule):  # Now, and not after hours.
       any_trainer.check_ks(k.max_k, (1, num_generations), transform)
     return any_trainer.group_advantages(

@@ -13,12 +13,13 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import PartitionSpec
 
 from pkpo_jax.lm import models, sharding
 
 # Finite, so that 0 * log 0 is 0 in entropies and their gradients.
-_NEVER = -1e30
+NEVER = -1e30
 
 # (embedder, hidden states, tokens) -> log-probs and entropies of the tokens
 _Score = Callable[[Any, chex.Array, chex.Array], tuple[chex.Array, chex.Array]]
@@ -32,7 +33,7 @@ def log_policy(
 ) -> chex.Array:
   """Maps hidden states [..., D] to log-probabilities [..., V], float32."""
   logits = models.unembed(model, params, hidden) / temperature
-  logits = logits.at[..., models.PAD].set(_NEVER)
+  logits = logits.at[..., models.PAD].set(NEVER)
   return jax.nn.log_softmax(logits, axis=-1)
 
 
@@ -73,17 +74,44 @@ def completion_log_probs(
   Returns:
     Log-probs of the tokens, and entropies of the distributions that they were
     drawn from, each [B, n, T] float32, zero where masked.
+
+  Raises:
+    ValueError: a length or an id is out of range.
   """
+  read = models.Prompts(prompts, prompt_lengths)
+  check_prompts(model, read)
+  check_ids(model, "completions", completions)
   params = models.compute_params(model, params)
   return token_log_probs(
     model,
     params,
-    prefill(model, params, models.Prompts(prompts, prompt_lengths)),
+    prefill(model, params, read),
     completions,
     mask,
     temperature=temperature,
     logits_chunk=logits_chunk,
   )
+
+
+def check_ids(model: nn.Module, what: str, ids: chex.Array) -> None:
+  """Raises ValueError for ids without an embedding; traced ones pass."""
+  if isinstance(ids, jax.core.Tracer):
+    return
+  known, V = np.asarray(ids), model.config.num_embed
+  if known.size and not 0 <= known.min() <= known.max() < V:
+    raise ValueError(
+      f"{what} must be ids in 0..{V - 1}, but are {known.min()}..{known.max()};"
+      " take the tokenizer of this model."
+    )
+
+
+def check_prompts(model: nn.Module, prompts: models.Prompts) -> None:
+  """Raises ValueError for lengths or ids out of range; traced ones pass."""
+  check_ids(model, "prompts", prompts.tokens)
+  if not isinstance(prompts.lengths, jax.core.Tracer):
+    lengths, P = np.asarray(prompts.lengths), prompts.tokens.shape[1]
+    if ((lengths < 1) | (lengths > P)).any():
+      raise ValueError(f"prompt_lengths must be in 1..{P}, but are {lengths}.")
 
 
 def prefill(

@@ -34,6 +34,9 @@ PRESETS = {
   "gemma2_27b": "Gemma2_27B",
   "gemma3_270m": "Gemma3_270M",
   "gemma3_1b": "Gemma3_1B",
+  "gemma3_4b": "Gemma3_4B",
+  "gemma3_12b": "Gemma3_12B",
+  "gemma3_27b": "Gemma3_27B",
 }
 
 
@@ -56,11 +59,13 @@ class Prefix(NamedTuple):
     hidden: [B, D], the states that predict the first completion token.
     kv: the keys and values of the prompts, with P slots.
     lengths: [B] int32, 1..P; the slots from there on are padding.
+    rows: [B] int32, which rows of `kv` they are; None if all, in order.
   """
 
   hidden: chex.Array
   kv: transformer.KVCache
   lengths: chex.Array
+  rows: chex.Array | None = None
 
 
 def get_model(
@@ -71,7 +76,8 @@ def get_model(
   Args:
     spec: a preset ("gemma2_tiny", "gemma2_2b", "gemma2_9b", ...), or a
       ConfigDict with a `name` and optionally
-      * `dtype` to compute in ("float32" for gemma2_tiny, else "bfloat16"),
+      * `dtype` to compute in ("float32" for gemma2_tiny, else "bfloat16";
+        Gemma exceeds the range of float16),
       * `remat`: "none" (default), "dots" or "full", see transformer.py,
       * `lora_rank`: trains adapters of that rank instead of the parameters,
       * any field of gemma's `TransformerConfig` to change, such as `embed_dim`;
@@ -93,7 +99,7 @@ def get_model(
     known = ", ".join(["gemma2_tiny", *PRESETS])
     raise ValueError(f"Unknown model {name!r}; known: {known}.")
   tiny = name == "gemma2_tiny"
-  config = _tiny_config() if tiny else getattr(gm.nn, PRESETS[name]).config
+  config = _tiny_config() if tiny else _text_config(PRESETS[name])
   dtype = jnp.dtype(fields.pop("dtype", "float32" if tiny else "bfloat16"))
   remat, rank = fields.pop("remat", "none"), fields.pop("lora_rank", None)
   if remat not in transformer.REMAT:
@@ -111,6 +117,17 @@ def get_model(
   if rank < 1:
     raise ValueError(f"lora_rank={rank} must be at least 1.")
   return gm.nn.LoRA(rank=rank, model=model, dtype=dtype)
+
+
+def family(model: nn.Module) -> str:
+  """Returns "gemma3" for models that normalise queries, else "gemma2"."""
+  return "gemma3" if model.config.use_qk_norm else "gemma2"
+
+
+def _text_config(name: str) -> gm.nn.config.TransformerConfig:
+  """Returns the config of a class of gemma's, without its vision encoder."""
+  config = getattr(gm.nn, name).config
+  return dataclasses.replace(config, vision_encoder=None)
 
 
 def _tiny_config() -> gm.nn.config.TransformerConfig:
@@ -273,6 +290,25 @@ def prefill(
   return Prefix(hidden, kv, prompts.lengths)
 
 
+def take(prefix: Prefix, rows: chex.Array) -> Prefix:
+  """Takes prompts of a prefix by their index, for `teacher_force`.
+
+  Args:
+    prefix: B prompts, of `prefill` for training.
+    rows: [R] int32; a prompt may come any number of times.
+
+  Returns:
+    The prefix of R prompts. Keys and values stay where they are; each layer
+    takes its own when it reads them.
+  """
+  return Prefix(
+    sharding.take_rows(prefix.hidden, rows),
+    prefix.kv,
+    prefix.lengths[rows],
+    rows,
+  )
+
+
 def teacher_force(
   model: nn.Module, params: Params, prefix: Prefix, completions: chex.Array
 ) -> chex.Array:
@@ -300,6 +336,7 @@ def teacher_force(
     training=True,
     prompts=prefix.kv,
     lengths=prefix.lengths,
+    rows=prefix.rows,
   )
   return sharding.constrain_rows(jnp.concatenate([first, rest], axis=1))
 

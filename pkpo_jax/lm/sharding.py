@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp", "tensor")
@@ -130,6 +131,19 @@ def gather_over_fsdp(tree: Any) -> Any:
   )
 
 
+def constrain_params(tree: Any) -> Any:
+  """Constrains parameters, or their gradient, to the devices that keep them."""
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return tree
+  return jax.tree_util.tree_map_with_path(
+    lambda path, x: jax.lax.with_sharding_constraint(
+      x, _spec(mesh, name_of(path), x)
+    ),
+    tree,
+  )
+
+
 def constrain_rows(x: chex.Array, *others: str | None) -> chex.Array:
   """Constrains the rows of x to the devices of those rows, by `rows_axes`.
 
@@ -148,6 +162,37 @@ def constrain_rows(x: chex.Array, *others: str | None) -> chex.Array:
   return jax.lax.with_sharding_constraint(x, spec)
 
 
+def replicate(tree: Any) -> Any:
+  """Constrains small arrays to be whole on every device, if a mesh is set."""
+  if jax.sharding.get_abstract_mesh().empty:
+    return tree
+  return jax.lax.with_sharding_constraint(tree, PartitionSpec())
+
+
+def take_rows(
+  x: chex.Array, rows: chex.Array, *others: str | None
+) -> chex.Array:
+  """Takes rows of x by their index, with a gradient that is cheap everywhere.
+
+  It multiplies by a matrix of zeros and ones: exact, and its gradient is a
+  product too. That of an index is a scatter, which CPUs do number by number.
+
+  Args:
+    x: [B, ...], finite.
+    rows: [R] int32.
+    *others: the mesh axes of the other dimensions, see `constrain_rows`.
+
+  Returns:
+    [R, ...]: the devices of each row hold it, whichever held it in x.
+  """
+  if not jax.sharding.get_abstract_mesh().empty:
+    whole = PartitionSpec(None, *others)
+    x = jax.lax.with_sharding_constraint(x, whole)
+  chosen = jax.nn.one_hot(rows, len(x), dtype=x.dtype)
+  taken = jnp.tensordot(chosen, x, 1, precision=jax.lax.Precision.HIGHEST)
+  return constrain_rows(taken, *others)
+
+
 def rows_axes(
   mesh: Mesh | jax.sharding.AbstractMesh, rows: int
 ) -> tuple[str, ...]:
@@ -164,7 +209,7 @@ def rows_axes(
   return ()
 
 
-def check_rows(mesh: Mesh, prompts: int, samples: int, what: str) -> None:
+def check_rows(mesh: Mesh, prompts: int, rows: int, what: str) -> None:
   """Checks that no device computes the rows of another one.
 
   Completions must split over `fsdp` and `data`. Their prompts, of which there
@@ -173,22 +218,21 @@ def check_rows(mesh: Mesh, prompts: int, samples: int, what: str) -> None:
 
   Args:
     mesh: a mesh of `make_mesh`.
-    prompts: how many are computed at once.
-    samples: completions of each.
-    what: the two numbers by name, for the message.
+    prompts: how many are read at once.
+    rows: how many completions are computed at once.
+    what: the numbers by name, for the message.
 
   Raises:
     ValueError: they do not split; says what it would cost, and the remedy.
   """
   fsdp, data = mesh.shape["fsdp"], mesh.shape["data"]
-  rows = prompts * samples
   times = (
     fsdp * data // math.prod(mesh.shape[axis] for axis in rows_axes(mesh, rows))
   )
   if times > 1:
     raise ValueError(
-      f"{prompts} prompts x {samples} completions ({what}) do not split over"
-      f" the {fsdp * data} devices of data={data} x fsdp={fsdp}: each"
+      f"{rows} completions ({what}) do not split over the"
+      f" {fsdp * data} devices of data={data} x fsdp={fsdp}: each"
       f" completion would be computed {times} times. Let {fsdp * data} divide"
       " them, or give devices to config.mesh.tensor."
     )
@@ -198,6 +242,18 @@ def check_rows(mesh: Mesh, prompts: int, samples: int, what: str) -> None:
       f" would read all of them, {fsdp} times the work. Let {fsdp} divide them,"
       " or give devices to config.mesh.data or config.mesh.tensor."
     )
+
+
+def fewest_prompts(samples: int) -> int:
+  """The fewest prompts x samples that split over the mesh, see `check_rows`.
+
+  So do all multiples of it. 1 where no mesh is set.
+  """
+  mesh = jax.sharding.get_mesh()
+  if mesh.empty:
+    return 1
+  fsdp, data = mesh.shape["fsdp"], mesh.shape["data"]
+  return math.lcm(fsdp, fsdp * data // math.gcd(fsdp * data, samples))
 
 
 def rows_sharding(mesh: Mesh, rows: int) -> NamedSharding:

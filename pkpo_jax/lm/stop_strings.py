@@ -7,10 +7,13 @@ left for the decode loop is one look-up a token: state = table[state, token].
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import chex
+import jax.numpy as jnp
 import numpy as np
 
-from pkpo_jax.lm import tokenizers
+from pkpo_jax.lm import tokenizers, vocabularies
 
 
 def stop_table(
@@ -40,7 +43,7 @@ def stop_table(
   by_byte = _byte_table([string.encode() for string in strings], blank)
   states = np.arange(len(by_byte), dtype=by_byte.dtype)[:, None]
   pieces = list(tokenizer.token_bytes[:size])
-  pieces += [tokenizers.UNKNOWN.encode()] * (size - len(pieces))
+  pieces += [vocabularies.UNKNOWN.encode()] * (size - len(pieces))
   lengths = np.array([len(piece) for piece in pieces])
   table = np.empty((len(by_byte), size), by_byte.dtype)
   for length in np.unique(lengths):
@@ -58,7 +61,7 @@ def _check(string: str) -> None:
   if not string:
     raise ValueError("A stop string must not be empty.")
   halves = any("\ud800" <= x <= "\udfff" for x in string)
-  if halves or tokenizers.UNKNOWN in string:
+  if halves or vocabularies.UNKNOWN in string:
     raise ValueError(
       f"The stop string {string!r} has a character that stands for broken"
       " bytes, or half a character; leave it out."
@@ -94,3 +97,36 @@ def _byte_table(
     table[0] = table[root]
     table[0, ord(" ")] = root
   return table
+
+
+class Ends(NamedTuple):
+  """Which rows have ended.
+
+  Attributes:
+    done: [R] bool.
+    state: [R] int32, how much of a stop string a row ends with, see
+      `stop_table`; None without any.
+  """
+
+  done: chex.Array
+  state: chex.Array | None
+
+
+def no_ends(R: int, stop_table: chex.Array | None) -> Ends:
+  """R rows without tokens."""
+  state = None if stop_table is None else jnp.zeros(R, jnp.int32)
+  return Ends(jnp.zeros(R, bool), state)
+
+
+def read_ends(
+  ends: Ends,
+  tokens: chex.Array,
+  stop_tokens: tuple[int, ...],
+  stop_table: chex.Array | None,
+) -> Ends:
+  """Reads the next token [R] of every row: does it end there?"""
+  done = ends.done | jnp.isin(tokens, jnp.asarray(stop_tokens, jnp.int32))
+  if stop_table is None:
+    return Ends(done, None)
+  state = jnp.asarray(stop_table)[ends.state, tokens].astype(jnp.int32)
+  return Ends(done | (state == len(stop_table) - 1), state)

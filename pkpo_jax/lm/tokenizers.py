@@ -3,28 +3,27 @@
 PAD, EOS and BOS have Gemma's ids in all of them.
 """
 
-import dataclasses
 import functools
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
+
+from pkpo_jax.lm import chat_template, tokenizer_config, vocabularies
 
 # PAD equals models.PAD; importing that would import gemma.
 PAD, EOS, BOS = 0, 1, 2
 
 _SPECIAL = {"<pad>": PAD, "<eos>": EOS, "<bos>": BOS}
 _START, _END = "<start_of_turn>", "<end_of_turn>"
-UNKNOWN = "\ufffd"  # what ids without a token, and broken bytes, become
 _NAMES = ("gemma2", "gemma3", "huggingface")
 
-# Where a text is cut so that none of these pieces is left in it: SentencePiece
-# would make them control tokens, and so would a tokenizer.json that does not
-# mark them as special.
-_CUT = re.compile(r"(?<=<)(?=(?:start|end)_of_(?:turn|image)>)")
+_IMAGES = ("<start_of_image>", "<end_of_image>", "<image_soft_token>")
+_WHOLE = 256_000  # ids of Gemma 2's vocabulary; Gemma 3 has more
+_FAMILIES = {106: "gemma2", 105: "gemma3"}  # by the id of _START
 
 
 class Tokenizer(Protocol):
@@ -72,126 +71,43 @@ def get_tokenizer(
       and "gemma3" need none: the gemma package then looks for the vocabulary in
       `$GEMMA_CACHE_DIR/tokenizer`, and else in the cloud.
     turns: whether a prompt becomes the user's turn of a chat, as tuned models
-      expect; otherwise it stays plain text, as for base models.
+      expect; otherwise it stays plain text, as for base models. The frame of a
+      turn is that of the chat template beside the vocabulary, or else Gemma's.
 
   Returns:
     The tokenizer.
 
   Raises:
     OSError: the file cannot be read.
-    ValueError: the name is unknown, the path is missing, or the vocabulary is
-      not Gemma's.
+    ValueError: the name is unknown, the path is missing, the vocabulary is not
+      Gemma's, or files beside it say what cannot be followed.
   """
   if name not in _NAMES:
     raise ValueError(f"Unknown tokenizer {name!r}; known: {', '.join(_NAMES)}.")
   file = None if path is None else os.path.expanduser(path)
   if name != "huggingface":
-    return GemmaTokenizer(_load_sentencepiece(name, file), turns=turns)
-  if file is None:
+    vocabulary = vocabularies.load_sentencepiece(name, file)
+  elif file is None:
     raise ValueError("The huggingface tokenizer needs path=, a tokenizer.json.")
-  return GemmaTokenizer(_load_huggingface(file), turns=turns)
+  else:
+    vocabulary = vocabularies.load_huggingface(file)
+  said = tokenizer_config.read(pathlib.Path(file) if file else None)
+  return GemmaTokenizer(vocabulary, said, turns=turns)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Vocabulary:
-  """A vocabulary, whichever library it was loaded with.
-
-  Attributes:
-    source: where it comes from, for messages.
-    size: how many ids the encoding of a text can have.
-    encode: maps plain text to ids.
-    decode: maps ids to text.
-    find: maps a piece to its id; None if there is no such piece.
-    texts: makes the text of each id by itself.
-  """
-
-  source: str
-  size: int
-  encode: Callable[[str], list[int]]
-  decode: Callable[[list[int]], str]
-  find: Callable[[str], int | None]
-  texts: Callable[[], list[str]]
-
-
-def _load_sentencepiece(name: str, path: str | None) -> _Vocabulary:
-  """Loads a SentencePiece model; without a path the one gemma finds."""
-  from gemma import gm
-
-  known = {"gemma2": gm.text.Gemma2Tokenizer, "gemma3": gm.text.Gemma3Tokenizer}
-  model = known[name]() if path is None else known[name](path)
-  try:
-    pieces = model.tokens
-  except Exception as error:  # Each kind of path and of damage has its own.
-    raise OSError(
-      f"The vocabulary {model.path} can't be read: {error}\nGive path=, a"
-      " SentencePiece model of Gemma on this machine."
-    ) from error
-  ids = {piece: i for i, piece in enumerate(pieces)}
-  return _Vocabulary(
-    str(model.path),
-    len(pieces),
-    model.encode,
-    model.decode,
-    ids.get,
-    lambda: [model.decode([i]) for i in range(len(pieces))],
-  )
-
-
-def _load_huggingface(path: str) -> _Vocabulary:
-  """Loads a tokenizer.json, or the one in a folder."""
-  import tokenizers
-
-  file = pathlib.Path(path)
-  file = file / "tokenizer.json" if file.is_dir() else file
-  if not file.is_file():
-    raise FileNotFoundError(
-      f"There is no {file}; path= must be a tokenizer.json or a folder with it."
-    )
-  try:
-    fast = tokenizers.Tokenizer.from_file(str(file))
-  except Exception as error:  # The library raises nothing more specific.
-    raise OSError(f"{file} is no tokenizer.json: {error}") from error
-  fast.encode_special_tokens = True  # <eos> in a text is text.
-  fast.no_truncation()  # The file may ask for truncation or padding.
-  fast.no_padding()
-  return _Vocabulary(
-    str(file),
-    _num_rows(fast),
-    lambda text: fast.encode(text, add_special_tokens=False).ids,
-    lambda ids: fast.decode(ids, skip_special_tokens=False),
-    fast.token_to_id,
-    lambda: _texts(fast),
-  )
-
-
-def _texts(fast: Any) -> list[str]:
-  """Decodes each id by itself, special ones too; U+FFFD where there is none."""
-  ids = range(1 + max(fast.get_vocab().values()))
-  texts = fast.decode_batch([[i] for i in ids], skip_special_tokens=False)
-  known = (fast.id_to_token(i) is not None for i in ids)
-  return [text if found else UNKNOWN for text, found in zip(texts, known)]
-
-
-def _num_rows(fast: Any) -> int:
-  """Counts the ids, without special ones at the end.
-
-  Those are tokens such as Gemma 3's <image_soft_token>. Text never becomes one,
-  and text models have no embedding for them.
-  """
-  size, added = fast.get_vocab_size(), fast.get_added_tokens_decoder()
-  while size - 1 in added and added[size - 1].special:
-    size -= 1
-  return size
-
-
-def _check(vocabulary: _Vocabulary, *, turns: bool) -> None:
+def _check(
+  vocabulary: vocabularies.Vocabulary,
+  said: tokenizer_config.Said,
+  *,
+  turns: bool,
+) -> None:
   """Raises ValueError unless ids and texts are as in Gemma's vocabularies."""
   wrong = [
     f"{piece} is {vocabulary.find(piece)} instead of {i}"
     for piece, i in _SPECIAL.items()
     if vocabulary.find(piece) != i
   ]
-  if turns:
+  if turns and said.template is None:
     pieces = [p for p in (_START, _END) if vocabulary.find(p) is None]
     wrong += [f"{p} is missing, which turns=True needs" for p in pieces]
   # Prompts are encoded in parts; some vocabularies add or strip blanks at the
@@ -204,6 +120,105 @@ def _check(vocabulary: _Vocabulary, *, turns: bool) -> None:
     raise ValueError(
       f"{vocabulary.source} is no vocabulary of Gemma: {'; '.join(wrong)}."
     )
+  if not turns and not (vocabulary.begins and said.begins):
+    raise ValueError(
+      f"{vocabulary.source} does not begin texts with <bos> alone, as Gemma was"
+      " trained: its post_processor, or add_bos_token, add_eos_token or"
+      " bos_token in tokenizer_config.json; mend them, or set turns=True."
+    )
+  for i, text in said.added.items():
+    if vocabulary.find(text) != i and text not in _IMAGES:
+      raise ValueError(
+        f"{vocabulary.source} has not the token {text!r} with id {i} that was"
+        " added by files beside it: save the tokenizer anew with transformers,"
+        " and read its tokenizer.json with name='huggingface'."
+      )
+
+
+def _stop_tokens(
+  vocabulary: vocabularies.Vocabulary, said: tokenizer_config.Said
+) -> tuple[int, ...]:
+  """EOS, <end_of_turn> where it exists, and what the folder names."""
+  end = vocabulary.find(_END)
+  stops = [EOS] if end is None else [EOS, end]
+  for stop, who in said.stops.items():
+    i = vocabulary.find(stop) if isinstance(stop, str) else stop
+    if i is None or i == PAD or not 0 <= i < vocabulary.total:
+      raise ValueError(
+        f"{vocabulary.source} has no token to stop at that is {stop!r}, as"
+        f" {who} says; mend that file."
+      )
+    if i not in stops:
+      stops.append(i)
+  return tuple(stops)
+
+
+def _find_frame(
+  vocabulary: vocabularies.Vocabulary, said: tokenizer_config.Said
+) -> chat_template.Frame:
+  """The frame of a user's turn: the folder's own, or else Gemma's."""
+  if said.template is None:
+    return chat_template.GEMMA
+  try:
+    return chat_template.find_frame(said.template, said.special)
+  except ValueError as error:
+    raise ValueError(f"{vocabulary.source}: {error}") from error
+
+
+def _control_pieces(
+  vocabulary: vocabularies.Vocabulary,
+  said: tokenizer_config.Said,
+  frame: chat_template.Frame | None,
+) -> dict[str, int]:
+  """Pieces that are control tokens in a frame, and text in a text; their ids.
+
+  Those are special ones; turns and images, which not all files mark so; and
+  added ones that the frame consists of.
+  """
+  framed = frame.before + frame.after if frame else ""
+  pieces = [*_SPECIAL, _START, _END, *_IMAGES]
+  pieces += [x for x in said.stops if isinstance(x, str)]
+  for piece, special in vocabulary.added.items():
+    mark = len(piece) > 2 and not piece.strip("▁ ").isspace()
+    if special or (mark and piece in framed):
+      pieces.append(piece)
+  found = {piece: vocabulary.find(piece) for piece in pieces}
+  return {piece: i for piece, i in found.items() if i is not None}
+
+
+def _cut_within(pieces: Iterable[str]) -> re.Pattern[str]:
+  """Where a text is cut so that none of these pieces is left in it.
+
+  SentencePiece would make them control tokens, and so would a tokenizer.json
+  that does not mark them as special.
+  """
+  first = [rf"(?<={re.escape(x[0])})(?={re.escape(x[1:])})" for x in pieces]
+  return re.compile("|".join(first) or "(?!)")
+
+
+class _Ends(NamedTuple):
+  """A frame in parts: ids of control tokens, and texts between them.
+
+  `opening` and `closing` touch the text of the turn, and are read with it.
+  """
+
+  before: list[str | int]
+  opening: str
+  closing: str
+  after: list[str | int]
+
+
+def _split_at(control: Mapping[str, int], frame: chat_template.Frame) -> _Ends:
+  """Splits a frame at its control tokens; the longest piece counts."""
+  longest = sorted(control, key=len, reverse=True)
+  pattern = re.compile(f"({'|'.join(map(re.escape, longest))})")
+
+  def split(text: str) -> list[str | int]:
+    return [control.get(x, x) for x in pattern.split(text)]
+
+  *before, opening = split(frame.before)
+  closing, *after = split(frame.after)
+  return _Ends(before, str(opening), str(closing), after)
 
 
 class GemmaTokenizer:
@@ -216,24 +231,50 @@ class GemmaTokenizer:
 
   Attributes:
     vocab_size: how many ids the encoding of a text can have.
-    stop_tokens: EOS, and <end_of_turn> where the vocabulary has it.
+    stop_tokens: EOS, <end_of_turn> where the vocabulary has it, and what the
+      files beside the vocabulary name.
+    frame: what is put around a user's turn; None without turns.
+    family: "gemma2" or "gemma3", whose whole vocabulary it is; else None.
     drops_first_blank: False.
   """
 
   drops_first_blank = False
 
-  def __init__(self, vocabulary: _Vocabulary, *, turns: bool):
+  def __init__(
+    self,
+    vocabulary: vocabularies.Vocabulary,
+    said: tokenizer_config.Said,
+    *,
+    turns: bool,
+  ):
     """See `get_tokenizer`."""
-    _check(vocabulary, turns=turns)
-    start, end = vocabulary.find(_START), vocabulary.find(_END)
+    _check(vocabulary, said, turns=turns)
     self._vocabulary = vocabulary
-    self.vocab_size = vocabulary.size
-    self.stop_tokens: tuple[int, ...] = (EOS,) if end is None else (EOS, end)
-    self._before, self._opening, self._after = [BOS], "", list[int]()
-    if turns and start is not None and end is not None:
-      self._before, self._opening = [BOS, start], "user\n"
-      between, answer = map(vocabulary.encode, ("\n", "model\n"))
-      self._after = [end, *between, start, *answer]
+    whole = vocabulary.size >= _WHOLE
+    start = vocabulary.find(_START)
+    self.family = _FAMILIES.get(start or 0) if whole else None
+    self.stop_tokens = _stop_tokens(vocabulary, said)
+    self.frame = _find_frame(vocabulary, said) if turns else None
+    control = _control_pieces(vocabulary, said, self.frame)
+    self._cut = _cut_within(
+      x for x in control if x not in _SPECIAL and not vocabulary.added.get(x)
+    )
+    self._before, self._opening = [BOS], ""
+    self._after, self._closing = list[int](), ""
+    if self.frame:
+      ends = _split_at(control, self.frame)
+      self._opening, self._closing = ends.opening, ends.closing
+      self._before = self._read(ends.before)
+      self._after = self._read(ends.after)
+    fixed = (*self._before, *self._after, *self.stop_tokens)
+    self.vocab_size = max(vocabulary.size, 1 + max(fixed))
+
+  def _read(self, parts: Sequence[str | int]) -> list[int]:
+    """Encodes parts of a frame, whose control tokens are ids."""
+    encode = self._vocabulary.encode
+    return [
+      i for x in parts for i in (encode(x) if isinstance(x, str) else [x])
+    ]
 
   def encode(self, text: str) -> list[int]:
     """Encodes a prompt, up to where the model begins its answer.
@@ -241,14 +282,23 @@ class GemmaTokenizer:
     As in Gemma's chat template, a user's turn has no blanks or line ends at
     its start and end.
     """
-    text = self._opening + text.strip() if self._opening else text
-    ids = self.encode_completion(text)
+    if self.frame and self.frame.strips:
+      text = text.strip()
+    ids = self.encode_completion(self._opening + text + self._closing)
     return [*self._before, *ids, *self._after]
 
   def encode_completion(self, text: str) -> list[int]:
-    """Encodes a completion, without BOS and stop tokens."""
+    """Encodes a completion, without BOS and stop tokens.
+
+    Raises:
+      ValueError: the text has half a surrogate pair, which UTF-8 cannot say.
+    """
+    try:
+      text.encode()
+    except UnicodeEncodeError as error:
+      raise ValueError(f"{text!r} cannot be encoded: {error}.") from error
     return [
-      i for part in _CUT.split(text) for i in self._vocabulary.encode(part)
+      i for part in self._cut.split(text) for i in self._vocabulary.encode(part)
     ]
 
   def decode(self, ids: Sequence[int]) -> str:
@@ -258,7 +308,7 @@ class GemmaTokenizer:
     are not UTF-8 become U+FFFD, and so do ids without a token, which occur
     where a model has more embeddings, to a round number.
     """
-    known, unknown = self.token_bytes, UNKNOWN.encode()
+    known, unknown = self.token_bytes, vocabularies.UNKNOWN.encode()
     pieces = (known[i] if i < len(known) else unknown for i in ids)
     return b"".join(pieces).decode(errors="replace")
 

@@ -55,6 +55,22 @@ class KVCache(NamedTuple):
   unrolled: Sequence[attention.KeysValues]
 
 
+def check_dtype(dtype: Any) -> None:
+  """Raises ValueError for a type whose range Gemma exceeds, such as float16.
+
+  Squares of its activations exceed 1e10: in float16 a norm of them is 0, and
+  so the policy uniform, without a NaN.
+  """
+  kind = jnp.dtype(dtype)
+  if (
+    not jnp.issubdtype(kind, jnp.floating) or float(jnp.finfo(kind).max) < 1e38
+  ):
+    raise ValueError(
+      f"dtype={kind.name!r}: Gemma's activations exceed its range; take"
+      " 'bfloat16' or 'float32'."
+    )
+
+
 class Transformer(gm.nn.Transformer):
   """gemma's Transformer, which also reads completions of shared prompts.
 
@@ -64,6 +80,11 @@ class Transformer(gm.nn.Transformer):
   """
 
   remat: str = "none"
+
+  def __post_init__(self) -> None:
+    """Refuses a dtype that Gemma's activations exceed."""
+    check_dtype(self.dtype)
+    super().__post_init__()
 
   def __call__(
     self, tokens: chex.Array, *, training: bool | None = None, **kwargs: Any
@@ -80,6 +101,7 @@ class Transformer(gm.nn.Transformer):
     *,
     prompts: KVCache | None = None,
     lengths: chex.Array | None = None,
+    rows: chex.Array | None = None,
     cache: KVCache | None = None,
     start: chex.Numeric = 0,
   ) -> tuple[chex.Array, KVCache | None]:
@@ -90,6 +112,8 @@ class Transformer(gm.nn.Transformer):
       training: whether there will be a backward pass, which `remat` is about.
       prompts: for completions: what this returned for their prompts.
       lengths: for completions: [B] int32, the lengths of their prompts.
+      rows: for completions: [B] int32, which rows of `prompts` those are; by
+        default all of them, in order.
       cache: for decoding: keys and values of the completions, with room for
         these tokens at `start`.
       start: how many tokens of the completions the cache holds.
@@ -107,6 +131,10 @@ class Transformer(gm.nn.Transformer):
       kvs: Sequence[attention.KeysValues | None],
     ) -> tuple[chex.Array, attention.KeysValues | None]:
       prompt, own = kvs
+      if prompt and rows is not None:
+        prompt = jax.tree.map(
+          lambda x: sharding.take_rows(x, rows, "tensor"), prompt
+        )
       prefix = prompt and attention.LayerPrefix(prompt, lengths)
       x, own = block.apply(
         {"params": params}, x, prefix, own, start, method=attention.block
@@ -194,3 +222,11 @@ def _period(kinds: Sequence[Any]) -> int:
 def constrain_kv(kv: attention.KeysValues) -> attention.KeysValues:
   """Holds keys and values to the devices of their rows and of their heads."""
   return jax.tree.map(lambda x: sharding.constrain_rows(x, "tensor"), kv)
+
+
+def constrain_cache(cache: KVCache) -> KVCache:
+  """Does what `constrain_kv` does, in all layers."""
+  return KVCache(
+    [jax.vmap(constrain_kv)(kv) for kv in cache.scanned],
+    [constrain_kv(kv) for kv in cache.unrolled],
+  )

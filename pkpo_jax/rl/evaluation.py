@@ -1,6 +1,7 @@
 """Held-out problems -> graded answers; and two policies compared."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -8,25 +9,11 @@ import chex
 import jax
 import numpy as np
 
+from pkpo_jax import intervals
+from pkpo_jax.lm import sharding
 from pkpo_jax.rl import rollout as rollout_lib
 from pkpo_jax.rl import rollout_metrics
 from pkpo_jax.tasks import base
-
-
-class Number(NamedTuple):
-  """A mean over problems.
-
-  Attributes:
-    mean: NaN where some problem has too few graded answers.
-    standard_error: of the mean; NaN where it is, and for a single problem.
-    lower: the mean if ungraded answers were wrong; where it exists, the mean.
-    upper: the same if they were right.
-  """
-
-  mean: float
-  standard_error: float
-  lower: float
-  upper: float
 
 
 def draw(
@@ -45,6 +32,40 @@ def draw(
   return [problems[i] for i in sorted(rows)]
 
 
+class Batch(NamedTuple):
+  """What an evaluation samples at once.
+
+  Attributes:
+    prompts: how many; one stands there several times if it has more samples.
+    samples: of each prompt.
+  """
+
+  prompts: int
+  samples: int
+
+
+def plan_batch(
+  num_problems: int, n: int, *, prompts: int, samples: int
+) -> Batch:
+  """Plans the batches of an evaluation: none is larger than one of training.
+
+  So that it fits into memory at any n, and where n is a multiple of `samples`,
+  is the program that training has compiled. On any mesh that training splits
+  over, batches do.
+
+  Args:
+    num_problems: N.
+    n: answers to each problem.
+    prompts: of a training step.
+    samples: of each prompt in a training step.
+  """
+  at_once = math.gcd(n, samples)
+  unit = sharding.fewest_prompts(at_once)
+  needed = num_problems * (n // at_once)
+  most = prompts * samples // at_once
+  return Batch(min(most, -(-needed // unit) * unit), at_once)
+
+
 def evaluate(
   rollout_worker: rollout_lib.RolloutWorker,
   params: chex.ArrayTree,
@@ -52,25 +73,40 @@ def evaluate(
   key: chex.PRNGKey,
   *,
   n: int,
-  batch_size: int,
+  batch: Batch,
   progress: Callable[..., Iterable[int]] = iter,
 ) -> rollout_metrics.Answers:
-  """Samples n answers to every problem, a batch of problems at a time.
+  """Samples n answers to every problem, a batch at a time.
 
-  The key of a problem depends on its place in `problems` alone, so that
-  batches of any size give the same samples.
+  The key of an answer depends on the place of its problem in `problems` and on
+  its number among the n alone: batches of any size give the same samples, and
+  more samples begin with the same.
+
+  Args:
+    rollout_worker: samples and grades.
+    params: parameters of its model.
+    problems: N problems.
+    key: the root of all keys.
+    n: answers to each problem, a multiple of `batch.samples`.
+    batch: what is sampled at once, of `plan_batch`.
+    progress: is given the batches, and yields them.
 
   Returns:
     The graded answers to all N problems.
   """
+  parts = n // batch.samples  # that the n answers to a problem come in
+  total = len(problems) * parts
 
   def started() -> Iterator[Callable[[], rollout_metrics.Answers]]:
-    for start in progress(range(0, len(problems), batch_size)):
-      # The last batch is filled up with problems again, to compile only once.
-      rows = np.arange(start, start + batch_size) % len(problems)
-      keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+    for start in progress(range(0, total, batch.prompts)):
+      # The last batch is filled up from the front, to compile only once.
+      place = np.arange(start, start + batch.prompts) % total
+      rows, part = place // parts, place % parts
+      samples = part[:, None] * batch.samples + np.arange(batch.samples)
       some = [problems[i] for i in rows]
-      finish = rollout_worker.start(params, some, keys, n=n)
+      finish = rollout_worker.start(
+        params, some, _keys(key, rows, samples), n=batch.samples
+      )
 
       def answers(finish=finish, some=some):
         rollout, reasons, _ = finish()
@@ -86,9 +122,71 @@ def evaluate(
     following = next(batches, None)
     graded.append(finish())
     finish = following
-  return rollout_metrics.Answers(
-    *(np.concatenate(parts)[: len(problems)] for parts in zip(*graded))
+  whole = rollout_metrics.Answers(
+    *(np.concatenate(columns)[:total] for columns in zip(*graded))
   )
+  tiers = whole.tiers[::parts]
+  by_problem = (x.reshape(len(problems), -1) for x in whole)
+  return rollout_metrics.Answers(*by_problem)._replace(tiers=tiers)
+
+
+def _keys(
+  key: chex.PRNGKey, rows: np.ndarray, samples: np.ndarray
+) -> chex.PRNGKey:
+  """[B, m] keys of the samples [B, m] of the problems at rows [B]."""
+  fold_in = jax.vmap(jax.random.fold_in)
+  return jax.vmap(fold_in, (None, 1), 1)(
+    jax.vmap(jax.random.fold_in, (None, 0))(key, rows), samples
+  )
+
+
+class Bounds(NamedTuple):
+  """What stands in place of a mean that does not exist.
+
+  That of a problem with fewer than k graded answers, say.
+
+  Attributes:
+    lower: the mean if ungraded answers were wrong.
+    upper: the same if they were right.
+  """
+
+  lower: float
+  upper: float
+
+
+Estimate = intervals.Interval | Bounds
+
+
+def estimate(
+  rewards: chex.Array, valid: chex.Array, ks: Sequence[int], *, binary: bool
+) -> dict[str, Estimate]:
+  """Means over problems, and how sure they are.
+
+  Args:
+    rewards: [N, n].
+    valid: [N, n].
+    ks: each at most n.
+    binary: whether all rewards are 0 or 1; else there is max@k too.
+
+  Returns:
+    For each metric such as "pass@4" its interval, see
+    `intervals.over_problems`.
+
+  Raises:
+    ValueError: as `rollout_metrics.curves`.
+  """
+  found: dict[str, Estimate] = {}
+  curves = rollout_metrics.curves(rewards, valid, ks, binary=binary)
+  for name, curve in curves.items():
+    for i, k in enumerate(ks):
+      values = curve.by_problem[:, i]
+      exists = not np.isnan(curve.mean[i])
+      found[f"{name}@{k}"] = (
+        intervals.over_problems(values)
+        if exists
+        else Bounds(float(curve.lower[i]), float(curve.upper[i]))
+      )
+  return found
 
 
 def compare(
@@ -97,19 +195,19 @@ def compare(
   ks: Sequence[int],
   *,
   binary: bool,
-) -> dict[str, dict[str, Number]]:
-  """Compares two policies on the same problems.
+) -> dict[str, Estimate]:
+  """Gains of one policy over another, on the same problems.
 
   Args:
-    before: rewards and valid, [N, n], of one policy.
-    after: of the other, on the same problems in the same order.
-    ks: at which to compare them.
+    before: rewards and valid, each [N, n], of one policy.
+    after: of the other, on the same problems in the same order; its n may
+      differ.
+    ks: at which to compare them, each at most both n.
     binary: whether all rewards are 0 or 1; else max@k is compared too.
 
   Returns:
-    For each metric such as "pass@4" the numbers of "base", of "trained" and of
-    the "gain" by problem: it is trained - base, and its error that of paired
-    differences.
+    For each metric such as "pass@4" the interval of after - before, from paired
+    differences, see `intervals.paired`.
 
   Raises:
     ValueError: they are not of equally many problems, or as
@@ -120,25 +218,23 @@ def compare(
       f"The policies have answers to {len(before[0])} and {len(after[0])}"
       " problems; compare them on the same ones."
     )
-  base_curves, trained_curves = (
+  old_curves, new_curves = (
     rollout_metrics.curves(*policy, ks, binary=binary)
     for policy in (before, after)
   )
-  rows: dict[str, dict[str, Number]] = {}
-  for name, old in base_curves.items():
-    new = trained_curves[name]
-    gain = rollout_metrics.over_problems(
-      new.by_problem - old.by_problem,
-      ks,
-      new.lower - old.upper,
-      new.upper - old.lower,
-    )
+  gains: dict[str, Estimate] = {}
+  for name, old in old_curves.items():
+    new = new_curves[name]
     for i, k in enumerate(ks):
-      rows[f"{name}@{k}"] = {
-        who: Number(*(float(x[i]) for x in curve[1:-1]))
-        for who, curve in (("base", old), ("trained", new), ("gain", gain))
-      }
-  return rows
+      exists = not np.isnan(new.mean[i] - old.mean[i])
+      gains[f"{name}@{k}"] = (
+        intervals.paired(new.by_problem[:, i], old.by_problem[:, i])
+        if exists
+        else Bounds(
+          float(new.lower[i] - old.upper[i]), float(new.upper[i] - old.lower[i])
+        )
+      )
+  return gains
 
 
 def key(seed: int) -> chex.PRNGKey:

@@ -5,23 +5,26 @@ Most completions of a hard problem have weight 0: every wrong one under
 entropy bonus or a KL term they have no gradient and need no pass through the
 model.
 
-A rollout of B problems is sorted so that completions with a gradient come
-first, then cut twice: into B / microbatch_prompts parts of prompts, and each of
-these into n / microbatch_samples parts of completions. For each part of prompts
-
-  prefill          [prompts, P] -> keys and values, once, kept for backward
-  teacher forcing  [prompts, samples, T] on top of them, part by part: gradients
-                   with respect to the parameters and to the keys and values
+  prefill          reads the B prompts [B, P], each once, and keeps their keys
+                   and values for the backward pass
+  teacher forcing  reads completions [M, T] on top of them, microbatch by
+                   microbatch of one flat list, until none is left that has a
+                   gradient; those with respect to the parameters and to the
+                   prompts' keys and values add up
   backward         through the prefill, from the sum of the latter
 
-so that P + n T tokens of each problem pass through the model, forward and
-backward, instead of n (P + T). A part without any gradient is skipped, in one
-compiled program (`lax.cond` inside `lax.scan`).
+so that P + T tokens pass through the model, forward and backward, for each
+problem and for each completion that is needed. A microbatch is cut to the
+shortest of a few static lengths that holds its longest completion. All this is
+one compiled program: loops and branches on the device leave out the rest.
+
+On a mesh, a microbatch splits over all devices, and its gradient is scattered
+to those that keep the parameters: sums are nowhere whole.
 """
 
-import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import chex
@@ -29,11 +32,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from pkpo_jax.lm import logprobs, models
-from pkpo_jax.rl import losses
+from pkpo_jax.lm import logprobs, models, sharding, transformer
+from pkpo_jax.rl import microbatches, objective
 from pkpo_jax.rl import rollout as rollout_lib
 
-Metrics = dict[str, chex.Array]
+Metrics = objective.Metrics
+
+_GROUPS = 4  # of prompts, on one device
 
 
 class Measured(NamedTuple):
@@ -50,97 +55,17 @@ class Measured(NamedTuple):
   largest: Metrics
 
 
-@dataclasses.dataclass(frozen=True)
-class UpdateOptions:
-  """What the updates from one rollout do beside the transform.
+class _Sum(NamedTuple):
+  """Gradients, float32, and measurements, which add up over microbatches."""
 
-  The policy term of the loss is a sum over the tokens of a completion: it grows
-  with their number, and so does the norm of its gradient. The entropy bonus and
-  the KL penalty are sums too, averaged over the B n completions. So the balance
-  of the three depends neither on how long completions are nor on how they are
-  cut into minibatches.
-
-  Attributes:
-    microbatch_prompts: how many prompts pass through the model at once; must
-      divide the B / minibatches prompts of a minibatch.
-    microbatch_samples: how many completions of each; must divide n.
-    logits_chunk: tokens of a completion whose logits are in memory at once.
-    temperature: of sampling; enters the log-probs of training too.
-    epochs: passes over the rollout.
-    minibatches: updates in a pass; must divide B.
-    clip_low: a ratio of probabilities is clipped at 1 - clip_low from below.
-    clip_high: it is clipped at 1 + clip_high from above.
-    entropy_coef: bonus for the entropy of completions, in nats per completion:
-      the sum of the entropies of the distributions that its tokens are from.
-    kl_coef: penalty on KL(policy || reference), in nats per completion too.
-    max_grad_norm: gradients of a larger global norm are scaled down to it; 0
-      leaves all as they are.
-    mask_truncated: whether the transform does not see completions that were cut
-      off. They get no weight, like ungraded ones.
-  """
-
-  microbatch_prompts: int
-  microbatch_samples: int
-  logits_chunk: int
-  temperature: float = 1.0
-  epochs: int = 1
-  minibatches: int = 1
-  clip_low: float = 0.2
-  clip_high: float = 0.2
-  entropy_coef: float = 0.0
-  kl_coef: float = 0.0
-  mask_truncated: bool = False
-  max_grad_norm: float = 0.0
-
-
-class _Completions(NamedTuple):
-  """n completions of each of B problems.
-
-  Attributes:
-    tokens: [B, n, T] int32.
-    log_probs: [B, n, T] float32, when they were sampled.
-    mask: [B, n, T] bool, False after the end of a completion.
-    weights: [B, n] float32, from the transform.
-    used: [B, n] bool, whether the completion has a gradient.
-  """
-
-  tokens: chex.Array
-  log_probs: chex.Array
-  mask: chex.Array
-  weights: chex.Array
-  used: chex.Array
-
-
-class _Batch(NamedTuple):
-  """B problems: prompts [B, P] and their lengths [B]."""
-
-  prompts: chex.Array
-  prompt_lengths: chex.Array
-  completions: _Completions
-
-
-class _Totals(NamedTuple):
-  """Counts over all problems, by which the losses of parts add up to the loss.
-
-  Attributes:
-    problems: B.
-    completions: B n.
-  """
-
-  problems: int
-  completions: int
-
-
-class _Part(NamedTuple):
-  """Measurements of some completions: `Measured` without its counts."""
-
-  sums: Metrics
-  largest: Metrics
+  to_params: models.Params
+  to_prompts: objective.ReadPrompts
+  measured: objective.Part
 
 
 def gradient(
   model: nn.Module,
-  options: UpdateOptions,
+  options: objective.UpdateOptions,
   params: models.Params,
   frozen: models.Params,
   reference: models.Params | None,
@@ -150,13 +75,12 @@ def gradient(
   """Gradient of the loss, accumulated over microbatches.
 
   A completion of weight 0 has no gradient, unless an entropy bonus or a KL
-  term gives it one. Those that have one are put first, and microbatches
-  without any are skipped, if there are several: up to rounding, the result is
-  that of all of them.
+  term gives it one. Without one it passes through the model only where it fills
+  up the last microbatch: up to rounding, the result is that of all of them.
 
   Args:
     model: the policy.
-    options: see `UpdateOptions`.
+    options: see `objective.UpdateOptions`.
     params: the parameters that are trained, float32.
     frozen: the other parameters, {} without LoRA.
     reference: parameters of the KL term in place of the trained ones; or None.
@@ -168,141 +92,177 @@ def gradient(
     the clip stops, the completions that passed through the model, how far log
     p(token) is from the sampler's, and KL(policy || reference) if it counts.
   """
-  batch = _used_first(_batch(options, rollout, weights))
-  totals = _Totals(len(weights), weights.size)
+  rollout, weights = sharding.replicate((rollout, weights))  # to sort them
+  every = options.entropy_coef or options.kl_coef
+  used = jnp.full(weights.shape, True) if every else weights != 0
+  order = jnp.argsort(~jnp.any(used, axis=-1), stable=True)
+  prompts = models.Prompts(
+    rollout.prompts[order], rollout.prompt_lengths[order]
+  )
+  rows, longest = microbatches.flat_list(
+    rollout.completions,
+    weights,
+    used,
+    jnp.argsort(order).astype(jnp.int32),
+    options.microbatch_rows,
+  )
   rounded, frozen, reference = (
     models.compute_params(model, x) for x in (params, frozen, reference)
   )
+
+  def read(trained):
+    needed = jnp.any(used, axis=-1)[order]
+    return _read(model, models.merge(frozen, trained), prompts, needed)
+
+  read_prompts, pull = jax.vjp(read, rounded)
+  others: tuple[Any, ...] = (frozen, prompts.lengths)
+  if options.kl_coef:
+    others += (reference, read(reference))
+  totals = objective.Totals(len(weights), weights.size)
+  total = _sum_up(
+    model, options, totals, rows, longest, rounded, read_prompts, others
+  )
+  (to_params,) = pull(_cast(total.to_prompts, read_prompts))
+  sums, largest = total.measured
+  counts = _counts(rollout.completions.mask, weights, used, sums)
+  return _add(total.to_params, to_params), Measured(sums, counts, largest)
+
+
+def _read(
+  model: nn.Module,
+  params: models.Params,
+  prompts: models.Prompts,
+  needed: chex.Array,
+) -> objective.ReadPrompts:
+  """Reads prompts; those of which nobody needs anything may be zeros.
+
+  Args:
+    model: the policy.
+    params: its parameters.
+    prompts: B prompts, those that are needed first.
+    needed: [B] bool.
+  """
+  groups = _num_groups(len(needed))
+
+  def prefill(prompts):
+    prefix = logprobs.prefill(model, params, prompts)
+    return objective.ReadPrompts(prefix.hidden, prefix.kv)
+
+  if groups > 1:
+    # A branch that is skipped would still fill what the other one keeps.
+    prefill = jax.checkpoint(prefill, prevent_cse=False)
+
+  def step(_, group):
+    prompts, needed = group
+    zeros = jax.tree.map(
+      lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(prefill, prompts)
+    )
+    some = jnp.any(needed)
+    return None, jax.lax.cond(some, prefill, lambda _: zeros, prompts)
+
+  def split(x):
+    return x.reshape(groups, -1, *x.shape[1:])
+
+  def join(x):
+    return x.reshape(-1, *x.shape[2:])
+
+  _, (hidden, kv) = jax.lax.scan(
+    step, None, jax.tree.map(split, (prompts, needed))
+  )
+  kv = transformer.KVCache(
+    jax.tree.map(jax.vmap(join, 1), kv.scanned), jax.tree.map(join, kv.unrolled)
+  )
+  return _hold(objective.ReadPrompts(join(hidden), kv))
+
+
+def _num_groups(B: int) -> int:
+  """Into how many groups B prompts are cut: one where devices share them."""
+  mesh = jax.sharding.get_abstract_mesh()
+  if not mesh.empty and math.prod(mesh.shape.values()) > 1:
+    return 1
+  return math.gcd(B, _GROUPS)
+
+
+def _hold(read: objective.ReadPrompts) -> objective.ReadPrompts:
+  """Constrains what is read of prompts to the devices of their rows."""
+  return objective.ReadPrompts(
+    sharding.constrain_rows(read.hidden), transformer.constrain_cache(read.kv)
+  )
+
+
+def _sum_up(
+  model: nn.Module,
+  options: objective.UpdateOptions,
+  totals: objective.Totals,
+  rows: microbatches.Rows,
+  longest: chex.Array,
+  trained: models.Params,
+  prompts: objective.ReadPrompts,
+  others: tuple[Any, ...],
+) -> _Sum:
+  """Adds up gradients of microbatches, up to the last that has one.
+
+  Args:
+    model: the policy.
+    options: see `objective.UpdateOptions`.
+    totals: counts over all problems.
+    rows: completions, in microbatches.
+    longest: [R / M] int32, see `microbatches.flat_list`.
+    trained: the parameters that are trained, rounded.
+    prompts: what the completions read of them.
+    others: the arguments of `loss_of` that have no gradient.
+  """
+  lengths = microbatches.cut_lengths(rows.tokens.shape[-1])
   grad = jax.grad(
-    functools.partial(_loss, model, options, frozen, totals),
+    functools.partial(objective.loss_of, model, options, totals),
     argnums=(0, 1),
     has_aux=True,
   )
 
-  def read(part, trained):
-    prefix = logprobs.prefill(
-      model,
-      models.merge(frozen, trained),
-      models.Prompts(part.prompts, part.prompt_lengths),
+  def of_length(length, some):
+    some = microbatches.cut_to(some, length)
+    (to_params, to_prompts), measured = grad(trained, prompts, some, *others)
+    return sharding.constrain_params(to_params), _hold(to_prompts), measured
+
+  def step(carry):
+    i, (to_params, to_prompts, measured) = carry
+    shorter = jnp.array(lengths[:-1], jnp.int32)
+    *grads, part = jax.lax.switch(
+      jnp.sum(longest[i] > shorter, dtype=jnp.int32),
+      [functools.partial(of_length, length) for length in lengths],
+      jax.tree.map(lambda x: x[i], rows),
     )
-    # Without the lengths, which have no gradient.
-    return prefix.hidden, prefix.kv
+    to_params, to_prompts = _add((to_params, to_prompts), tuple(grads))
+    return i + 1, _Sum(to_params, to_prompts, _put_together(measured, part))
 
-  def of_prompts(total, part):
-    """Adds the gradient of some problems, whose prompts are read once."""
-    prompts, pull = jax.vjp(functools.partial(read, part), rounded)
-    others: tuple[Any, ...] = (part.prompt_lengths,)
-    if options.kl_coef:
-      others += (reference, read(part, reference))
+  def more(carry):
+    used = jnp.sum(longest > 0, dtype=jnp.int32)
+    return (carry[0] < len(longest)) & (carry[0] < used)
 
-    def of_completions(total, some):
-      """Adds the gradient of some completions of each of them."""
-      grads, to_prompts, part = total
-      gradient, more = grad(rounded, prompts, some, *others)
-      return *_add((grads, to_prompts), gradient), _put_together(part, more)
-
-    grads, measured = total
-    grads, to_prompts, measured = _sum_up(
-      of_completions,
-      (grads, _zeros(prompts), measured),
-      _parts_of_n(part.completions, options.microbatch_samples),
-      lambda some: some.used,
-    )
-    (to_params,) = pull(_cast(to_prompts, prompts))
-    return _add(grads, to_params), measured
-
-  grads, measured = _sum_up(
-    of_prompts,
-    (_zeros(params), _nothing_measured(options)),
-    _parts(batch, options.microbatch_prompts),
-    lambda part: part.completions.used,
+  nothing = _Sum(
+    sharding.constrain_params(_zeros(trained)),
+    _hold(_zeros(prompts)),
+    objective.nothing_measured(options),
   )
-  return grads, Measured(
-    measured.sums, _counts(batch.completions, measured.sums), measured.largest
-  )
+  return jax.lax.while_loop(more, step, (jnp.int32(0), nothing))[1]
 
 
-def _batch(options, rollout, weights) -> _Batch:
-  completions = rollout.completions
-  every = options.entropy_coef or options.kl_coef
-  return _Batch(
-    rollout.prompts,
-    rollout.prompt_lengths,
-    _Completions(
-      completions.tokens,
-      completions.log_probs,
-      completions.mask,
-      weights,
-      jnp.full(weights.shape, True) if every else weights != 0,
-    ),
-  )
-
-
-def _used_first(batch: _Batch) -> _Batch:
-  """The completions of each problem, and problems with most of them first."""
-  used = batch.completions.used
-  rows = jnp.argsort(-jnp.sum(used, axis=-1), stable=True)
-  columns = jnp.argsort(~used, axis=-1, stable=True)
-
-  def sort(x):
-    order = columns.reshape(*columns.shape, *(1,) * (x.ndim - 2))
-    return jnp.take_along_axis(x, order, axis=1)[rows]
-
-  return _Batch(
-    batch.prompts[rows],
-    batch.prompt_lengths[rows],
-    jax.tree.map(sort, batch.completions),
-  )
-
-
-def _counts(completions: _Completions, names: Iterable[str]) -> Metrics:
+def _counts(
+  mask: chex.Array, weights: chex.Array, used: chex.Array, names: Iterable[str]
+) -> Metrics:
   """How many the sums of each name are over, of all completions together."""
 
   def tokens(rows):
-    return jnp.sum(completions.mask & rows[..., None], dtype=jnp.float32)
+    return jnp.sum(mask & rows[..., None], dtype=jnp.float32)
 
-  used = tokens(completions.used)
   counts = {
     "loss": jnp.float32(1),
-    "clip_fraction": tokens(completions.weights != 0),
-    "fraction_updated": jnp.float32(completions.weights.size),
-    "log_prob_mismatch": used,
-    "kl_to_reference": used,
+    "clip_fraction": tokens(weights != 0),
+    "fraction_updated": jnp.float32(weights.size),
+    "log_prob_mismatch": tokens(used),
+    "kl_to_reference": tokens(used),
   }
   return {name: counts[name] for name in names}
-
-
-def _sum_up(
-  add: Callable[[Any, Any], Any],
-  total: Any,
-  parts: Any,
-  used: Callable[[Any], chex.Array],
-) -> Any:
-  """`add(total, part)` for all parts of which something is used.
-
-  One part alone is added unseen: a loop would keep two totals in memory.
-  """
-  if len(jax.tree.leaves(parts)[0]) == 1:
-    return add(total, jax.tree.map(lambda x: x[0], parts))
-
-  def step(total, part):
-    some = jnp.any(used(part))
-    return jax.lax.cond(some, add, lambda total, _: total, total, part), None
-
-  return jax.lax.scan(step, total, parts)[0]
-
-
-def _parts(tree: Any, size: int) -> Any:
-  """[B, ...] -> [B / size, size, ...]."""
-  return jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), tree)
-
-
-def _parts_of_n(tree: Any, size: int) -> Any:
-  """[B, n, ...] -> [n / size, B, size, ...]."""
-  return jax.tree.map(
-    lambda x: jnp.moveaxis(x.reshape(len(x), -1, size, *x.shape[2:]), 1, 0),
-    tree,
-  )
 
 
 def _zeros(tree: Any) -> Any:
@@ -318,76 +278,8 @@ def _cast(tree: Any, like: Any) -> Any:
   return jax.tree.map(lambda x, y: x.astype(y.dtype), tree, like)
 
 
-def _nothing_measured(options: UpdateOptions) -> _Part:
-  sums = ["loss", "clip_fraction", "fraction_updated", "log_prob_mismatch"]
-  sums += ["kl_to_reference"] if options.kl_coef else []
-  zero = jnp.float32(0)
-  return _Part(
-    dict.fromkeys(sums, zero), dict.fromkeys(["log_prob_mismatch"], zero)
-  )
-
-
-def _put_together(part: _Part, more: _Part) -> _Part:
-  return _Part(
+def _put_together(part: objective.Part, more: objective.Part) -> objective.Part:
+  return objective.Part(
     jax.tree.map(jnp.add, part.sums, more.sums),
     jax.tree.map(jnp.maximum, part.largest, more.largest),
   )
-
-
-def _loss(
-  model,
-  options,
-  frozen,
-  totals,
-  trained,
-  prompts,
-  completions,
-  prompt_lengths,
-  reference=None,
-  reference_prompts=None,
-) -> tuple[chex.Array, _Part]:
-  """The share of some completions in the loss, and what is measured of them."""
-  mask, weights = completions.mask, completions.weights
-
-  def score(params, prompts):
-    return logprobs.token_log_probs(
-      model,
-      models.merge(frozen, params),
-      models.Prefix(prompts[0], prompts[1], prompt_lengths),
-      completions.tokens,
-      mask,
-      temperature=options.temperature,
-      logits_chunk=options.logits_chunk,
-    )
-
-  log_probs, entropies = score(trained, prompts)
-  loss, stopped = losses.policy_loss(
-    log_probs,
-    completions.log_probs,
-    mask,
-    weights,
-    clip_low=options.clip_low,
-    clip_high=options.clip_high,
-  )
-  loss *= len(weights) / totals.problems
-  used = mask & completions.used[..., None]
-  mismatch = jnp.where(used, jnp.abs(log_probs - completions.log_probs), 0)
-  sums = {
-    "clip_fraction": jnp.sum(stopped, dtype=jnp.float32),
-    "fraction_updated": jnp.float32(weights.size),
-    "log_prob_mismatch": jnp.sum(mismatch),
-  }
-  if options.entropy_coef:
-    loss -= options.entropy_coef * jnp.sum(entropies) / totals.completions
-  if options.kl_coef:
-    scored = (
-      log_probs,
-      completions.log_probs,
-      score(reference, reference_prompts)[0],
-      mask,
-    )
-    kl = jnp.sum(losses.kl_loss(*scored)) / totals.completions
-    loss += options.kl_coef * kl
-    sums["kl_to_reference"] = jnp.sum(losses.kl_estimate(*scored))
-  largest = {"log_prob_mismatch": jnp.max(mismatch)}
-  return loss, _Part(sums | {"loss": loss}, largest)

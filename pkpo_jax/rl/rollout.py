@@ -62,6 +62,7 @@ class RolloutWorker:
     temperature: float,
     stop: Sequence[str] = (),
     truncated_is_wrong: bool = False,
+    top_p: float | None = None,
   ):
     """Keeps what is the same in every step, so that nothing recompiles.
 
@@ -71,11 +72,12 @@ class RolloutWorker:
       task: grades the completions.
       max_prompt_tokens: P.
       max_new_tokens: T.
-      temperature: of sampling.
+      temperature: of sampling; 0 is greedy, see `sampler.sample`.
       stop: strings that end a completion beside those of the task. They and
         what follows are left out of the text that is graded.
       truncated_is_wrong: whether a completion that was cut off has reward 0,
         whatever the task says.
+      top_p: of sampling, see `sampler.sample`; training has none.
     """
     self._model, self._tokenizer, self._task = model, tokenizer, task
     self._stop = (*base.stop_strings(task), *stop)
@@ -87,7 +89,7 @@ class RolloutWorker:
     self._truncated_is_wrong = truncated_is_wrong
     self._max_prompt_tokens = max_prompt_tokens
     self._max_new_tokens = max_new_tokens
-    self._temperature = temperature
+    self._temperature, self._top_p = temperature, top_p
 
   def __call__(
     self,
@@ -102,13 +104,14 @@ class RolloutWorker:
     Args:
       params: parameters of the model.
       problems: B problems.
-      key: one key, or [B] keys, one for each problem; see `sampler.sample`.
+      key: one key; [B] keys, one for each problem; or [B, n] keys, one for each
+        answer; see `sampler.sample`.
       n: answers per problem.
 
     Returns:
       The rollout and the reasons of its grades, whole on every host; and the
       seconds spent in sampling and grading. Each process grades its own share
-      of the problems; what could not be graded, once more.
+      of the answers; what could not be graded, once more.
 
     Raises:
       ValueError: a prompt is longer than `max_prompt_tokens`, or the task gave
@@ -143,6 +146,7 @@ class RolloutWorker:
       n=n,
       max_new_tokens=self._max_new_tokens,
       temperature=self._temperature,
+      top_p=self._top_p,
       stop_tokens=self._tokenizer.stop_tokens,
       stop_table=self._stop_table,
     )
@@ -170,21 +174,29 @@ class RolloutWorker:
   def _grade(
     self, problems: Sequence[base.Problem], completions: sampler.Completions
   ) -> list[list[base.Grade]]:
-    """Grades [B][n] of all problems, each from the process that it falls to."""
-    texts = decode_completions(
-      self._tokenizer,
-      jax.tree.map(multihost.local_rows, completions),
-      self._stop,
-    )
-    own = grade_twice(self._task, multihost.local_rows(problems), texts)
+    """Grades [B][n] of all answers, each from the process that it falls to.
+
+    Answers are shared, and not problems, of which there may be fewer than
+    processes.
+    """
+    B, n, _ = completions.tokens.shape
+    own = np.array(multihost.local_rows(range(B * n)), int)
+    rows = np.unique(own // n)
+    texts = []
+    for row in rows:
+      samples = own[own // n == row] % n
+      some = jax.tree.map(lambda x, i=(row, samples): x[i][None], completions)
+      texts += decode_completions(self._tokenizer, some, self._stop)
+    grades = grade_twice(self._task, [problems[row] for row in rows], texts)
     plain = [
-      [(float(g.reward), bool(g.valid), g.reason) for g in row] for row in own
+      (float(g.reward), bool(g.valid), g.reason) for row in grades for g in row
     ]
-    return [
-      [base.Grade(*grade) for grade in row]
+    shared = iter(
+      base.Grade(*grade)
       for part in multihost.gather_texts(json.dumps(plain))
-      for row in json.loads(part)
-    ]
+      for grade in json.loads(part)
+    )
+    return [[next(shared) for _ in range(n)] for _ in range(B)]
 
 
 def grade_twice(
@@ -192,7 +204,7 @@ def grade_twice(
   problems: Sequence[base.Problem],
   completions: Sequence[Sequence[str]],
 ) -> list[list[base.Grade]]:
-  """Grades n answers to each of B problems [B][n], and invalid ones again.
+  """Grades answers to each of B problems, and invalid ones again.
 
   A worker that did not start, say, need not fail twice; and a single answer
   without a grade takes pass@n from all problems.

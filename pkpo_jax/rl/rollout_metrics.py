@@ -11,11 +11,12 @@ right, with reward 1.
 
 import collections
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import numpy as np
 
+from pkpo_jax import intervals
 from pkpo_jax.rl import rollout as rollout_lib
 from pkpo_jax.tasks import base
 
@@ -100,7 +101,9 @@ def max_at_k_curve(
     by_problem(np.where(valid, rewards, other), every, ks).mean(axis=0)
     for other in (_WRONG, _RIGHT)
   )
-  return over_problems(estimates, ks, lower, upper)
+  mean, error = intervals.mean_and_error(estimates)
+  lower, upper = (np.where(np.isnan(mean), x, mean) for x in (lower, upper))
+  return Curve(tuple(ks), mean, error, lower, upper, estimates)
 
 
 def by_problem(
@@ -143,29 +146,6 @@ def _rank_weights(m: int, k: int) -> np.ndarray:
   i = np.arange(m - 1, 0, -1)  # from i + 1 down to i
   steps = np.maximum(i - k + 1, 0) / i
   return k / m * np.cumprod([1.0, *steps])[::-1]
-
-
-def over_problems(
-  estimates: np.ndarray,
-  ks: Sequence[int],
-  lower: np.ndarray,
-  upper: np.ndarray,
-) -> Curve:
-  """Averages estimates [N, len(ks)] over all N problems.
-
-  Args:
-    estimates: NaN where one does not exist; then their mean does not.
-    ks: what they are at.
-    lower: [len(ks)] bound of means that do not exist.
-    upper: the other bound.
-  """
-  mean = estimates.mean(axis=0)
-  count = len(estimates)
-  squares = np.sum((estimates - mean) ** 2, axis=0)
-  # The error of a single problem does not exist.
-  error = np.sqrt(squares / count / (count - 1 if count > 1 else np.nan))
-  lower, upper = (np.where(np.isnan(mean), x, mean) for x in (lower, upper))
-  return Curve(tuple(ks), mean, error, lower, upper, estimates)
 
 
 def named(curve: Curve, name: str = "pass") -> dict[str, float]:
@@ -232,6 +212,26 @@ def answers(
   )
 
 
+def describe_problem(some: Answers, row: int) -> dict[str, Any]:
+  """What became of the problem at a row, as JSON can hold it.
+
+  Its rewards are in the order of sampling, with None for answers without a
+  grade.
+  """
+  valid = some.valid[row]
+  return {
+    "num_right": int(np.sum((some.rewards[row] >= 1) & valid)),
+    "num_ungraded": int(np.sum(~valid)),
+    "num_truncated": int(np.sum(some.truncated[row])),
+    "mean_length": round(float(np.mean(some.lengths[row])), 1),
+    "reasons": dict(collections.Counter(_kinds(some.reasons[row]))),
+    "rewards": [
+      (int(x) if x == int(x) else float(x)) if ok else None
+      for x, ok in zip(some.rewards[row], valid)
+    ],
+  }
+
+
 def measure(some: Answers, *, binary: bool) -> dict[str, float]:
   """All metrics of some answers, by name; docs/metrics.md explains each.
 
@@ -269,11 +269,15 @@ def _counts(valid: np.ndarray) -> dict[str, float]:
 
 def _by_reason(reasons: np.ndarray) -> dict[str, float]:
   """Fraction of all answers by reason, without details after a colon."""
-  kinds = [reason.partition(":")[0].strip() for reason in reasons.flat]
+  kinds = _kinds(reasons)
   common = collections.Counter(kinds).most_common(_MAX_REASONS)
   rates = {f"reason/{kind}": n / len(kinds) for kind, n in sorted(common)}
   rest = len(kinds) - sum(n for _, n in common)
   return rates | ({"reason/(others)": rest / len(kinds)} if rest else {})
+
+
+def _kinds(reasons: np.ndarray) -> list[str]:
+  return [reason.partition(":")[0].strip() for reason in reasons.flat]
 
 
 def _by_tier(some: Answers) -> dict[str, float]:

@@ -18,12 +18,12 @@ import optax
 from jax.sharding import Mesh
 
 from pkpo_jax.lm import models, sharding
-from pkpo_jax.rl import gradients, optimizers
+from pkpo_jax.rl import gradients, objective, optimizers
 from pkpo_jax.rl import rollout as rollout_lib
 from pkpo_jax.transforms import Transform
 
-Metrics = gradients.Metrics
-UpdateOptions = gradients.UpdateOptions
+Metrics = objective.Metrics
+UpdateOptions = objective.UpdateOptions
 make_optimizer = optimizers.make_optimizer
 
 
@@ -126,7 +126,10 @@ def train_step(
     # Adam would move the parameters without any gradient too, by what its
     # moments remember: the empty rollouts that follow one that taught something
     # would move them further than it did.
-    norm, skipped = optax.tree.norm(grads), _all_zero(grads)
+    norm = optax.tree.norm(grads)
+    # And one that is not finite would leave nothing of them.
+    finite = jnp.isfinite(norm) & jnp.isfinite(measured.sums["loss"])
+    skipped = _all_zero(grads) | ~finite
     params, opt_state = optimizers.apply(
       optimizer,
       optimizers.clip(grads, norm, options.max_grad_norm),
@@ -184,7 +187,8 @@ class _Update(NamedTuple):
   Attributes:
     measured: see `gradients.gradient`.
     norm: global norm of the gradient, before it is clipped.
-    skipped: scalar bool, whether there was no gradient at all.
+    skipped: scalar bool, whether there was no gradient at all, or it or the
+      loss is not finite.
   """
 
   measured: gradients.Measured
@@ -287,7 +291,7 @@ def shardings(
   Raises:
     ValueError: a microbatch does not split over the devices.
   """
-  _check_microbatch(mesh, options)
+  _check_microbatch(mesh, options, num_prompts)
   frozen, trained = models.split(model, models.abstract_params(model))
   reference = trained if options.kl_coef else None
   by_name = functools.partial(sharding.param_shardings, mesh)
@@ -302,11 +306,16 @@ def shardings(
   )
 
 
-def _check_microbatch(mesh: Mesh, options: UpdateOptions) -> None:
-  """Checks that a microbatch splits evenly over the devices."""
-  prompts, samples = options.microbatch_prompts, options.microbatch_samples
-  what = f"config.microbatch.prompts={prompts}, .samples={samples}"
-  sharding.check_rows(mesh, prompts, samples, what)
+def _check_microbatch(
+  mesh: Mesh, options: UpdateOptions, num_prompts: int
+) -> None:
+  """Checks that an update splits evenly over the devices."""
+  rows, minibatches = options.microbatch_rows, options.minibatches
+  what = (
+    f"config.microbatch.rows={rows}, config.prompts_per_step={num_prompts} /"
+    f" config.minibatches={minibatches}"
+  )
+  sharding.check_rows(mesh, num_prompts // minibatches, rows, what)
 
 
 def _minibatch_order(

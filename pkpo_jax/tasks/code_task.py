@@ -1,19 +1,17 @@
 """Tasks whose answers are Python functions, graded by unit tests."""
 
 import os
-import re
-import textwrap
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent import futures
-from typing import Protocol
+from typing import Any, Protocol
 
 from pkpo_jax.tasks import base
+from pkpo_jax.tasks.grading import open_files
 from pkpo_jax.tasks.grading.sandbox import sandbox
 
-_CLOSED_BLOCK = re.compile(
-  r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL
-)
-_OPEN_BLOCK = re.compile(r"^[ \t]*```[^\n`]*\n(.*)", re.MULTILINE | re.DOTALL)
+# So many for each processor: those that sleep hold up nobody else.
+_SANDBOXES = 4
 
 
 class Tests(Protocol):
@@ -25,7 +23,7 @@ class Tests(Protocol):
 
   calls: tuple[str, ...]
 
-  def program(self, completion: str) -> tuple[str, ...] | None:
+  def program(self, completion: str) -> tuple[str | sandbox.Answer, ...] | None:
     """The sources to run before the calls; None if there is no code."""
 
   def passed(
@@ -44,6 +42,7 @@ class CodeTask(base.BaseTask):
     *,
     reward: str,
     num_workers: int | None,
+    imports: str = "",
   ):
     """Takes problems whose data are `Tests`.
 
@@ -51,16 +50,25 @@ class CodeTask(base.BaseTask):
       splits: problems by the name of their split.
       code_sandbox: runs the answers.
       reward: "fraction" of the tests passed, or "binary": 1 for all of them.
-      num_workers: sandboxes at a time; None: one for each processor core.
+      num_workers: answers that compute at a time; None: one for each
+        processor core. Those that sleep don't count.
+      imports: source that runs before each answer.
     """
     if reward not in ("fraction", "binary"):
       raise ValueError(f"Unknown reward {reward!r}; known: fraction, binary.")
     if num_workers is not None and num_workers < 1:
       raise ValueError(f"num_workers={num_workers} must be at least 1.")
     super().__init__(splits)
-    self._sandbox = code_sandbox
+    _check_python(imports)
+    self._sandbox, self._imports = code_sandbox, imports
     self._binary = self.binary_rewards = reward == "binary"
     self._num_workers = num_workers or os.cpu_count() or 1
+    self._num_sandboxes = _SANDBOXES * self._num_workers
+    open_files.allow(
+      sandbox.STARTING_FILES + sandbox.RUNNING_FILES * (_SANDBOXES - 1),
+      self._num_workers,
+    )
+    self._processors = threading.Semaphore(self._num_workers)
 
   def grade(self, problem: base.Problem, completion: str) -> base.Grade:
     """The fraction of the tests passed; 1 or 0 if the reward is binary.
@@ -84,8 +92,8 @@ class CodeTask(base.BaseTask):
       for problem, row in zip(problems, completions, strict=True)
       for text in row
     }
-    with futures.ThreadPoolExecutor(self._num_workers) as threads:
-      found = threads.map(lambda a: self._grade(*a), answers.values())
+    with futures.ThreadPoolExecutor(self._num_sandboxes) as pool:
+      found = pool.map(lambda a: self._grade(*a), answers.values())
       grades = dict(zip(answers, found, strict=True))
     return [
       [grades[problem.id, text] for text in row]
@@ -97,7 +105,9 @@ class CodeTask(base.BaseTask):
     if sources is None:
       return base.Grade(0.0, True, "no code")
     try:
-      results = self._sandbox.run(sources, tests.calls)
+      with _Turn(self._processors) as turn:
+        sources = (self._imports, *sources) if self._imports else sources
+        results = self._sandbox.run(sources, tests.calls, turn.end)
     except sandbox.SandboxError:
       return base.Grade(0.0, False, "sandbox did not start")
     passed = tests.passed(results)
@@ -108,31 +118,28 @@ class CodeTask(base.BaseTask):
     return base.Grade(fraction, True, next(failures, "wrong value"))
 
 
-def defines(code: str, name: str) -> bool:
-  """Whether the code seems to define the name. It is not parsed.
+class _Turn:
+  """A processor's time for one answer; ends with it, or when it sleeps."""
 
-  The parser is native code, and this process must not feed it what nobody has
-  read.
-  """
-  name = re.escape(name)
-  pattern = (
-    rf"^[ \t]*(?:async[ \t]+def|def|class)[ \t]+{name}\b"
-    rf"|^{name}[ \t]*[:=]|^(?:from|import)\b.*\b{name}\b"
-  )
-  return re.search(pattern, code, re.MULTILINE) is not None
+  def __init__(self, processors: threading.Semaphore):
+    self._processors, self._has_one = processors, False
 
+  def __enter__(self) -> "_Turn":
+    self._has_one = self._processors.acquire()
+    return self
 
-def fenced_blocks(text: str) -> list[str]:
-  """The fenced blocks of an answer, best first.
+  def __exit__(self, *_: Any) -> None:
+    self.end()
 
-  That is the last one first, for answers often end on the final version. A
-  block that the answer's end cuts short is the least trusted.
-  """
-  blocks = _CLOSED_BLOCK.findall(text)[::-1]
-  blocks += _OPEN_BLOCK.findall(_CLOSED_BLOCK.sub("", text))
-  return [textwrap.dedent(block) for block in blocks]
+  def end(self) -> None:
+    """Lets another answer run beside this one."""
+    if self._has_one:
+      self._has_one = False
+      self._processors.release()
 
 
-def before_fences(text: str) -> str:
-  """All of an answer without fences; else what comes before the first."""
-  return text.partition("```")[0]
+def _check_python(imports: str) -> None:
+  try:
+    compile(imports, "imports", "exec")
+  except SyntaxError as error:
+    raise ValueError(f"imports={imports!r} is no Python: {error}.") from error

@@ -11,12 +11,13 @@ import builtins
 import dataclasses
 import importlib
 import random
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any
 
-from pkpo_jax.tasks import base, code_task
+from pkpo_jax.tasks import base, code_blocks, code_task
 from pkpo_jax.tasks.grading.sandbox import sandbox
 
 INSTRUCTION = """Complete this Python function:
@@ -50,25 +51,35 @@ class Check:
   num_tests: int
   calls: tuple[str, ...]
 
-  def program(self, completion: str) -> tuple[str, ...] | None:
+  def program(self, completion: str) -> tuple[str | sandbox.Answer, ...] | None:
     """An answer is the whole function, fenced or not, or only its body.
 
     The prompt is run before a whole function, for its imports and helpers. A
-    body ends at the first line that is not indented.
+    body is put behind the prompt, with all that comes after it.
     """
-    blocks = code_task.fenced_blocks(completion)
-    for block in blocks:
-      if code_task.defines(block, self.entry_point):
-        return self.prompt, block
-    text = code_task.before_fences(completion)
-    body = _indented_lines(text)
-    if body:
-      return (self.prompt + body,)
-    if code_task.defines(text, self.entry_point):
-      return self.prompt, text
-    if blocks and blocks[0].strip():
-      return (self.prompt + textwrap.indent(blocks[0], " " * 4),)
-    return None
+    text = code_blocks.cleaned(completion)
+    blocks = [block.code for block in code_blocks.fenced_blocks(text)]
+    found = code_blocks.find(text, self.entry_point)
+    body = self._body(code_blocks.before_fences(text))
+    if found and not (body and found[-1] not in blocks):
+      parts = map(sandbox.Answer, found[:-1])
+      return self.prompt, *parts, sandbox.Answer(found[-1], self.entry_point)
+    if not body:
+      last = next((code for code in blocks[::-1] if code.strip()), "")
+      body = textwrap.indent(last, " " * 4)
+    if not body:
+      return None
+    return (sandbox.Answer(self.prompt + body, self.entry_point),)
+
+  def _body(self, text: str) -> str:
+    """Text that goes on behind the prompt, up to another version; or ""."""
+    first = next((line for line in text.split("\n") if line.strip()), "")
+    if not first[:1].isspace() or code_blocks.strength(
+      first.strip(), self.entry_point
+    ):
+      return ""
+    again = rf"^(?:async +)?def +{re.escape(self.entry_point)}\b"
+    return re.split(again, text, maxsplit=1, flags=re.MULTILINE)[0]
 
   def passed(
     self, results: Sequence[sandbox.Value | sandbox.Failure]
@@ -93,9 +104,10 @@ class HumanEval(code_task.CodeTask):
     *,
     instruction: str = INSTRUCTION,
     reward: str = "binary",
+    imports: str = "",
     num_workers: int | None = None,
     cpu_seconds: int = 2,
-    wall_seconds: float = 6.0,
+    wall_seconds: float = 20.0,
   ):
     """Loads the problems and tries the sandbox.
 
@@ -103,9 +115,12 @@ class HumanEval(code_task.CodeTask):
       instruction: the prompt, with {prompt} in it; "{prompt}" alone for a
         model that continues text.
       reward: "fraction" of the tests passed, or "binary": 1 for all of them.
-      num_workers: sandboxes at a time; None: one for each processor core.
+      imports: source that runs before each answer, such as "import math".
+        The official evaluation has none.
+      num_workers: answers that compute at a time; None: one for each
+        processor core.
       cpu_seconds: processor time of one answer.
-      wall_seconds: time of one answer.
+      wall_seconds: time of one answer, should it wait for a processor.
 
     Raises:
       ValueError: an option is not as described.
@@ -117,6 +132,7 @@ class HumanEval(code_task.CodeTask):
       sandbox.Sandbox(limits),
       reward=reward,
       num_workers=num_workers,
+      imports=imports,
     )
 
 
@@ -211,13 +227,3 @@ def _builtins() -> dict[str, Any]:
     return seeded if name == "random" else builtins.__import__(name, *args)
 
   return {**vars(builtins), "__import__": import_}
-
-
-def _indented_lines(text: str) -> str:
-  """The lines before the first that is neither indented nor blank."""
-  body: list[str] = []
-  for line in text.splitlines(keepends=True):
-    if line.strip() and not line[0].isspace():
-      break
-    body.append(line)
-  return "".join(body) if "".join(body).strip() else ""

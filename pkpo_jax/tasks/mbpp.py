@@ -1,18 +1,27 @@
 """MBPP: short Python functions from a sentence and a few asserts.
 
-Every test is `assert call == value`. The call alone enters the sandbox; the
-value that it returns is compared out here.
+What is read may be mbpp.jsonl, the 427 verified problems of
+sanitized-mbpp.json, or the same as parquet. The prompt shows one test, and an
+answer could return what that expects; so the others are graded.
 """
 
 import ast
 import dataclasses
-import json
 import os
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pkpo_jax.tasks import base, code_task, humaneval
-from pkpo_jax.tasks.grading.sandbox import sandbox
+from pkpo_jax.tasks import (
+  base,
+  code_blocks,
+  code_task,
+  humaneval,
+  records,
+  reference_solutions,
+  unit_tests,
+)
+from pkpo_jax.tasks.grading.sandbox import container, sandbox
 
 INSTRUCTION = """{text}
 
@@ -30,44 +39,31 @@ _SPLITS = {
   "validation": range(511, 601),
   "train": range(601, 975),
 }
-_FIELDS = {"task_id", "text", "code", "test_setup_code", "test_list"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Asserts:
-  """Tests of the form `assert call == value`.
+class Row:
+  """One problem as the data have it.
 
   Attributes:
-    entry_point: the function that is asked for.
-    setup: source that the calls need, run after the answer.
-    calls: the left sides.
-    expected: the right sides, evaluated.
+    where: the place in the data.
+    task_id: its number.
+    text: what is asked for.
+    code: a solution.
+    tests: statements `assert ...`.
+    setup: source that runs after an answer.
+    imports: source that the tests need.
+    is_sanitized: whether it is of the file that has only some problems.
   """
 
-  entry_point: str
+  where: str
+  task_id: int
+  text: str
+  code: str
+  tests: tuple[str, ...]
   setup: str
-  calls: tuple[str, ...]
-  expected: tuple[Any, ...]
-
-  def program(self, completion: str) -> tuple[str, ...] | None:
-    """The best block that defines the function, or else all of the answer."""
-    texts = (
-      *code_task.fenced_blocks(completion),
-      code_task.before_fences(completion),
-    )
-    for text in texts:
-      if code_task.defines(text, self.entry_point):
-        return text, self.setup
-    return None
-
-  def passed(
-    self, results: Sequence[sandbox.Value | sandbox.Failure]
-  ) -> list[bool]:
-    """Compares as the asserts do: 1 == 1.0 and 1 == True, but (1,) != [1]."""
-    return [
-      isinstance(result, sandbox.Value) and bool(result.value == expected)
-      for result, expected in zip(results, self.expected, strict=True)
-    ]
+  imports: str
+  is_sanitized: bool
 
 
 class Mbpp(code_task.CodeTask):
@@ -75,48 +71,62 @@ class Mbpp(code_task.CodeTask):
 
   def __init__(
     self,
-    path: str,
+    path: str | os.PathLike[str],
     *,
     train: Sequence[str] = ("train",),
     test: str = "humaneval",
     shown_tests: int = 1,
+    grade_shown: bool = False,
     instruction: str = INSTRUCTION,
     reward: str = "fraction",
+    imports: str = "",
     num_workers: int | None = None,
     cpu_seconds: int = 2,
-    wall_seconds: float = 6.0,
+    wall_seconds: float = 20.0,
   ):
-    """Reads the problems and tries the sandbox.
+    """Reads the problems, tries the sandbox, and grades the data's solutions.
 
     Args:
-      path: mbpp.jsonl as google-research publishes it.
+      path: mbpp.jsonl or sanitized-mbpp.json as google-research publishes
+        them, or a parquet file.
       train: the official splits to train on, out of "train" (601-974),
         "validation" (511-600), "test" (11-510) and "prompt" (1-10).
       test: what is held out: "humaneval", or "mbpp" for the official "test".
-      shown_tests: how many of the three tests the prompt shows; an answer can
-        learn by heart what it is shown, but all three are graded.
+      shown_tests: how many of the tests the prompt shows.
+      grade_shown: whether those count too. An answer can return what they
+        expect, and weak policies learn that.
       instruction: the prompt, with {text} and {tests} in it.
       reward: "fraction" of the tests passed, or "binary": 1 for all of them.
-      num_workers: sandboxes at a time; None: one for each processor core.
+      imports: source that runs before each answer, such as "import math".
+      num_workers: answers that compute at a time; None: one for each
+        processor core.
       cpu_seconds: processor time of one answer.
-      wall_seconds: time of one answer.
+      wall_seconds: time of one answer, should it wait for a processor.
 
     Raises:
-      ValueError: an option or a line of the file is not as described.
+      FileNotFoundError: there is no such file.
+      ValueError: an option or a line of the file is not as described, or a
+        problem's own solution fails its tests.
       RuntimeError: code cannot be isolated here.
     """
     _check_options(train, test, shown_tests, instruction)
     limits = sandbox.Limits(cpu_seconds, wall_seconds)
     code_sandbox = sandbox.Sandbox(limits)
-    rows = {row["task_id"]: row for row in _read(path)}
+    rows = _read(pathlib.Path(path))
+    splits = [*train, "test"] if test == "mbpp" else [*train]
+    known = {
+      row.task_id: _problem(
+        row, shown_tests, grade_shown, instruction, code_sandbox
+      )
+      for split in splits
+      for row in _of_split(rows, split, path)
+    }
 
     def problems(names: Sequence[str]) -> list[base.Problem]:
-      ids = sorted(i for name in names for i in _SPLITS[name])
-      missing = [i for i in ids if i not in rows]
-      if missing:
-        raise ValueError(f"{path} lacks the tasks {missing}.")
       return [
-        _problem(rows[i], shown_tests, instruction, code_sandbox) for i in ids
+        known[i].problem
+        for i in sorted(known)
+        if any(i in _SPLITS[name] for name in names)
       ]
 
     held_out: Callable[[], list[base.Problem]] = (
@@ -127,7 +137,10 @@ class Mbpp(code_task.CodeTask):
       code_sandbox,
       reward=reward,
       num_workers=num_workers,
+      imports=imports,
     )
+    conditions = f"{limits} {imports!r} {container.HARNESS}"
+    reference_solutions.check(self, [*known.values()], conditions)
 
 
 def _check_options(
@@ -141,77 +154,130 @@ def _check_options(
     raise ValueError(f"Unknown test={test!r}; known: humaneval, mbpp.")
   if test == "mbpp" and "test" in train:
     raise ValueError('With test="mbpp" the split "test" cannot be in train.')
-  if not 1 <= shown_tests <= 3:
+  if shown_tests < 1:
     raise ValueError(
-      f"shown_tests={shown_tests} must be 1..3; without any of them the prompt"
-      " does not tell the function's name."
+      f"shown_tests={shown_tests} must be at least 1: without any of them the"
+      " prompt does not tell the function's name."
     )
   if "{text}" not in instruction or "{tests}" not in instruction:
     raise ValueError(f"{{text}} or {{tests}} is missing in {instruction!r}.")
 
 
-def _read(path: str) -> list[dict[str, Any]]:
-  if not os.path.exists(path):
+def _read(path: pathlib.Path) -> dict[int, Row]:
+  if not path.is_file():
     raise FileNotFoundError(
       f"There is no {path}. It is mbpp/mbpp.jsonl of github.com/google-research"
       "/google-research."
     )
-  with open(path, encoding="utf-8") as file:
-    rows = [json.loads(line) for line in file]
-  for number, row in enumerate(rows, 1):
-    if not _FIELDS <= row.keys():
-      lacks = sorted(_FIELDS - row.keys())
-      raise ValueError(f"{path}, line {number}: lacks the fields {lacks}.")
+  rows: dict[int, Row] = {}
+  for where, record in records.read(path):
+    row = _row(record, where)
+    first = rows.setdefault(row.task_id, row)
+    if first is not row:
+      raise ValueError(
+        f"{where}: task_id {row.task_id} of {first.where} again; remove one."
+      )
   return rows
 
 
+def _row(record: records.Record, where: str) -> Row:
+  number = records.text_or_number(record, "task_id", where)
+  if not (number.isascii() and number.isdigit()):
+    raise ValueError(f"{where}: the task_id {number!r} is no number.")
+  is_sanitized = "prompt" in record and "text" not in record
+  return Row(
+    where,
+    int(number),
+    records.text(record, "prompt" if is_sanitized else "text", where),
+    records.text(record, "code", where),
+    _texts(record, "test_list", where),
+    record.get("test_setup_code") or "",
+    "\n".join(_texts(record, "test_imports", where, may_lack=True)),
+    is_sanitized,
+  )
+
+
+def _texts(
+  record: records.Record, field: str, where: str, *, may_lack: bool = False
+) -> tuple[str, ...]:
+  value = record.get(field)
+  if may_lack and not value:
+    return ()
+  if not (value and isinstance(value, list)) or not all(
+    isinstance(item, str) for item in value
+  ):
+    raise ValueError(
+      f"{where}: the field {field!r} is {value!r}, but must be a list of texts."
+    )
+  return tuple(value)
+
+
+def _of_split(
+  rows: dict[int, Row], split: str, path: str | os.PathLike[str]
+) -> list[Row]:
+  """The rows of a split; files with all 974 problems lack none of them."""
+  ids = _SPLITS[split]
+  missing = [i for i in ids if i not in rows]
+  may_lack = all(row.is_sanitized for row in rows.values())
+  if len(missing) == len(ids) or (missing and not may_lack):
+    raise ValueError(f"{path} lacks the tasks {missing} of {split!r}.")
+  return [rows[i] for i in ids if i in rows]
+
+
 def _problem(
-  row: dict[str, Any],
+  row: Row,
   shown_tests: int,
+  grade_shown: bool,
   instruction: str,
   code_sandbox: sandbox.Sandbox,
-) -> base.Problem:
-  tests = row["test_list"]
+) -> reference_solutions.Solved:
   prompt = instruction.format(
-    text=row["text"], tests="\n".join(tests[:shown_tests])
+    text=row.text, tests="\n".join(row.tests[:shown_tests])
   )
-  sides = [_sides(test) for test in tests]
-  data = Asserts(
-    entry_point=_entry_point(row["code"], [call for call, _ in sides]),
-    setup=row["test_setup_code"],
-    calls=tuple(ast.unparse(call) for call, _ in sides),
-    expected=tuple(_evaluate(value, code_sandbox) for _, value in sides),
-  )
-  return base.Problem(f"mbpp/{row['task_id']}", prompt, "mbpp", data)
+  graded = row.tests if grade_shown else row.tests[shown_tests:]
+  if not graded:
+    raise ValueError(
+      f"{row.where}: all of its {len(row.tests)} tests are shown, so that none"
+      " is graded; lower shown_tests, or set grade_shown=True."
+    )
+  try:
+    data = unit_tests.from_sources(
+      graded,
+      _entry_point(row),
+      setup=row.setup,
+      imports=row.imports,
+      evaluate=lambda value: _evaluate(value, row.imports, code_sandbox),
+    )
+  except ValueError as error:
+    raise ValueError(f"{row.where}: {error}.") from error
+  problem = base.Problem(f"mbpp/{row.task_id}", prompt, "mbpp", data)
+  return reference_solutions.Solved(row.where, problem, row.code)
 
 
-def _sides(test: str) -> tuple[ast.expr, ast.expr]:
-  """The left and the right side of `assert left == right`."""
-  match ast.parse(test).body:
-    case [ast.Assert(ast.Compare(call, [ast.Eq()], [value]))]:
-      return call, value
-  raise ValueError(f"Not of the form `assert call == value`: {test!r}.")
+def _entry_point(row: Row) -> str:
+  """The name that the solution defines and the tests call."""
+  names = [
+    node.func.id
+    for test in row.tests
+    for node in ast.walk(unit_tests.parse(test))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+  ]
+  ranks = {name: code_blocks.strength(row.code, name) for name in names}
+  best = max(ranks, key=ranks.__getitem__, default="")
+  if not best or ranks[best] == code_blocks.NOTHING:
+    raise ValueError(f"no function is both defined and tested: {row.code!r}")
+  return best
 
 
-def _entry_point(solution: str, calls: Sequence[ast.expr]) -> str:
-  """The name that the reference solution defines and the tests call."""
-  for call in calls:
-    for node in ast.walk(call):
-      if isinstance(node, ast.Name) and code_task.defines(solution, node.id):
-        return node.id
-  raise ValueError(f"No function is both defined and tested: {solution!r}.")
+def _evaluate(value: str, imports: str, code_sandbox: sandbox.Sandbox) -> Any:
+  """What a test expects. If it is no literal it is run, by the answers' Python.
 
-
-def _evaluate(value: ast.expr, code_sandbox: sandbox.Sandbox) -> Any:
-  """A right side. One that is no literal is run, by the answers' Python.
-
-  That is task 596 alone, which asks for `sys.getsizeof` of tuples.
+  In mbpp.jsonl that is task 596 alone: it asks for `sys.getsizeof` of tuples.
   """
   try:
     return ast.literal_eval(value)
   except ValueError:
-    text = ast.unparse(value)
-  (result,) = code_sandbox.run(("import sys",), (text,))
+    (result,) = code_sandbox.run(("import sys", imports), (value,))
   if isinstance(result, sandbox.Failure):
-    raise ValueError(f"{text!r} cannot be evaluated: {result.reason}.")
+    raise ValueError(f"{value!r} cannot be evaluated: {result.reason}")
   return result.value

@@ -31,7 +31,7 @@ class Data:
   Attributes:
     task: problems and grades.
     tokenizer: for prompts and completions.
-    problems: those of "train" and of "test" whose prompts fit.
+    problems: those of each split, "train" and "test", whose prompts fit.
     dropped: how many of each split were left out because they are too long.
   """
 
@@ -54,7 +54,10 @@ class Parts(Data):
   rollout_worker: "rollout.RolloutWorker"
 
 
-def load_data(config: ml_collections.ConfigDict) -> Data:
+def load_data(
+  config: ml_collections.ConfigDict,
+  splits: Sequence[str] = ("train", "test"),
+) -> Data:
   """Loads the problems and the tokenizer that a config describes.
 
   Raises:
@@ -63,19 +66,31 @@ def load_data(config: ml_collections.ConfigDict) -> Data:
       into the limits.
     OSError: a file is missing.
   """
-  task = _task(config)
+  task = make_task(config)
   tokenizer = _tokenizer(config, task)
   fitting = {
     split: _fitting(config, tokenizer, split, task.problems(split))
-    for split in ("train", "test")
+    for split in splits
   }
   problems = {split: kept for split, (kept, _) in fitting.items()}
   dropped = {split: number for split, (_, number) in fitting.items()}
   return Data(task, tokenizer, problems, dropped)
 
 
-def build(config: ml_collections.ConfigDict, data: Data | None = None) -> Parts:
+def build(
+  config: ml_collections.ConfigDict,
+  data: Data | None = None,
+  *,
+  temperature: float | None = None,
+  top_p: float | None = None,
+) -> Parts:
   """Builds the model and the rollout worker; and loads the data, unless given.
+
+  Args:
+    config: a training config.
+    data: of `load_data`.
+    temperature: of sampling, in place of the config's.
+    top_p: of sampling, see `sampler.sample`.
 
   Raises:
     ValueError: as `load_data`; or the model does not go with the tokenizer, or
@@ -92,26 +107,27 @@ def build(config: ml_collections.ConfigDict, data: Data | None = None) -> Parts:
     data.task,
     max_prompt_tokens=config.max_prompt_tokens,
     max_new_tokens=config.max_new_tokens,
-    temperature=config.temperature,
+    temperature=config.temperature if temperature is None else temperature,
     stop=config.stop,
     truncated_is_wrong=config.truncated == "wrong",
+    top_p=top_p,
   )
   fields = {f.name: getattr(data, f.name) for f in dataclasses.fields(Data)}
   return Parts(**fields, model=model, rollout_worker=worker)
 
 
 def check_mesh(config: ml_collections.ConfigDict) -> None:
-  """Checks what a step and an evaluation sample at once, if a mesh is set.
+  """Checks what a step samples at once, if a mesh is set.
+
+  An evaluation then splits over the mesh too, see `evaluation.plan_batch`.
 
   Raises:
     ValueError: as `sharding.check_rows`.
   """
-  mesh, prompts = jax.sharding.get_mesh(), config.prompts_per_step
-  if mesh.empty:
-    return
-  for name, samples in (("n", config.n), ("eval.n", config.eval.n)):
-    what = f"config.prompts_per_step={prompts}, config.{name}={samples}"
-    sharding.check_rows(mesh, prompts, samples, what)
+  mesh, prompts, n = jax.sharding.get_mesh(), config.prompts_per_step, config.n
+  if not mesh.empty:
+    what = f"config.prompts_per_step={prompts}, config.n={n}"
+    sharding.check_rows(mesh, prompts, prompts * n, what)
 
 
 def make_optimizer(
@@ -137,8 +153,7 @@ def update_options(
   from pkpo_jax.rl import train_step
 
   return train_step.UpdateOptions(
-    microbatch_prompts=config.microbatch.prompts,
-    microbatch_samples=config.microbatch.samples,
+    microbatch_rows=config.microbatch.rows,
     logits_chunk=config.logits_chunk,
     temperature=config.temperature,
     epochs=config.epochs,
@@ -169,7 +184,12 @@ def compile_train_step(
   )
 
 
-def _task(config: ml_collections.ConfigDict) -> base.Task:
+def make_task(config: ml_collections.ConfigDict) -> base.Task:
+  """The task of a config.
+
+  Raises:
+    ValueError: an option is out of range, or a file is missing.
+  """
   options = dict(config.task)
   name = options.pop("name", None)
   try:
@@ -219,6 +239,12 @@ def build_model(
       f"The model has {model.config.num_embed} embeddings for the"
       f" {tokenizer.vocab_size} ids of the tokenizer; raise"
       " config.model.num_embed or choose another config.tokenizer."
+    )
+  family = getattr(tokenizer, "family", None)
+  if family not in (None, models.family(model)):
+    raise ValueError(
+      f"config.tokenizer is the vocabulary of {family}, config.model.name="
+      f"{config.model.name!r} is a {models.family(model)}: their ids differ."
     )
   return model
 

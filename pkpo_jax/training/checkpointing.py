@@ -49,6 +49,84 @@ class Progress(NamedTuple):
     return {k: x for k, x in self._asdict().items() if x is not None}
 
 
+def restore_params(folder: pathlib.Path, step: int, like: Any) -> Any:
+  """The parameters of a checkpoint, without its optimiser state.
+
+  Args:
+    folder: of the checkpoints.
+    step: one of `workdir.complete_steps`.
+    like: what is trained, of `jax.ShapeDtypeStruct`s with their shardings. The
+      mesh and the number of processes need not be those that saved.
+
+  Raises:
+    ValueError: as in `Checkpointer.restore`.
+  """
+  path = folder.absolute() / str(step)
+  with _reading(path):
+    found = _format(path)
+  workdir.check_format(found, folder)
+  shapes = jax.tree.map(_on_a_device, like)
+  tree = {"state": {"params": shapes, "step": 0}, "checksums": 0}
+  args = ocp.checkpoint_utils.construct_restore_args(tree)
+  on_host = ocp.RestoreArgs(restore_type=np.ndarray)
+  args["state"]["step"] = args["checksums"] = on_host
+  handler = ocp.CompositeCheckpointHandler(
+    default=ocp.PyTreeCheckpointHandler()
+  )
+  with _reading(path), ocp.Checkpointer(handler) as checkpointer:
+    restored = checkpointer.restore(
+      path,
+      args=ocp.args.Composite(
+        default=ocp.args.PyTreeRestore(
+          item=tree, restore_args=args, partial_restore=True
+        )
+      ),
+    ).default
+    params = restored["state"]["params"]
+    # Their leaves come after the counts, if any, `solved_at` and the step.
+    kept = checkpointer.metadata(path).item_metadata.default.tree
+    first = len(jax.tree.leaves(kept.get("counts", ()))) + 2
+    saved = restored["checksums"][first : first + len(jax.tree.leaves(params))]
+    _check_sums(saved, params)
+  _check_step(path, int(restored["state"]["step"]))
+  return params
+
+
+def _check_sums(saved: np.ndarray, restored: Any) -> None:
+  if not is_as_saved(restored, saved):
+    raise ValueError("The checksums of the arrays are not those saved.")
+
+
+def _check_step(path: pathlib.Path, step: int) -> None:
+  if path.name != str(step):
+    raise ValueError(
+      f"{path} holds step {step}: it was copied or renamed. Delete it, or give"
+      " it the name of its step; otherwise nothing could be saved before step"
+      f" {path.name}."
+    )
+
+
+def _format(path: pathlib.Path) -> int:
+  """The format of a checkpoint; 0 before formats had numbers."""
+  text = (path / "_CHECKPOINT_METADATA").read_text()
+  return json.loads(text)["custom_metadata"].get("format", 0)
+
+
+@contextlib.contextmanager
+def _reading(path: pathlib.Path) -> Iterator[None]:
+  """A context in which all that goes wrong is a damaged checkpoint."""
+  try:
+    yield
+  except jax.errors.JaxRuntimeError:  # no memory, or a lost process
+    raise
+  except Exception as error:  # as many types as there are kinds of damage
+    raise ValueError(
+      f"{path} cannot be restored: it is damaged, or of another model. Delete"
+      " it to continue from the checkpoint before it, if there is one."
+      f" ({first_line(error)})"
+    ) from error
+
+
 class Checkpointer:
   """Saves and restores the progress of one run."""
 
@@ -60,12 +138,14 @@ class Checkpointer:
 
     Raises:
       OSError: it cannot be made.
+      ValueError: as `workdir.complete_steps`.
     """
     self._folder, self._keep = folder.absolute(), keep
     self._told: set[str] = set()
     self._saves = False
     if multihost.is_first():  # orbax would not mind a file in its place
       self._folder.mkdir(parents=True, exist_ok=True)
+    workdir.complete_steps(self._folder)  # so that all go on from the same
     self._manager = ocp.CheckpointManager(
       self._folder,
       options=ocp.CheckpointManagerOptions(
@@ -96,55 +176,20 @@ class Checkpointer:
       ValueError: its files are damaged, or of another model or step, or of a
         format that can't be continued, see `workdir.check_format`.
     """
-    with self._reading():
-      found = self._format(self.latest)
+    path = self._folder / str(self.latest)
+    with _reading(path):
+      found = _format(path)
     workdir.check_format(found, self._folder)
     tree = jax.tree.map(_on_a_device, like.as_dict())
     tree["checksums"] = np.zeros(len(jax.tree.leaves(tree)), np.uint32)
-    with self._reading():
+    with _reading(path):
       restored = self._manager.restore(
         self.latest, args=ocp.args.StandardRestore(tree)
       )
-      saved = restored.pop("checksums")
-      if not np.array_equal(saved, multihost.fetch(checksums(restored))):
-        raise ValueError("The checksums of the arrays are not those saved.")
+      _check_sums(restored.pop("checksums"), restored)
     progress = Progress(**restored)
-    if (step := int(progress.state.step)) != self.latest:
-      raise ValueError(
-        f"{self._folder / str(self.latest)} holds step {step}: it was copied or"
-        " renamed. Delete it, or give it the name of its step; otherwise"
-        f" nothing could be saved before step {self.latest}."
-      )
+    _check_step(path, int(progress.state.step))
     return progress
-
-  def restore_params(self, like: Any) -> Any:
-    """The parameters alone of the newest complete checkpoint.
-
-    Args:
-      like: of `jax.ShapeDtypeStruct`s.
-
-    Raises:
-      ValueError: as in `restore`.
-    """
-    with self._reading():
-      found = self._format(self.latest)
-    workdir.check_format(found, self._folder)
-    tree = {"state": {"params": jax.tree.map(_on_a_device, like)}}
-    with self._reading(), ocp.PyTreeCheckpointer() as checkpointer:
-      restored = checkpointer.restore(
-        self._folder / str(self.latest) / "default",
-        args=ocp.args.PyTreeRestore(
-          item=tree,
-          restore_args=ocp.checkpoint_utils.construct_restore_args(tree),
-          partial_restore=True,
-        ),
-      )
-    return restored["state"]["params"]
-
-  def _format(self, step: int | None) -> int:
-    """The format of a checkpoint; 0 before formats had numbers."""
-    path = self._folder / str(step) / "_CHECKPOINT_METADATA"
-    return json.loads(path.read_text())["custom_metadata"].get("format", 0)
 
   def save(self, progress: Progress) -> None:
     """Saves in the background, unless this step is saved already.
@@ -171,6 +216,11 @@ class Checkpointer:
           f"step {step} is not saved: there is {self._manager.latest_step()}"
         )
 
+  def wait(self) -> None:
+    """Lets a save that was begun come to its end, whatever that is."""
+    with contextlib.suppress(OSError, ValueError):
+      self._manager.wait_until_finished()
+
   def close(self) -> None:
     """Waits until all is on disk.
 
@@ -187,9 +237,7 @@ class Checkpointer:
     """Deletes old checkpoints and remains; what resists is no error."""
     if not multihost.is_first():
       return
-    names = [path.name for path in self._folder.iterdir()]
-    steps = sorted(int(name) for name in names if name.isdigit())
-    for step in steps[: -self._keep]:
+    for step in workdir.seen_steps(self._folder)[: -self._keep]:
       # Renamed first: half a checkpoint must not pass for a whole one.
       self._attempt(
         (self._folder / str(step)).rename, self._folder / f"{step}{_DELETED}"
@@ -212,19 +260,6 @@ class Checkpointer:
       self._told.add(path.name)
 
   @contextlib.contextmanager
-  def _reading(self) -> Iterator[None]:
-    try:
-      yield
-    except jax.errors.JaxRuntimeError:  # no memory, or a lost process
-      raise
-    except Exception as error:  # as many types as there are kinds of damage
-      raise ValueError(
-        f"{self._folder / str(self.latest)} cannot be restored: it is damaged,"
-        " or of another model. Delete it to continue from the checkpoint before"
-        f" it, if there is one. ({first_line(error)})"
-      ) from error
-
-  @contextlib.contextmanager
   def _writing(self) -> Iterator[None]:
     try:
       yield
@@ -244,9 +279,53 @@ def _on_a_device(x: Any) -> Any:
   return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device)
 
 
+def is_as_saved(tree: Any, saved: np.ndarray) -> bool:
+  """Whether the checksums of arrays are those that were saved with them.
+
+  Those of earlier versions, which are blind to permuted arrays, count too.
+  """
+  return any(
+    np.array_equal(saved, multihost.fetch(sums(tree)))
+    for sums in (checksums, _sums_of_bits)
+  )
+
+
 @jax.jit
 def checksums(tree: Any) -> jax.Array:
-  """[leaves] uint32: sums of the bits, the same on every mesh."""
+  """[leaves] uint32 that change with any bit and any place of an element.
+
+  Sums of hashes of both, and so the same on every mesh.
+  """
+
+  def total(x):
+    x = x.astype(jnp.uint8) if x.dtype == bool else x
+    unsigned = jnp.dtype(f"uint{8 * min(x.dtype.itemsize, 4)}")
+    bits = jax.lax.bitcast_convert_type(x, unsigned).astype(jnp.uint32)
+    return jnp.sum(_hash(bits + _hash(_places(bits.shape))), dtype=jnp.uint32)
+
+  return jnp.stack([total(x) for x in jax.tree.leaves(tree)])
+
+
+def _places(shape: tuple[int, ...]) -> jax.Array:
+  """The place of each element in an array of a shape: uint32, modulo 2^32."""
+  places, stride = jnp.zeros(shape, jnp.uint32), 1
+  for axis in reversed(range(len(shape))):
+    along = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
+    places += along * jnp.uint32(stride % 2**32)
+    stride *= shape[axis]
+  return places
+
+
+def _hash(x: jax.Array) -> jax.Array:
+  """A bijection of uint32 without order: the finalizer of MurmurHash3."""
+  for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+    x = (x ^ (x >> jnp.uint32(shift))) * jnp.uint32(factor)
+  return x
+
+
+@jax.jit
+def _sums_of_bits(tree: Any) -> jax.Array:
+  """[leaves] uint32, the checksums of earlier versions."""
 
   def total(x):
     if x.dtype == bool:

@@ -24,10 +24,11 @@ _NAMES = {
     " max_new_tokens transform k_opt k_boundaries k_schedule k_forgetting"
     " k_weights"
     " learning_rate warmup_steps decay_steps b1 b2 weight_decay max_grad_norm"
-    " patience epochs minibatches microbatch logits_chunk loss mesh task"
-    " tokenizer long_prompts model base eval checkpoint stop truncated"
+    " patience max_bad_steps epochs minibatches microbatch logits_chunk loss"
+    " mesh task tokenizer long_prompts model base eval checkpoint stop"
+    " truncated"
   ),
-  "microbatch": "prompts samples",
+  "microbatch": "rows",
   "mesh": "data fsdp tensor",
   "loss": "clip_low clip_high entropy_coef kl_coef",
   "eval": "every n num_problems seed",
@@ -45,16 +46,18 @@ _BASE_NAMES = {
 _POSITIVE = (
   "num_steps prompts_per_step n temperature max_prompt_tokens max_new_tokens"
   " learning_rate epochs minibatches logits_chunk"
-  " microbatch.prompts microbatch.samples"
-  " base.num_steps base.batch_size base.learning_rate eval.every eval.n"
+  " microbatch.rows"
+  " base.num_steps base.batch_size base.learning_rate eval.n"
   " eval.num_problems checkpoint.every checkpoint.keep"
 )
 _NOT_NEGATIVE = (
   "warmup_steps decay_steps weight_decay max_grad_norm patience"
+  " max_bad_steps eval.every"
   " loss.entropy_coef loss.kl_coef base.warmup_steps base.wrong"
 )
 _FORGETTING = 0.5  # the default of k_forgetting
 _LARGEST_INT = 2**31 - 1  # of what is counted in int32
+_SMALL_TRIAL = 100  # steps
 _LARGEST = {"num_steps": 10**7}  # whose ks are looked at one by one
 
 
@@ -136,12 +139,25 @@ def _check_values(values: dict[str, Any]) -> None:
 
 
 def _check_sizes(config: ml_collections.ConfigDict) -> None:
-  """Refuses slips of the keyboard, and leaves small trials alone."""
-  updates = config.num_steps * config.epochs * config.minibatches
-  if config.warmup_steps > max(updates, 1000):
+  """Refuses what cannot act in so many steps, and slips of the keyboard.
+
+  A warm-up acts from step 0 on, and so may be longer than a small trial.
+  """
+  steps, warmup = config.num_steps, config.warmup_steps
+  if warmup > max(steps, _SMALL_TRIAL):
     raise ValueError(
-      f"config.warmup_steps={config.warmup_steps} must be at most the {updates}"
-      " updates of the run."
+      f"config.warmup_steps={warmup} must be at most config.num_steps={steps}:"
+      " the learning rate would never be reached."
+    )
+  if config.decay_steps and warmup >= steps:
+    raise ValueError(
+      f"config.decay_steps={config.decay_steps} has no effect: it begins after"
+      f" config.warmup_steps={warmup} of config.num_steps={steps}; set it to 0."
+    )
+  if config.patience >= steps:
+    raise ValueError(
+      f"config.patience={config.patience} has no effect on a run of"
+      f" config.num_steps={steps}; set it to 0, or to less."
     )
   if config.logits_chunk > max(config.max_new_tokens, 1000):
     raise ValueError(
@@ -286,17 +302,13 @@ def make_k_schedule(config: ml_collections.ConfigDict) -> schedules.Schedule:
 
 
 def _check_microbatch(config: ml_collections.ConfigDict) -> None:
-  minibatch = config.prompts_per_step // config.minibatches
-  if minibatch % config.microbatch.prompts:
+  completions = config.prompts_per_step * config.n // config.minibatches
+  if completions % config.microbatch.rows:
     raise ValueError(
-      f"config.microbatch.prompts={config.microbatch.prompts} must divide"
-      f" config.prompts_per_step={config.prompts_per_step} /"
+      f"config.microbatch.rows={config.microbatch.rows} must divide the"
+      f" {completions} completions of an update, config.prompts_per_step="
+      f"{config.prompts_per_step} x config.n={config.n} /"
       f" config.minibatches={config.minibatches}."
-    )
-  if config.n % config.microbatch.samples:
-    raise ValueError(
-      f"config.microbatch.samples={config.microbatch.samples} must divide"
-      f" config.n={config.n}."
     )
 
 

@@ -161,7 +161,8 @@ def _times(config, seconds: dict[str, float], num_test: int) -> list[str]:
   An evaluation is taken to sample as many completions a second as a step.
   """
   completions = config.prompts_per_step * config.n
-  evaluations = 1 + -(-config.num_steps // config.eval.every)
+  every = config.eval.every
+  evaluations = 1 + -(-config.num_steps // every) if every else 0
   sampled = seconds["sample"] + seconds["grade"]
   evaluated = min(config.eval.num_problems, num_test) * config.eval.n
   train = config.num_steps * seconds["all"] / 3600

@@ -66,7 +66,7 @@ def restore_or_init(
   base = InitialParams({}, None)
   if not resumes or config.loss.kl_coef or "lora_rank" in config.model:
     base = initial_params(config, parts, folder)
-  contents = _contents(base)
+  contents = contents_of(base)
   reference = None
   if config.loss.kl_coef:
     # A copy: the update overwrites the parameters that it is given.
@@ -100,12 +100,13 @@ def abstract_progress(
   )
 
 
-def _contents(base: InitialParams) -> dict[str, str]:
+def contents_of(base: InitialParams) -> dict[str, str]:
   """A fingerprint of all bits of the base policy, the same on every mesh."""
   if base.trained is None:
     return {}
   sums = multihost.fetch(checkpointing.checksums(base.frozen or base.trained))
-  return {"the base policy": config_lib.fingerprint(str(sums.tolist()))}
+  found = config_lib.fingerprint(str(sums.tolist()))
+  return {"the weights of the base policy": found}
 
 
 def initial_params(
@@ -174,7 +175,8 @@ def _params_of_run(
       f"config.base.path={folder} has adapters (config.model.lora_rank="
       f"{other.model.lora_rank}); export its policy, and start from that."
     )
-  if not (folder / "checkpoints").is_dir():
+  steps = workdir_lib.complete_steps(folder / "checkpoints")
+  if not steps:
     raise ValueError(f"config.base.path={folder} holds no checkpoint yet.")
   theirs = build_run.build_model(other, parts.tokenizer)
   model = models.without_adapters(parts.model)
@@ -183,14 +185,8 @@ def _params_of_run(
       f"config.base.path={folder} is a run of another model: {theirs.config}"
       f" there, {model.config} in this config."
     )
-  checkpointer = checkpointing.Checkpointer(folder / "checkpoints", keep=1)
-  try:
-    if checkpointer.latest is None:
-      raise ValueError(f"config.base.path={folder} holds no checkpoint yet.")
-    like = sharding.with_shardings(models.abstract_params(model))
-    return checkpointer.restore_params(like)
-  finally:
-    checkpointer.close()
+  like = sharding.with_shardings(models.abstract_params(model))
+  return checkpointing.restore_params(folder / "checkpoints", steps[-1], like)
 
 
 def _adapters(model: nn.Module, seed: int) -> models.Params:

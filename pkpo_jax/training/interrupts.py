@@ -137,7 +137,9 @@ class Interrupts:
     os.close(reader)
 
   def _end_if_saved(self) -> None:
-    grace = _GRACE if jax.process_count() == 1 else _GRACE_OF_MANY
+    # Not jax.process_count(), which would start the devices.
+    many = jax.distributed.is_initialized()
+    grace = _GRACE_OF_MANY if many else _GRACE
     while not self._ended.wait(grace):
       if not self.unsaved():
         _end(self.number, "nothing is unsaved")

@@ -9,6 +9,11 @@ import time
 import warnings
 from typing import IO
 
+
+class HeldError(ValueError):
+  """Another process is at work in a folder."""
+
+
 _HELD: dict[pathlib.Path, IO[str]] = {}  # by this process
 
 
@@ -19,7 +24,7 @@ def acquire(folder: pathlib.Path) -> None:
   file says whose it is. Taken again by the same process, nothing happens.
 
   Raises:
-    ValueError: another process holds it; says which.
+    HeldError: another process holds it; says which.
   """
   path = folder.resolve() / "lock"
   if path in _HELD:
@@ -30,7 +35,7 @@ def acquire(folder: pathlib.Path) -> None:
   except (BlockingIOError, PermissionError) as error:
     holder = _holder(file)
     file.close()
-    raise ValueError(
+    raise HeldError(
       f"Another run is at work in {folder}{holder}; wait for it, end it, or"
       " take a new --workdir."
     ) from error

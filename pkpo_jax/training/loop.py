@@ -3,30 +3,16 @@
 import pathlib
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterable
 
-import chex
 import jax
 import ml_collections
-import numpy as np
 
 from pkpo_jax import multihost
-from pkpo_jax.lm import models, sharding
-from pkpo_jax.rl import evaluation, rollout_metrics, train_step
-from pkpo_jax.rl import rollout as rollout_lib
-from pkpo_jax.tasks import base
-from pkpo_jax.training import (
-  build_run,
-  checkpointing,
-  initial_policy,
-  interrupts,
-  k_by_problem,
-  metrics_writer,
-  problem_order,
-  provenance,
-)
+from pkpo_jax.lm import sharding
+from pkpo_jax.rl import train_step
+from pkpo_jax.training import build_run, interrupts, watchdog
 from pkpo_jax.training import config as config_lib
+from pkpo_jax.training import run as run_lib
 from pkpo_jax.training import workdir as workdir_lib
 
 
@@ -51,7 +37,8 @@ def train(
 
   Raises:
     ValueError: a config that is not valid, or not that of `workdir`.
-    FloatingPointError: the policy, a loss or a gradient is not finite.
+    FloatingPointError: the policy is not finite; or a loss or a gradient, for
+      more than `config.max_bad_steps` steps.
     SystemExit: after a SIGTERM (code 143) or Ctrl-C (130) to any process and a
       checkpoint, see `interrupts.Interrupts`; which may end the process itself
       where nothing is unsaved.
@@ -63,13 +50,19 @@ def train(
     workdir_lib.released(workdir),
     jax.set_mesh(sharding.make_mesh(**config.mesh)),
     interrupts.Interrupts() as interrupted,
+    watchdog.Watchdog() as watch,
   ):
-    run = Run(config, workdir, base_dir, build_run.build(config, data))
+    watch.begin("start")
+    parts = build_run.build(config, data)
+    run = run_lib.Run(config, workdir, base_dir, parts, watch)
     interrupted.unsaved = run.unsaved
     try:
       _loop(run, config, interrupted)
     except interrupts.Stopped as stopped:
       stop = stopped.number
+    except Exception:
+      run.give_up()
+      raise
     run.close()
   if stop:
     name = signal.Signals(stop).name
@@ -80,7 +73,7 @@ def train(
 
 
 def _loop(
-  run: "Run",
+  run: run_lib.Run,
   config: ml_collections.ConfigDict,
   interrupted: interrupts.Interrupts,
 ) -> None:
@@ -96,7 +89,7 @@ def _loop(
   for step in range(run.step, config.num_steps):
     if run.stalled:
       break
-    if step % config.eval.every == 0:
+    if config.eval.every and step % config.eval.every == 0:
       run.evaluate(step, interrupted.checked)
       interrupted.check()
     run.train(step)
@@ -104,235 +97,8 @@ def _loop(
     if run.step % config.checkpoint.every == 0:
       run.save()
   run.save()
-  run.evaluate(run.step, interrupted.checked)
+  if config.eval.every:
+    run.evaluate(run.step, interrupted.checked)
   if run.stalled:
     run.say_stalled()
   interrupted.check()
-
-
-class Run:
-  """A run in progress: what to do at a step, and where it has got to."""
-
-  def __init__(
-    self,
-    config: ml_collections.ConfigDict,
-    workdir: pathlib.Path,
-    base_dir: pathlib.Path,
-    parts: build_run.Parts,
-  ):
-    """Starts the graders and restores the newest checkpoint, if any."""
-    self._config, self._parts = config, parts
-    parts.task.start()
-    self._order = problem_order.problem_order(
-      len(parts.problems["train"]),
-      prompts_per_step=config.prompts_per_step,
-      seed=config.seed,
-    )
-    self._k_schedule = config_lib.make_k_schedule(config)
-    self._train_step = build_run.compile_train_step(
-      config, parts.model, build_run.make_optimizer(config)
-    )
-    self._rows = sharding.rows_sharding(
-      jax.sharding.get_mesh(), config.prompts_per_step
-    )
-    self._checkpointer = checkpointing.Checkpointer(
-      workdir / "checkpoints", keep=config.checkpoint.keep
-    )
-    begun = self._checkpointer.latest is not None
-    found = provenance.contents(config, parts)
-    provenance.check_contents(workdir, found, begun=begun)
-    resumed = initial_policy.restore_or_init(
-      config, parts, self._checkpointer, base_dir
-    )
-    self.progress, self._frozen, self._reference, base = resumed
-    provenance.check_contents(workdir, base, begun=begun)
-    provenance.record_start(workdir, self.step, parts.dropped)
-    self._taken = self.step  # without a look at arrays, which may be donated
-    self._writer = metrics_writer.open_writer(
-      workdir, start=self.step, num_steps=config.num_steps
-    )
-    if self.step:
-      self._writer.say(f"Resumed {workdir} at step {self.step}.")
-
-  @property
-  def params(self) -> models.Params:
-    """All parameters of the policy as it is now."""
-    return models.merge(self._frozen, self.progress.state.params)
-
-  @property
-  def step(self) -> int:
-    """How many steps are done."""
-    return int(self.progress.state.step)
-
-  @property
-  def stalled(self) -> bool:
-    """Whether `config.patience` steps have solved no problem anew."""
-    last = int(np.max(self.progress.solved_at))  # NEVER is before step 0
-    patience = self._config.patience
-    return bool(patience) and self.step - (last + 1) >= patience
-
-  def say_stalled(self) -> None:
-    """Says on screen and in the log why the run ended before its last step."""
-    rate = np.mean(self.progress.solved_at != checkpointing.NEVER)
-    patience = self._config.patience
-    self._writer.write(
-      self.step, "stalled", {"patience": patience, "solve_rate": rate}
-    )
-    self._writer.say(
-      f"Ended at step {self.step}: the solve rate has stood still at {rate:.3f}"
-      f" for config.patience={patience} steps."
-    )
-
-  def train(self, step: int) -> None:
-    """Takes one step: sample, grade, weigh, update; and logs all of it."""
-    start = time.perf_counter()
-    state, solved_at, _ = self.progress
-    rows = np.asarray(self._order(step))
-    k = self._k(step, rows)
-    sample_key, update_key = jax.random.split(_key(self._config.seed, step))
-    problems = [self._parts.problems["train"][i] for i in rows]
-    rollout, reasons, seconds = self._parts.rollout_worker(
-      self.params, problems, sample_key, n=self._config.n
-    )
-    sampled = time.perf_counter()
-    state, update_metrics = self._train_step(
-      state,
-      multihost.place(rollout, self._rows),
-      k,
-      update_key,
-      self._frozen,
-      self._reference,
-    )
-    # In numpy alone, while the devices update.
-    measured = self._measure(
-      rollout_metrics.answers(rollout, problems, reasons), "train"
-    )
-    update_metrics = jax.device_get(update_metrics)
-    end = time.perf_counter()
-    check_finite(step, update_metrics, self._config.learning_rate)
-    solved_at = solved_at.copy()
-    # A problem can be in a batch twice: at the border of two epochs.
-    newly = rows[rollout_metrics.solved(rollout)]
-    solved_at[newly[solved_at[newly] == checkpointing.NEVER]] = step
-    if counts := self.progress.counts:
-      update_metrics |= k_by_problem.measure(counts, rows, k)
-    counts = self._count(rows, rollout)
-    self.progress = checkpointing.Progress(state, solved_at, counts)
-    self._taken = step + 1
-    seconds |= {"update": end - sampled, "step": end - start}
-    tokens = np.sum(rollout.completions.mask)
-    self._writer.write(
-      step,
-      "train",
-      measured
-      | update_metrics
-      | {
-        "solve_rate": np.mean(solved_at != checkpointing.NEVER),
-        "tokens_per_second": tokens / (end - start),
-      }
-      | {f"seconds_{name}": value for name, value in seconds.items()},
-    )
-
-  def _k(self, step: int, rows: np.ndarray) -> np.ndarray:
-    """The k of a step, or one for each of its problems, from earlier steps."""
-    counts = self.progress.counts
-    if counts is None:
-      return np.asarray(self._k_schedule(step))
-    return k_by_problem.ks(counts, rows, k_max=self._k_schedule.max_k)
-
-  def _count(
-    self, rows: np.ndarray, some: rollout_lib.Rollout
-  ) -> k_by_problem.Counts | None:
-    """The counts of all steps, after one with the problems `rows` [B]."""
-    counts, masked = self.progress.counts, self._config.truncated == "masked"
-    return counts and k_by_problem.count(
-      counts,
-      rows,
-      np.asarray(some.rewards),
-      np.asarray(rollout_lib.samples_that_count(some, masked)),
-      forgetting=self._config.k_forgetting,
-    )
-
-  def unsaved(self) -> bool:
-    """Whether steps were taken that no complete checkpoint holds."""
-    return self._taken > 0 and not self._checkpointer.holds(self._taken)
-
-  def evaluate(
-    self,
-    step: int,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
-  ) -> None:
-    """Logs metrics of held-out problems, sampled with keys of their own.
-
-    An evaluation that is on record already is not repeated.
-
-    Args:
-      step: the one that the evaluation is of.
-      progress: is given the batches, and yields them.
-    """
-    if multihost.max_over_hosts(self._writer.has_evaluated(step)):
-      return
-    options = self._config.eval
-    start = time.perf_counter()
-    answers = evaluation.evaluate(
-      self._parts.rollout_worker,
-      self.params,
-      evaluation.draw(
-        self._parts.problems["test"], options.num_problems, options.seed
-      ),
-      evaluation.key(options.seed),
-      n=options.n,
-      batch_size=self._config.prompts_per_step,
-      progress=progress,
-    )
-    seconds = {"seconds_eval": time.perf_counter() - start}
-    self._writer.write(step, "eval", self._measure(answers, "test") | seconds)
-
-  def _measure(
-    self, answers: rollout_metrics.Answers, split: str
-  ) -> dict[str, float]:
-    """The metrics of answers to problems of a split."""
-    dropped = {"num_dropped": self._parts.dropped[split]}
-    binary = base.has_binary_rewards(self._parts.task)
-    return dropped | rollout_metrics.measure(answers, binary=binary)
-
-  def save(self) -> None:
-    """Starts to save the progress, in the background."""
-    self._writer.flush()  # so that no checkpoint is ahead of the metrics
-    self._checkpointer.save(self.progress)
-
-  def close(self) -> None:
-    """Saves, waits until everything is on disk, and ends the graders."""
-    self.save()
-    self._checkpointer.close()
-    self._writer.close()
-    self._parts.task.close()
-
-
-def _key(seed: int, step: int) -> chex.PRNGKey:
-  """The key of a step; evaluations have another root, see `evaluation.key`."""
-  root = jax.random.fold_in(jax.random.key(seed), 0)
-  return jax.random.fold_in(root, step)
-
-
-def check_finite(step: int, metrics: dict[str, float], rate: float) -> None:
-  """Stops a run before a broken state is saved.
-
-  Looks at what the state depends on; other metrics may overflow.
-
-  Raises:
-    FloatingPointError: names what is not finite, and what may be done.
-  """
-  decisive = ("loss", "grad_norm")
-  broken = [
-    name
-    for name, value in metrics.items()
-    if name in decisive and not np.isfinite(value)
-  ]
-  if broken:
-    raise FloatingPointError(
-      f"{', '.join(broken)} not finite at step {step}; the last checkpoint is"
-      f" intact. The policy moved too far in one step: lower"
-      f" config.learning_rate={rate} and continue with --change_learning_rate,"
-      " or take fewer config.epochs or config.minibatches in a new run."
-    )

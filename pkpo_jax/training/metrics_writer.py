@@ -38,6 +38,8 @@ def open_writer(
 class SilentWriter:
   """Takes what `MetricsWriter` takes, and writes nothing."""
 
+  bad_steps = 0
+
   def has_evaluated(self, step: int) -> bool:
     """Leaves that to the first process."""
     return False
@@ -58,6 +60,9 @@ class SilentWriter:
 class MetricsWriter:
   """Writes to `metrics.jsonl` and one TensorBoard file in a folder.
 
+  Attributes:
+    bad_steps: how many were on record at the start, see `run.Run.train`.
+
   A run that resumes at step s drops what was written for the steps from s on,
   since it is about to write it again; but for the evaluation at s.
   """
@@ -74,6 +79,7 @@ class MetricsWriter:
       r for r in read(self._path) if r["step"] < start + (r["stage"] == "eval")
     ]
     _rewrite(self._path, kept)
+    self.bad_steps = int(max((r.get("bad_steps", 0) for r in kept), default=0))
     self._evaluated = {r["step"] for r in kept if r["stage"] == "eval"}
     with _naming(self._path):
       self._file = self._path.open("a")
@@ -198,16 +204,30 @@ class _Board:
 
 
 def read(path: pathlib.Path) -> list[Record]:
-  """All complete records of a `metrics.jsonl`; none if there is no file."""
+  """All complete records of a `metrics.jsonl`; none if there is no file.
+
+  Raises:
+    ValueError: a line is no record; names it.
+  """
   if not path.exists():
     return []
-  lines = path.read_text().splitlines(keepends=True)
-  # A kill may cut the last line off.
-  records = [json.loads(line) for line in lines if line.endswith("}\n")]
-  return [
-    {name: math.nan if x is None else x for name, x in record.items()}
-    for record in records
-  ]
+  lines = path.read_text(errors="replace").splitlines(keepends=True)
+  if lines and not lines[-1].endswith("}\n"):  # A kill has cut it off.
+    lines.pop()
+  return [_record(line, f"{path}, line {i}") for i, line in enumerate(lines, 1)]
+
+
+def _record(line: str, where: str) -> Record:
+  try:
+    record = json.loads(line)
+    step, stage = record["step"], record["stage"]
+    if not isinstance(step, int) or not isinstance(stage, str):
+      raise TypeError(f"step {step!r}, stage {stage!r}")
+  except (ValueError, TypeError, KeyError, RecursionError) as error:
+    raise ValueError(
+      f"{where} is no record ({error!r}); correct or remove the line."
+    ) from error
+  return {name: math.nan if x is None else x for name, x in record.items()}
 
 
 def forget_evaluation(path: pathlib.Path, step: int | None) -> None:

@@ -125,8 +125,7 @@ def _load(path: pathlib.Path, like: models.Params) -> models.Params:
     # Those of earlier versions have none.
     if (path / _CHECKSUMS).exists():
       saved = np.array(json.loads((path / _CHECKSUMS).read_text()), np.uint32)
-      found = multihost.fetch(checkpointing.checksums(params))
-      if not np.array_equal(saved, found):
+      if not checkpointing.is_as_saved(params, saved):
         raise ValueError("The checksums of the arrays are not those saved.")
   except jax.errors.JaxRuntimeError:  # no memory, or a lost process
     raise

@@ -1,6 +1,7 @@
 """What a run is made of beside its config: code, devices, data, weights."""
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -12,12 +13,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import ml_collections
 
 from pkpo_jax import multihost
+from pkpo_jax.tasks import base
 from pkpo_jax.training import build_run
 
 _PACKAGES = ("jax", "jaxlib", "flax", "gemma", "optax", "orbax-checkpoint")
@@ -35,24 +38,14 @@ def record_start(
   """
   if not multihost.is_first():
     return
-  code = _code()
-  start = {
-    "time": time.strftime("%Y-%m-%d %H:%M:%S"),
-    "step": step,
-    **code,
-    "devices": dict(Counter(d.device_kind for d in jax.devices())),
-    "processes": jax.process_count(),
-    "host": socket.gethostname(),
-    "command": sys.argv,
-    "dropped": dropped,
-  }
+  start = {"step": step, **code(), **surroundings(), "dropped": dropped}
   path = workdir / "starts.jsonl"
   before = path.read_text().splitlines() if path.exists() else []
   if before and step:
     last = json.loads(before[-1])
     changed = [
       f"{name}: {last.get(name)} -> {start[name]}"
-      for name in code
+      for name in code()
       if last.get(name) != start[name]
     ]
     if changed:
@@ -79,21 +72,35 @@ def check_contents(
   Raises:
     ValueError: something has changed; in all processes.
   """
+  if begun:
+    require_contents(workdir, found)
   path = workdir / "contents.json"
-  saved = json.loads(path.read_text()) if path.exists() else {}
-  changed = [
-    name for name, x in found.items() if begun and saved.get(name, x) != x
-  ]
-  if multihost.max_over_hosts(bool(changed)):
-    raise ValueError(
-      f"{', '.join(changed) or 'Something'} changed since {workdir} was begun,"
-      " under the same config: bring back what was there, or take a new"
-      f" --workdir. (Fingerprints are in {path}.)"
-    )
+  saved = _saved_contents(workdir)
   if multihost.is_first() and saved | found != saved:
     new = path.with_suffix(".tmp")
     new.write_text(json.dumps(saved | found, indent=2, sort_keys=True) + "\n")
     new.replace(path)
+
+
+def require_contents(workdir: pathlib.Path, found: dict[str, str]) -> None:
+  """Checks contents against those of a run, without writing any.
+
+  Raises:
+    ValueError: something has changed; in all processes.
+  """
+  saved = _saved_contents(workdir)
+  changed = [name for name, x in found.items() if saved.get(name, x) != x]
+  if multihost.max_over_hosts(bool(changed)):
+    raise ValueError(
+      f"{', '.join(changed) or 'Something'} changed since {workdir} was begun,"
+      " under the same config: bring back what was there, or take a new"
+      f" --workdir. (Fingerprints are in {workdir / 'contents.json'}.)"
+    )
+
+
+def _saved_contents(workdir: pathlib.Path) -> dict[str, str]:
+  path = workdir / "contents.json"
+  return json.loads(path.read_text()) if path.exists() else {}
 
 
 def contents(
@@ -101,15 +108,28 @@ def contents(
 ) -> dict[str, str]:
   """Fingerprints of the problems of each split, and of the tokenizer."""
   found = {
-    f"{split} problems": _fingerprint(
-      *(json.dumps(_plain([p.id, p.prompt, p.data])) for p in problems)
-    )
+    f"{split} problems": of_problems(problems)
     for split, problems in data.problems.items()
   }
   path = config.tokenizer.get("path")
   if path:
     found["the tokenizer"] = _fingerprint(*_files(pathlib.Path(path)))
   return found
+
+
+def of_problems(
+  problems: Sequence[base.Problem], *, prompts: bool = True
+) -> str:
+  """A fingerprint of what problems ask, and of what their grades need.
+
+  Without their prompts it is the same for every way of asking.
+  """
+  return _fingerprint(
+    *(
+      json.dumps(_plain([p.id, *([p.prompt] if prompts else []), p.data]))
+      for p in problems
+    )
+  )
 
 
 def _files(path: pathlib.Path) -> list[bytes | str]:
@@ -150,7 +170,19 @@ def _fingerprint(*parts: bytes | str) -> str:
   return digest.hexdigest()[:16]
 
 
-def _code() -> dict[str, Any]:
+def surroundings() -> dict[str, Any]:
+  """When, where and by which command something is done."""
+  return {
+    "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+    "devices": dict(Counter(d.device_kind for d in jax.devices())),
+    "processes": jax.process_count(),
+    "host": socket.gethostname(),
+    "command": sys.argv,
+  }
+
+
+@functools.cache
+def code() -> dict[str, Any]:
   """The commit of this code, if it is in a repository, and versions."""
   return {
     "commit": _commit(),

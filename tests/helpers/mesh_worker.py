@@ -24,7 +24,7 @@ def run(out: pathlib.Path, data: int, fsdp: int, tensor: int) -> None:
     # Dimensions that 8 divides.
     config.model.update(num_heads=8, num_kv_heads=4, num_layers=2)
   config.update(prompts_per_step=8, n=4, logits_chunk=2)
-  config.microbatch.update(prompts=max(4, fsdp), samples=2)
+  config.microbatch.rows = 8
   model = models.get_model(config.model, num_embed=64)
   prompts = np.random.default_rng(0).integers(1, 64, (8, 6))
   lengths = np.array([3, 6, 1, 5, 2, 2, 4, 6])

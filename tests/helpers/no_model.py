@@ -1,10 +1,29 @@
 """Runs without a model: given rewards, and updates that count steps alone."""
 
 import numpy as np
-from helpers import plain
+from helpers import plain, tiny_config
 
 from pkpo_jax.rl import rollout
-from pkpo_jax.training import build_run, initial_policy, loop
+from pkpo_jax.training import build_run, initial_policy, run
+
+N, B = 3, 4  # fewer problems than a step takes: some come twice
+
+
+def few_problems():
+  """A config of two steps with N problems, B a step."""
+  config = tiny_config.get_config()
+  config.update(num_steps=2, prompts_per_step=B)
+  config.task.num_train = N
+  return config
+
+
+def solve_first(monkeypatch):
+  """`patch` where the first problem of a step is solved, and no other."""
+
+  def rewards(problems, n):
+    return np.arange(len(problems) * n).reshape(-1, n) == n - 1
+
+  return patch(monkeypatch, rewards)
 
 
 def patch(monkeypatch, rewards_of):
@@ -41,5 +60,5 @@ def patch(monkeypatch, rewards_of):
   monkeypatch.setattr(rollout.RolloutWorker, "__call__", roll)
   monkeypatch.setattr(build_run, "compile_train_step", lambda *_: update)
   monkeypatch.setattr(initial_policy, "base_params", base_policy)
-  monkeypatch.setattr(loop.Run, "evaluate", lambda *_: None)
+  monkeypatch.setattr(run.Run, "evaluate", lambda *_: None)
   return steps

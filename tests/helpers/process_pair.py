@@ -28,7 +28,7 @@ OPTIONS = (
   "--config.stop=('+ +',)",
   "--config.mesh.data=2",
   "--config.mesh.fsdp=4",
-  "--config.microbatch.prompts=4",
+  "--config.microbatch.rows=8",
   "--config.k_schedule=by_problem",
 )
 # Lines of the collectives, which several threads write at once, and of XLA.

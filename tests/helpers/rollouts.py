@@ -50,7 +50,7 @@ def make_config(**changes):
     k_boundaries=(1, 2, 3),
     max_grad_norm=0.0,
   )
-  config.microbatch.update(prompts=2, samples=2)
+  config.microbatch.rows = 4
   config.update_from_flattened_dict(changes)
   return config
 

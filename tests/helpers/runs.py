@@ -7,7 +7,7 @@ import sys
 import time
 
 import numpy as np
-import orbax.checkpoint as ocp
+from helpers import process_pair
 
 from pkpo_jax.training import metrics_writer
 
@@ -84,9 +84,8 @@ def saved_steps(workdir):
 
 
 def final_state(workdir):
-  """The newest checkpoint as nested dicts of arrays."""
-  path = workdir / "checkpoints" / str(saved_steps(workdir)[-1]) / "default"
-  return ocp.StandardCheckpointer().restore(path)
+  """The newest checkpoint: name -> array, wherever its parts were saved."""
+  return process_pair.saved(workdir)
 
 
 def assert_same(workdir, expected):

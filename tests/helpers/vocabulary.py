@@ -53,9 +53,9 @@ def train_sentencepiece(folder, *, turns="user_defined_symbols", **options):
 
 
 def make_huggingface(
-  folder, *, special=SPECIAL, turns=TURNS, beyond=(), strip=False
+  folder, *, special=SPECIAL, turns=TURNS, beyond=(), strip=False, begins=True
 ):
-  """A tokenizer.json of bytes, without merges."""
+  """A tokenizer.json of bytes, without merges; texts begin with <bos>."""
   pieces = [*special, *turns, *(f"<0x{i:02X}>" for i in range(256)), "▁", "a"]
   steps = [
     huggingface.decoders.Replace("▁", " "),
@@ -76,5 +76,11 @@ def make_huggingface(
   fast.add_special_tokens(list(special))
   fast.add_tokens(list(turns))
   fast.add_special_tokens(list(beyond))
+  if begins and "<bos>" in special:
+    fast.post_processor = huggingface.processors.TemplateProcessing(
+      single="<bos> $A",
+      pair="<bos> $A $B",
+      special_tokens=[("<bos>", fast.token_to_id("<bos>"))],
+    )
   fast.save(str(folder / "tokenizer.json"))
   return folder / "tokenizer.json"

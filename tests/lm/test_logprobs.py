@@ -92,6 +92,25 @@ def test_the_temperature_matters(batch):
   assert np.abs(at_one - expected).max() > 0.1
 
 
+@pytest.mark.parametrize(
+  ("place", "value", "message"),
+  [
+    (0, 500, r"prompts must be ids in 0..*500; take the tokenizer"),
+    (1, np.array([3, 0, 6]), r"prompt_lengths must be in 1..6"),
+    (2, -1, r"completions must be ids in 0..*-1"),
+  ],
+)
+def test_what_is_out_of_range_is_refused(batch, place, value, message):
+  """Instead of clamped, as jax does within a program."""
+  prompts, completions, mask = batch
+  arrays = [prompts, LENGTHS, completions]
+  arrays[place] = np.full_like(arrays[place], 1) * value
+  with pytest.raises(ValueError, match=message):
+    logprobs.completion_log_probs(
+      *plain.tiny(), *arrays, mask, temperature=TEMPERATURE
+    )
+
+
 def test_a_single_token_needs_no_second_pass(batch):
   model, params = plain.tiny()
   prompts, completions, _ = batch

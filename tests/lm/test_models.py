@@ -51,6 +51,15 @@ def test_gemma_2_has_its_published_size(name, on_hugging_face, width):
   assert model.dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float8_e4m3fn", "int8"])
+def test_a_type_that_gemma_exceeds_is_refused(dtype):
+  """In float16 a policy would be uniform, and nothing would say so."""
+  with pytest.raises(ValueError, match=f"dtype='{dtype}'.*take 'bfloat16' or"):
+    models.get_model("gemma2_tiny", dtype=dtype)
+  with pytest.raises(ValueError, match=dtype):
+    models.get_model("gemma2_tiny").clone(dtype=dtype)
+
+
 def test_tiny_has_every_mechanism_of_the_2b():
   tiny = models.get_model("gemma2_tiny")
   large = models.get_model("gemma2_2b")
@@ -246,6 +255,25 @@ def expected(variant):
   sequences, starts = plain.join(*BATCH, plain.COMPLETIONS)
   _, hidden = plain.forward(model, params, sequences)
   return plain.gather(hidden, starts, 7).reshape(3, 2, 7, -1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("remat", ["none", "full"])
+def test_prompts_that_are_taken_by_index(variant, expected, remat):
+  """In any order, any number of times, from layers that are a scan or not."""
+  model, params = variant
+  model = model.clone(remat=remat)
+  rows = np.array([2, 0, 2, 1], np.int32)
+
+  @jax.jit
+  def read(params):
+    prefix = models.prefill(model, params, BATCH, training=True)
+    return models.teacher_force(
+      model, params, models.take(prefix, rows), plain.COMPLETIONS[rows]
+    )
+
+  ours = read(params).reshape(4, 2, *plain.COMPLETIONS.shape[2:], -1)
+  np.testing.assert_allclose(ours, expected[rows, :, :-1], atol=1e-5)
 
 
 @pytest.mark.slow

@@ -130,25 +130,6 @@ def test_stages_read_every_token_but_the_last(T):
   assert read == list(range(T - 1))
 
 
-def test_tokens_are_those_of_jax_random_categorical():
-  log_p = jax.nn.log_softmax(3 * jax.random.normal(KEY, (500, 40)))
-  log_p = log_p.at[:, 0].set(-jnp.inf)
-  keys = jax.random.split(KEY, 500)
-  expected = jax.vmap(jax.random.categorical)(keys, log_p)
-  np.testing.assert_array_equal(sampler._categorical(keys, log_p), expected)
-
-
-def test_at_temperature_zero_every_token_is_the_most_likely():
-  """Almost zero: a thousandth, at which nothing else is ever drawn."""
-  completions = draw(temperature=1e-3)
-  logits = plain.completion_logits(
-    *plain.tiny(), PROMPTS, LENGTHS, completions.tokens
-  )
-  best = 1 + np.argmax(logits[..., 1:], axis=-1)
-  mask = completions.mask
-  np.testing.assert_array_equal(completions.tokens[mask], best[mask])
-
-
 N = 20_000
 
 
@@ -206,25 +187,6 @@ def test_pad_is_never_sampled_even_if_it_is_the_most_likely():
   assert np.all(tokens[np.asarray(completions.mask)] != models.PAD)
 
 
-@pytest.mark.parametrize(
-  "logits",
-  [
-    [np.nan] * 4,
-    [0, 0, np.nan, 0],
-    [5, np.inf, 0, np.inf],
-    [5, -np.inf, -np.inf, -np.inf],
-  ],
-)
-def test_where_nothing_can_be_sampled_it_is_not_pad(logits):
-  """But a token whose log-prob shows it, or that the model wants most."""
-  log_p = jax.nn.log_softmax(jnp.array(logits, jnp.float32))
-  log_p = jnp.tile(log_p, (50, 1))
-  tokens = sampler._categorical(jax.random.split(KEY, 50), log_p)
-  assert set(np.asarray(tokens)) <= {1, 2, 3}
-  drawn = jnp.take_along_axis(log_p, tokens[:, None], axis=-1)
-  assert not np.isfinite(drawn).any()
-
-
 def test_a_policy_that_is_not_finite_shows_it_and_samples_no_pad():
   model, params = plain.tiny()
   table = params["embedder"]["input_embedding"].at[7, 3].set(jnp.nan)
@@ -272,6 +234,33 @@ def test_the_loop_ends_with_the_longest_completion(monkeypatch):
     seen.add(int(longest))
   assert 1 in seen
   assert max(seen) > 2
+
+
+@pytest.mark.slow
+def test_rows_that_have_ended_leave_and_change_nothing(monkeypatch):
+  """Counts the rows of each token that is decoded, of 24 and fewer."""
+  assert sampler.row_sizes(24, 71) == [12, 3]
+  assert sampler.row_sizes(12, 71) == sampler.row_sizes(24, 40) == []
+  rows = []
+
+  def counted(model, params, prefix, tokens, *args):
+    jax.debug.callback(lambda: rows.append(len(tokens)))
+    return decode(model, params, prefix, tokens, *args)
+
+  decode = models.decode
+  monkeypatch.setattr(models, "decode", counted)
+  ours = draw(n=6, max_new_tokens=71)
+  jax.effects_barrier()
+  for number, left in zip(rows, ours.mask.sum(axis=(0, 1))[1:]):
+    assert number == (3 if left <= 3 else 12 if left <= 12 else 24)
+  assert set(rows) == {24, 12, 3}
+  assert len(rows) == ours.mask.sum(axis=-1).max() - 1
+
+  without = draw(n=3, max_new_tokens=71)
+  ours = jax.tree.map(lambda x: x[:, :3], ours)
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), without, ours
+  )
 
 
 def row_keys():
@@ -354,12 +343,14 @@ def test_sampling_can_be_part_of_a_larger_program():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"temperature": 0.0}, "temperature"),
+    ({"temperature": 0.0}, "greedy, so that n=3 must be 1"),
     ({"temperature": -1.0}, "temperature"),
-    ({"temperature": 1e-39}, "temperature must be at least 1.2e-38"),
+    ({"temperature": 1e-39}, "or at least 1.2e-38, but is 1e-39"),
     ({"temperature": float("nan")}, "temperature"),
     ({"lengths": np.array([3, 0, 6, 6])}, "1..6"),
     ({"lengths": np.array([3, 1, 7, 6])}, "1..6"),
+    ({"prompts": np.full_like(PROMPTS, 500)}, "prompts must be ids in 0.."),
+    ({"prompts": np.full_like(PROMPTS, -1)}, "prompts must be ids in 0.."),
     ({"lengths": LENGTHS[:3]}, r"\[B\]"),
     ({"lengths": LENGTHS[:, None]}, r"\[B\]"),
     ({"prompts": PROMPTS[0]}, r"\[B, P\]"),

@@ -97,6 +97,17 @@ def test_rows_are_split_over_what_divides_them(rows, axes):
   assert sharding.rows_sharding(mesh, rows).spec == PartitionSpec(axes)
 
 
+def test_rows_are_taken_exactly_and_their_gradients_add_up():
+  x = np.random.default_rng(0).standard_normal((4, 3, 2)).astype(np.float32)
+  rows = np.array([2, 0, 2], np.int32)
+  ours, pull = jax.vjp(lambda x: sharding.take_rows(x, rows), jnp.asarray(x))
+  np.testing.assert_array_equal(ours, x[rows])
+  (gradient,) = pull(jnp.asarray(x[:3]))
+  np.testing.assert_array_equal(
+    gradient, [x[1], np.zeros((3, 2)), x[0] + x[2], np.zeros((3, 2))]
+  )
+
+
 @pytest.mark.parametrize(
   ("sizes", "prompts", "samples"),
   [
@@ -108,20 +119,23 @@ def test_rows_are_split_over_what_divides_them(rows, axes):
   ],
 )
 def test_rows_that_no_device_repeats(sizes, prompts, samples):
-  sharding.check_rows(abstract_mesh(*sizes), prompts, samples, "n")
+  rows = prompts * samples
+  sharding.check_rows(abstract_mesh(*sizes), prompts, rows, "n")
 
 
 @pytest.mark.parametrize(
   ("sizes", "prompts", "samples", "message"),
   [
-    ((2, 4, 1), 4, 5, r"4 prompts x 5 .*8 devices .*computed 2 times.*mesh"),
+    ((2, 4, 1), 4, 5, r"20 completions .*8 devices .*computed 2 times.*mesh"),
     ((2, 4, 1), 3, 5, r"\(its name\) .* computed 8 times. Let 8 divide"),
     ((1, 8, 1), 4, 4, r"4 prompts \(its name\) .* fsdp=8: .*8 times the work"),
   ],
 )
 def test_rows_that_devices_would_repeat(sizes, prompts, samples, message):
   with pytest.raises(ValueError, match=message):
-    sharding.check_rows(abstract_mesh(*sizes), prompts, samples, "its name")
+    sharding.check_rows(
+      abstract_mesh(*sizes), prompts, prompts * samples, "its name"
+    )
 
 
 def test_describe_counts_bytes_and_copies():

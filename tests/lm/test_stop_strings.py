@@ -10,7 +10,7 @@ import pytest
 from helpers import plain, vocabulary
 from hypothesis import strategies as st
 
-from pkpo_jax.lm import sampler, stop_strings, tokenizers
+from pkpo_jax.lm import sampler, stop_strings, tokenizers, vocabularies
 
 WORDS = ("a", "b", "ab", "a:", ":", "\n", "é", "Q:")
 
@@ -127,7 +127,9 @@ def test_the_verdict_is_that_of_the_text(tokenizer, data):
   start = data.draw(st.integers(0, len(text)))
   strings = [text[start : start + data.draw(st.integers(1, 5))]]
   strings += data.draw(st.lists(st.text("a Q:\n", min_size=1), max_size=2))
-  strings = [s for s in strings if s and tokenizers.UNKNOWN not in s] or ["\n"]
+  strings = [s for s in strings if s and vocabularies.UNKNOWN not in s] or [
+    "\n"
+  ]
   size = len(tokenizer.token_bytes)
   table = stop_strings.stop_table(tokenizer, strings, size)
   assert ends(table, tokens) == found_in_text(tokenizer, strings, tokens)
@@ -233,10 +235,10 @@ def test_a_completion_ends_with_the_token_that_completes_a_stop_string():
 
 def test_without_stop_strings_there_is_no_table_in_the_program():
   def trace(table):
-    keys = jax.random.split(jax.random.key(0), B)
+    keys = jax.random.split(jax.random.key(0), (B, n))
     inputs = plain.PROMPTS, plain.LENGTHS, keys, 1.0, table
     traced = sampler.program.trace(
-      *plain.tiny(), *inputs, n=n, T=T, stop_tokens=(1,)
+      *plain.tiny(), *inputs, T=T, stop_tokens=(1,)
     )
     return str(traced.jaxpr)
 

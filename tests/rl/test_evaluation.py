@@ -8,67 +8,74 @@ import numpy as np
 import pytest
 from helpers import plain
 from helpers.graded import group, make_rollout, pass_at_k
+from jax.sharding import AbstractMesh, AxisType
 
-from pkpo_jax import tasks
-from pkpo_jax.lm import models, tokenizers
+from pkpo_jax import intervals, tasks
+from pkpo_jax.lm import models, sharding, tokenizers
 from pkpo_jax.rl import evaluation, rollout
 from pkpo_jax.tasks import base
 
 
-def test_compare_has_the_error_of_paired_differences():
+def test_estimates_and_gains_are_those_of_intervals():
   """Problems differ a lot, the policies little: pairing is much sharper."""
   n, ks = 20, (1, 4)
   before, after = (0, 5, 10, 15, 18), (1, 7, 11, 17, 19)
-  rows = evaluation.compare(
-    *(
-      (np.array([group(n, c) for c in counts]), np.ones((5, n), bool))
-      for counts in (before, after)
-    ),
-    ks,
-    binary=True,
-  )
-  assert list(rows) == ["pass@1", "pass@4"]
+  graded = [
+    (np.array([group(n, c) for c in counts]), np.ones((5, n), bool))
+    for counts in (before, after)
+  ]
+  gains = evaluation.compare(*graded, ks, binary=True)
+  assert list(gains) == ["pass@1", "pass@4"]
+  estimates = [evaluation.estimate(*x, ks, binary=True) for x in graded]
   for k in ks:
-    base_values, trained = (
+    old, new = (
       np.array([pass_at_k(n, c, k) for c in counts])
       for counts in (before, after)
     )
-    for name, values in (
-      ("base", base_values),
-      ("trained", trained),
-      ("gain", trained - base_values),
+    name = f"pass@{k}"
+    for found, expected in (
+      (estimates[0][name], intervals.over_problems(old)),
+      (estimates[1][name], intervals.over_problems(new)),
+      (gains[name], intervals.paired(new, old)),
     ):
-      error, mean = np.std(values, ddof=1) / math.sqrt(5), np.mean(values)
-      assert rows[f"pass@{k}"][name] == pytest.approx((mean, error, mean, mean))
-  assert (
-    rows["pass@1"]["gain"].standard_error
-    < rows["pass@1"]["base"].standard_error / 5
-  )
+      assert found == pytest.approx(expected)
+  error = estimates[0]["pass@1"].standard_error
+  assert gains["pass@1"].standard_error < error / 5
 
 
-def test_the_gain_is_trained_minus_base_or_stands_between_bounds():
+def test_policies_with_another_n_are_compared():
+  before = np.array([group(4, 1), group(4, 3)]), np.ones((2, 4), bool)
+  after = np.array([group(8, 4), group(8, 6)]), np.ones((2, 8), bool)
+  gains = evaluation.compare(before, after, (1,), binary=True)
+  assert gains["pass@1"].mean == pytest.approx((0.25 + 0) / 2)
+
+
+def test_the_gain_is_after_minus_before_or_stands_between_bounds():
   """One policy lacks an answer: there is no pass@2 of it, and no gain."""
   rewards = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
   valid = np.array([[1, 1], [1, 1], [1, 0]], bool)
-  whole = (rewards, valid | True)
-  rows = evaluation.compare((rewards, valid), whole, (1, 2), binary=True)
-  first, second = rows["pass@1"], rows["pass@2"]
-  gain = first["trained"].mean - first["base"].mean
-  assert first["gain"].mean == pytest.approx(gain)
-  assert math.isnan(second["base"].mean) and math.isnan(second["gain"].mean)
-  assert second["base"][2:] == pytest.approx((2 / 3, 1))
-  assert second["trained"].mean == pytest.approx(2 / 3)
-  assert second["gain"][2:] == pytest.approx((2 / 3 - 1, 0))
+  some, whole = (rewards, valid), (rewards, valid | True)
+  old = evaluation.estimate(*some, (1, 2), binary=True)
+  new = evaluation.estimate(*whole, (1, 2), binary=True)
+  gains = evaluation.compare(some, whole, (1, 2), binary=True)
+  gain = new["pass@1"].mean - old["pass@1"].mean
+  assert gains["pass@1"].mean == pytest.approx(gain)
+  assert old["pass@2"] == pytest.approx(evaluation.Bounds(2 / 3, 1))
+  assert new["pass@2"].mean == pytest.approx(2 / 3)
+  assert gains["pass@2"] == pytest.approx(evaluation.Bounds(2 / 3 - 1, 0))
 
 
-def test_fractions_are_compared_as_max_at_k_beside_pass_at_k():
+def test_fractions_have_max_at_k_beside_pass_at_k():
   rewards = np.array([[0.5, 1.0], [0.5, 0.0]])
   whole = (rewards, np.ones((2, 2), bool))
-  rows = evaluation.compare(whole, whole, (1, 2), binary=False)
-  means = {name: row["base"].mean for name, row in rows.items()}
+  found = evaluation.estimate(*whole, (1, 2), binary=False)
+  means = {name: x.mean for name, x in found.items()}
   assert means == pytest.approx(
     {"pass@1": 0.25, "pass@2": 0.5, "max@1": 0.5, "max@2": 0.75}
   )
+  assert list(evaluation.compare(whole, whole, (1, 2), binary=False)) == [
+    *means
+  ]
 
 
 @pytest.mark.parametrize(
@@ -108,18 +115,19 @@ def test_fewer_problems_than_asked_for_are_all_drawn(count):
   assert evaluation.draw(problems, count, seed=0) == problems
 
 
-def fake_roller(calls, valid=None):
-  """Rewards that tell the problem, and then the draw of its key."""
+def fake_worker(calls, valid=None):
+  """Rewards that tell the problem, and then the draw of their key."""
 
   def start(params, problems, keys, *, n):
-    calls.append(("start", len(problems)))
-    draws = jax.vmap(lambda key: jax.random.uniform(key, (n,)))(keys)
+    assert keys.shape == (len(problems), n)
+    calls.append(("start", n, [problem.data for problem in problems]))
+    draws = jax.vmap(jax.vmap(jax.random.uniform))(keys)
     values = np.array([problem.data for problem in problems])
     rewards = np.asarray(draws) + values[:, None] * params
     reasons = [[f"is {value}"] * n for value in values]
 
     def finish():
-      calls.append(("finish", len(problems)))
+      calls.append(("finish", n, [problem.data for problem in problems]))
       ok = rewards < 15 if valid is None else np.full(rewards.shape, valid)
       some = make_rollout(rewards, ok, np.ones_like(rewards))
       return some, reasons, {}
@@ -129,17 +137,22 @@ def fake_roller(calls, valid=None):
   return types.SimpleNamespace(start=start)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 7, 10])
-def test_evaluate_does_not_depend_on_the_batch_size(batch_size):
-  """7 problems of values 0..6; all batches have the same size."""
+@pytest.mark.parametrize(
+  "batch", [(1, 4), (3, 4), (7, 4), (10, 4), (4, 2), (5, 1), (28, 1)]
+)
+def test_evaluate_does_not_depend_on_the_batches(batch):
+  """7 problems of values 0..6, in whatever parts; all of the same size."""
   calls, key = [], jax.random.key(5)
   problems = [base.Problem(str(i), "", f"m={i}", i) for i in range(7)]
   answers = evaluation.evaluate(
-    fake_roller(calls), 3, problems, key, n=4, batch_size=batch_size
+    fake_worker(calls), 3, problems, key, n=4, batch=evaluation.Batch(*batch)
   )
   expected = [
-    np.asarray(jax.random.uniform(jax.random.fold_in(key, i), (4,))) + 3 * i
-    for i in range(7)
+    [
+      float(jax.random.uniform(jax.random.fold_in(row, j))) + 3 * i
+      for j in range(4)
+    ]
+    for i, row in enumerate(jax.random.fold_in(key, i) for i in range(7))
   ]
   np.testing.assert_array_equal(answers.rewards, np.float32(expected))
   np.testing.assert_array_equal(answers.valid, np.array(expected) < 15)
@@ -147,22 +160,53 @@ def test_evaluate_does_not_depend_on_the_batch_size(batch_size):
   assert answers.reasons.tolist() == [[f"is {i}"] * 4 for i in range(7)]
   assert answers.lengths.shape == answers.entropy.shape == (7, 4)
   # Each batch is graded when the next one has been started.
-  batches = -(-7 // batch_size)
+  batches = -(-28 // math.prod(batch))
   order = ["start", *["start", "finish"] * (batches - 1), "finish"]
-  assert calls == [(what, batch_size) for what in order]
+  assert [what for what, *_ in calls] == order
+  assert {(n, len(rows)) for _, n, rows in calls} == {batch[::-1]}
+
+
+@pytest.mark.parametrize(
+  ("num_problems", "n", "sizes", "expected"),
+  [
+    (500, 64, None, (16, 16)),  # that of training
+    (500, 1, None, (256, 1)),
+    (500, 20, None, (64, 4)),
+    (500, 9, None, (256, 1)),
+    (2, 8, None, (2, 8)),
+    (2, 64, None, (8, 16)),
+    (500, 1, (8, 16, 1), (256, 1)),
+    (2, 8, (8, 16, 1), (16, 8)),
+    (1, 1, (8, 16, 1), (128, 1)),
+    (1, 1, (4, 1, 4), (4, 1)),
+    (3, 3, (2, 4, 1), (16, 1)),
+    (9, 2, (2, 4, 1), (12, 2)),
+  ],
+)
+def test_a_batch_is_at_most_that_of_training_and_splits_over_the_mesh(
+  num_problems, n, sizes, expected, monkeypatch
+):
+  if sizes:
+    mesh = AbstractMesh(sizes, sharding.AXES, axis_types=(AxisType.Auto,) * 3)
+    monkeypatch.setattr(jax.sharding, "get_mesh", lambda: mesh)
+  batch = evaluation.plan_batch(num_problems, n, prompts=16, samples=16)
+  assert batch == expected
+  assert n % batch.samples == 0
+  if sizes:
+    sharding.check_rows(mesh, batch.prompts, math.prod(batch), "")
 
 
 def test_a_valid_reward_that_is_not_finite_ends_an_evaluation():
   problems = [base.Problem(x, "", "", np.nan) for x in ("first", "second")]
   with pytest.raises(ValueError, match="problem 'first' has reward nan"):
     evaluation.evaluate(
-      fake_roller([], valid=True), 1, problems, jax.random.key(0), n=2,
-      batch_size=2,
+      fake_worker([], valid=True), 1, problems, jax.random.key(0), n=2,
+      batch=evaluation.Batch(2, 2),
     )  # fmt: skip
 
 
 @pytest.mark.slow
-def test_evaluate_with_a_model_does_not_depend_on_the_batch_size():
+def test_evaluate_with_a_model_does_not_depend_on_the_batches():
   task = tasks.get_task("countdown", numbers=(2,), num_train=1, num_test=4)
   tokenizer = tokenizers.WordTokenizer(task.words)
   model = plain.tiny_model(num_layers=1, num_embed=tokenizer.vocab_size)
@@ -185,14 +229,15 @@ def test_evaluate_with_a_model_does_not_depend_on_the_batch_size():
   )  # fmt: skip
   params, problems = plain.random_params(model), task.problems("test")
   tokens = []
-  for batch_size in (4, 1, 3):
+  for batch in ((4, 4), (3, 4), (3, 2)):
     answers = evaluation.evaluate(
-      roll, params, problems, jax.random.key(0), n=2, batch_size=batch_size
-    )
-    assert answers.rewards.shape == answers.valid.shape == (4, 2)
-    tokens.append(np.concatenate(seen)[:4])
+      roll, params, problems, jax.random.key(0), n=4,
+      batch=evaluation.Batch(*batch),
+    )  # fmt: skip
+    assert answers.rewards.shape == answers.valid.shape == (4, 4)
+    tokens.append(np.concatenate([x.reshape(-1, 3) for x in seen])[:16])
     seen.clear()
   np.testing.assert_array_equal(tokens[0], tokens[1])
   np.testing.assert_array_equal(tokens[0], tokens[2])
-  assert len(np.unique(tokens[0].reshape(8, 3), axis=0)) > 4
+  assert len(np.unique(tokens[0], axis=0)) > 4
   assert np.all(tokens[0][..., 0] != models.PAD)

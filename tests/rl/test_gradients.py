@@ -13,6 +13,7 @@ from helpers.rollouts import (
   REWARDS,
   VALID,
   B,
+  T,
   assert_close,
   combine,
   exact_weights,
@@ -23,7 +24,7 @@ from helpers.rollouts import (
 )
 
 from pkpo_jax.lm import models
-from pkpo_jax.rl import train_step
+from pkpo_jax.rl import microbatches, train_step
 
 
 @pytest.fixture(scope="module")
@@ -217,15 +218,16 @@ def test_the_kl_penalty_away_from_the_reference(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ("rewards", "terms", "prompts", "samples"),
+  ("rewards", "terms", "rows", "lengths"),
   [
-    ("continuous", True, 2, 2),
-    ("binary", False, 4, 1),
-    ("binary", False, 1, 4),
+    ("continuous", True, 4, (T,)),
+    ("continuous", True, 2, (1, 3, T)),
+    ("binary", False, 1, (1, 2, T)),
+    ("binary", False, 8, (2, T)),
   ],
 )
 def test_microbatches_add_up_to_the_whole(
-  make_rollout, rewards, terms, prompts, samples
+  make_rollout, monkeypatch, rewards, terms, rows, lengths
 ):
   """With every term of the loss or none, and clipping in the second epoch."""
   options = {"epochs": 2, "k_opt": (2,), "k_boundaries": ()}
@@ -236,15 +238,16 @@ def test_microbatches_add_up_to_the_whole(
   some = make_rollout(REWARDS[rewards], VALID["some"])
   optimizer = optax.sgd(0.01)
 
-  def run(**changes):
+  def run(cuts, **changes):
     config = make_config(**options)
     config.microbatch.update(**changes)
+    monkeypatch.setattr(microbatches, "cut_lengths", lambda T: cuts)
     update = steps.compiled(model, config, optimizer)
     state = train_step.init_state(params, optimizer)
     return update(state, some, KEY, {}, reference)
 
-  whole, metrics = run(prompts=B, samples=n)
-  parts, part_metrics = run(prompts=prompts, samples=samples)
+  whole, metrics = run((T,), rows=B * n)
+  parts, part_metrics = run(lengths, rows=rows)
   moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), whole.params, params)
   scale = max(jax.tree.leaves(moved))
   assert scale > 1e-3
@@ -262,13 +265,18 @@ def test_microbatches_add_up_to_the_whole(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ("terms", "fraction"),
-  [({}, 8 / 16), ({"loss.entropy_coef": ENTROPY}, 1.0)],
+  ("rows", "terms", "fraction"),
+  [
+    (1, {}, 6 / 16),
+    (4, {}, 8 / 16),
+    (16, {}, 1.0),
+    (4, {"loss.entropy_coef": ENTROPY}, 1.0),
+  ],
 )
-def test_what_has_no_gradient_is_left_out(make_rollout, terms, fraction):
-  """3, 2, 1 and 0 are right: 3 pairs of the first two, 1 of the others."""
+def test_what_has_no_gradient_is_left_out(make_rollout, rows, terms, fraction):
+  """6 are right, whosever they are: no more than they need of microbatches."""
   config = make_config(k_opt=(1,), k_boundaries=(), transform="s", **terms)
-  config.microbatch.update(prompts=2, samples=1)
+  config.microbatch.rows = rows
   model, params = plain.tiny()
   optimizer = recorder()
   update = steps.compiled(model, config, optimizer)

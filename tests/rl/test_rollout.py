@@ -1,6 +1,7 @@
 """pkpo_jax.rl.rollout with a task that grades by counting words."""
 
 import dataclasses
+import itertools
 import json
 
 import jax
@@ -136,23 +137,29 @@ def test_a_problem_keeps_its_samples_with_its_key(rolled):
   np.testing.assert_array_equal(moved.rewards, result.rewards[order])
 
 
-@pytest.mark.parametrize("process", [0, 2])
-def test_several_processes_grade_a_part_each(rolled, monkeypatch, process):
-  """Three problems on four processes: the first of them has none."""
+@pytest.mark.parametrize(
+  ("count", "process"), [(4, 0), (4, 2), (7, 3), (20, 9)]
+)
+def test_several_processes_grade_a_part_each(
+  rolled, monkeypatch, count, process
+):
+  """Three problems of n = 5 answers, for more processes too than answers."""
   roll, params, *_, result, reasons, _ = rolled
+  grades = [
+    [float(g), bool(ok), why]
+    for row in zip(result.rewards, result.valid, reasons)
+    for g, ok, why in zip(*row)
+  ]
+  ends = [15 * i // count for i in range(count + 1)]
+  parts = [json.dumps(grades[a:b]) for a, b in itertools.pairwise(ends)]
 
   def gather(own):
-    parts = ["[]", *(json.dumps([row]) for row in graded)]
     assert own == parts[process]
     return parts
 
-  graded = [
-    [[float(g), bool(ok), why] for g, ok, why in zip(*row)]
-    for row in zip(result.rewards, result.valid, reasons)
-  ]
   monkeypatch.setattr(rollout.multihost, "gather_texts", gather)
   monkeypatch.setattr(rollout.multihost, "fetch", jax.device_get)
-  monkeypatch.setattr(jax, "process_count", lambda: 4)
+  monkeypatch.setattr(jax, "process_count", lambda: count)
   monkeypatch.setattr(jax, "process_index", lambda: process)
   again, same_reasons, _ = roll(params, PROBLEMS, keys(), n=n)
   np.testing.assert_array_equal(again.rewards, result.rewards)

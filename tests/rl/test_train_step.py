@@ -91,7 +91,7 @@ def test_a_bandit_is_learned_with_one_compilation():
     k_boundaries=(10, 20),
     learning_rate=1e-2,
     warmup_steps=2,
-    **{"microbatch.prompts": 1},
+    **{"microbatch.rows": 2},
   )
   model, params = plain.tiny()
   optimizer = build_run.make_optimizer(config)
@@ -167,7 +167,7 @@ def test_metrics_do_not_depend_on_the_minibatches(
   """Of tokens that are weighted, or of all; of other counts in each."""
   config = make_config(k_opt=(2,), k_boundaries=(), minibatches=minibatches)
   config.loss.kl_coef = KL
-  config.microbatch.prompts = 1
+  config.microbatch.rows = 2
   update = steps.compiled(plain.tiny()[0], config, recorder())
   state = train_step.init_state(plain.tiny()[1], recorder())
   _, metrics = update(state, moved[0], KEY, {}, moved[1])
@@ -202,6 +202,31 @@ def test_an_update_without_a_gradient_changes_nothing(make_rollout):
   jax.tree.map(
     np.testing.assert_array_equal, (after.params, after.opt_state), same
   )
+
+
+@pytest.mark.slow
+def test_an_update_that_is_not_finite_changes_nothing(make_rollout):
+  """One of two minibatches: the other is made. Nor if the loss alone is."""
+  model, params = plain.tiny()
+  config = make_config(k_opt=(2,), k_boundaries=(), minibatches=2)
+  optimizer = build_run.make_optimizer(config)
+  update = steps.compiled(model, config, optimizer)
+  state = train_step.init_state(params, optimizer)
+  some = make_rollout(np.array(REWARDS["binary"]))
+  order = np.array(train_step._minibatch_order(KEY, B, 1, 2))
+  rewards = np.array(some.rewards, np.float32)
+  rewards[order[0]] *= 1e25  # the squares of the gradient overflow
+  after, metrics = update(state, some.replace(rewards=rewards), KEY, {}, None)
+  assert not np.isfinite(metrics["grad_norm"])
+  assert metrics["updates_skipped"] == 0.5
+  assert jax.tree.all(jax.tree.map(lambda x: np.isfinite(x).all(), after))
+  rewards[order[0]] = 0  # an update without a gradient is skipped too
+  expected, _ = update(state, some.replace(rewards=rewards), KEY, {}, None)
+  jax.tree.map(np.testing.assert_array_equal, after, expected)
+  rewards[:] = 3e38 * (rewards > 0)
+  after, metrics = update(state, some.replace(rewards=rewards), KEY, {}, None)
+  assert metrics["updates_skipped"] == 1 and int(after.step) == 1
+  jax.tree.map(np.testing.assert_array_equal, after.params, params)
 
 
 SETTINGS = {

@@ -13,7 +13,7 @@ import pytest
 from helpers import vocabulary
 
 from pkpo_jax.lm import tokenizers
-from pkpo_jax.tasks import arc, base
+from pkpo_jax.tasks import arc, arc_puzzles, base
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def task_of(reward):
 
 
 def test_all_public_training_tasks_are_read_whole(raw):
-  loaded = arc.load()
+  loaded = arc_puzzles.from_package()
   assert list(loaded) == sorted(raw)
   assert len(loaded) == 400
   assert sum(len(puzzles) for puzzles in loaded.values()) == 416
@@ -193,16 +193,11 @@ def test_cells_is_the_fraction_of_equal_cells():
     ("03\n14\n25", "wrong shape"),
     ("012345", "wrong shape"),
     ("012\n\n345", "wrong shape"),
-    ("012\n345\n\n7", "wrong shape"),
     ("012\n34", "rows of different lengths"),
     ("012\n3456", "rows of different lengths"),
     ("", "no grid"),
     ("I do not know.", "no grid"),
-    ("[[0, 1, 2], [3, 4, 5]]", "no grid"),
-    ("0,1,2\n3,4,5", "no grid"),
-    ("|012|\n|345|", "no grid"),
     ("012 345", "no grid"),
-    ("0  1 2\n3 4  5", "no grid"),
     ("01 2\n34 5", "no grid"),
     ("-012\n-345", "no grid"),
     ("\uff10\uff11\uff12\n\uff13\uff14\uff15", "no grid"),
@@ -238,6 +233,11 @@ HOSTILE = {
   "many rows": "0\n" * 500_000,
   "many grids": "0\n\n" * 300_000,
   "blanks": " \n" * 500_000,
+  "brackets": "]" + " " * 1_000_000,
+  "many brackets": "] , " * 200_000,
+  "end marks": "<" + "a<" * 500_000,
+  "labels": "output: " * 100_000,
+  "many labels": "Row 1: 0 1 2 x\n" * 60_000,
   "surrogate": "\ud800\n012",
   "zero byte": "012\n345\x00",
 }
@@ -292,7 +292,7 @@ def test_the_prompt_is_the_instruction_filled_in():
     ({"max_cells": 0}, "max_cells=0"),
     ({"max_grid": 0}, "max_grid=0"),
     ({"max_grid": 31}, "max_grid=31"),
-    ({"max_cells": 10}, "0 tasks leaves a split empty"),
+    ({"max_cells": 10}, "None of 400 tasks has at most max_cells=10 cells"),
     ({"test_fraction": 0}, "test_fraction=0 "),
     ({"test_fraction": 1.0}, "test_fraction=1.0"),
     ({"test_fraction": 0.001}, "leaves a split empty"),

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from pkpo_jax.tasks import arc
+from pkpo_jax.tasks import arc, arc_puzzles
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def test_copies_depend_on_the_seed_and_their_source_alone(augmented):
   shared = [p for p in fewer if p.id in again and "/copy" in p.id]
   assert len(shared) > 50
   assert all(again[p.id] == p for p in shared)
-  source = arc.load()["007bbfb7"][0]
+  source = arc_puzzles.from_package()["007bbfb7"][0]
   drawn = [
     arc._problems("x", source, 3, seed, "{examples}{input}")
     for seed in (0, 0, 1)

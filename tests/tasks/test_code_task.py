@@ -5,10 +5,10 @@ import uuid
 
 import numpy as np
 import pytest
-from helpers import hostile_code, processes
+from helpers import hostile_code, hostile_mechanisms, processes
 
-from pkpo_jax.tasks import base, code_task, humaneval, mbpp
-from pkpo_jax.tasks.grading.sandbox import sandbox
+from pkpo_jax.tasks import base, code_task, humaneval, unit_tests
+from pkpo_jax.tasks.grading.sandbox import container, sandbox
 
 CHECK = """
 def check(candidate):
@@ -21,11 +21,13 @@ def check(candidate):
     a = random.randint(10**6, 10**7)
     assert candidate(a, 1000) == add(a, 1000)
 """
-ASSERTS = mbpp.Asserts(
+ASSERTS = unit_tests.from_sources(
+  [
+    "assert add(20123, 4567) == 24690",
+    "assert add(5, -79) == -74",
+    "assert add(0.5, 0.25) == 0.75",
+  ],
   "add",
-  "",
-  ("add(20123, 4567)", "add(5, -79)", "add(0.5, 0.25)"),
-  (24690, -74, 0.75),
 )
 PROBLEMS = [
   base.Problem("mbpp", "", "", ASSERTS),
@@ -40,6 +42,7 @@ PROBLEMS = [
     humaneval.INSTRUCTION,
   ),
 ]
+HOSTILE = hostile_code.CODE | hostile_mechanisms.CODE
 HONEST = "```python\ndef add(a, b): return a + b\n```"
 
 
@@ -49,11 +52,11 @@ class Open:
   def __init__(self):
     self.runs = []
 
-  def run(self, sources, calls):
+  def run(self, sources, calls, on_sleep):
     self.runs.append(sources)
     namespace = {}
     for source in sources:
-      exec(source, namespace)
+      exec(source if isinstance(source, str) else source.text, namespace)
     return tuple(sandbox.Value(eval(call, namespace)) for call in calls)
 
 
@@ -73,49 +76,61 @@ def zombies():
   return [line for line in listing.split("\n") if line.startswith("Z")]
 
 
-@pytest.mark.bwrap
-@pytest.mark.slow
-def test_hostile_answers_earn_nothing_and_harm_nobody(monkeypatch):
+def assert_worthless(problems, programs, monkeypatch):
+  """Grades hostile programs among honest ones, and looks what is left."""
   mark = uuid.uuid4().hex
-  text = f"{sandbox._HARNESS}# {mark}\n"
-  monkeypatch.setattr(sandbox, "_HARNESS", text)
-  task = grader(sandbox.Limits(cpu_seconds=1, wall_seconds=2.0))
-  assert len(hostile_code.CODE) >= 45
-  answers = [f"```\n{source}\n```" for source in hostile_code.CODE.values()]
+  text = f"{container.HARNESS}# {mark}\n"
+  monkeypatch.setattr(container, "HARNESS", text)
+  task = grader(sandbox.Limits(cpu_seconds=1, sleep_seconds=0.3))
+  answers = [f"`````\n{source}\n`````" for source in programs.values()]
   honest = [HONEST + f"\nversion {i}" for i in range(3)]
-  started = time.monotonic()
-  rewards, valid = task.grade_batch(PROBLEMS, [answers + honest] * 2)
-  seconds = time.monotonic() - started
-  names = np.array([*hostile_code.CODE])
+  rewards, valid = task.grade_batch(
+    problems, [answers + honest] * len(problems)
+  )
+  names = np.array([*programs])
   for row in rewards:
     assert names[row[:-3] > 0].tolist() == []
   np.testing.assert_array_equal(rewards[:, -3:], 1)
   assert valid.all()
-  runs = rewards.size / task._num_workers
-  assert seconds < 3 * runs, "an answer held up the others"
   processes.wait_until_gone(mark)
   assert zombies() == []
 
 
+def test_the_corpus_is_large():
+  assert len(HOSTILE) == len(hostile_code.CODE) + len(hostile_mechanisms.CODE)
+  assert len(hostile_mechanisms.CODE) >= 60
+
+
 @pytest.mark.bwrap
-@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.id)
-def test_some_hostile_answers_quickly(problem):
-  names = (
-    "leaves in the call",
-    "always equal",
-    "lying int",
-    "writes to all descriptors",
-    "searches the heap",
-    "patches builtins",
-    "writes a gigabyte",
-    "kills everyone",
-    "leaves a daemon",
-    "asks the network",
-  )
-  answers = [f"```\n{hostile_code.CODE[name]}\n```" for name in names]
-  rewards, valid = grader().grade_batch([problem], [[*answers, HONEST]])
-  assert rewards.tolist() == [[0.0] * len(names) + [1.0]]
-  assert valid.all()
+@pytest.mark.slow
+def test_hostile_answers_earn_nothing_and_harm_nobody(monkeypatch):
+  assert_worthless(PROBLEMS[:1], hostile_mechanisms.CODE, monkeypatch)
+
+
+@pytest.mark.bwrap
+@pytest.mark.slow
+@pytest.mark.verify("pkpo_jax/tasks", "tests/helpers/hostile_mechanisms.py")
+def test_every_hostile_answer_on_every_problem(monkeypatch):
+  assert_worthless(PROBLEMS, HOSTILE, monkeypatch)
+
+
+@pytest.mark.bwrap
+@pytest.mark.slow
+def test_sleepers_do_not_hold_up_honest_answers():
+  """One in ten sleeps until its end; nobody else is late for it."""
+  honest = [HONEST + f"\nversion {i}" for i in range(120)]
+  sleeps = "import time\ndef add(a, b): time.sleep(100)  # "
+  attacked = [*honest]
+  attacked[::10] = [f"{sleeps}{i}" for i in range(12)]
+  task = grader()
+  seconds = []
+  for answers in (honest, attacked):
+    start = time.monotonic()
+    (grades,) = task.grades(PROBLEMS[:1], [answers])
+    seconds.append(time.monotonic() - start)
+    assert all(g.reward == (a in honest) for g, a in zip(grades, answers))
+  # Less what the last of them wait for in vain.
+  assert seconds[1] - 1.5 < 2 * seconds[0]
 
 
 @pytest.mark.bwrap

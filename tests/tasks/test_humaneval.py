@@ -1,4 +1,5 @@
 import ast
+import random
 import sys
 
 import numpy as np
@@ -144,21 +145,35 @@ def check(candidate):
 FENCED = "Here:\n```python\n{}```\n"
 
 
+def whole(code):
+  return PROMPT, sandbox.Answer(code, "twice")
+
+
+def body(text):
+  return (sandbox.Answer(PROMPT + text, "twice"),)
+
+
 @pytest.mark.parametrize(
   ("completion", "expected"),
   [
-    (BODY, (PROMPT + BODY,)),
-    (BODY + "\n\nprint(twice(2))\n", (PROMPT + BODY + "\n\n",)),
-    (BODY + "\n\ndef twice(x):\n  pass", (PROMPT + BODY + "\n\n",)),
-    (BODY + "```\nThat is all.", (PROMPT + BODY,)),
-    (WHOLE, (PROMPT, WHOLE)),
-    (FENCED.format(WHOLE), (PROMPT, WHOLE)),
+    (BODY, body(BODY)),
+    (BODY + "\n\nprint(twice(2))\n", body(BODY + "\n\nprint(twice(2))\n")),
+    (BODY + "\n\ndef twice(x):\n  pass", body(BODY + "\n\n")),
+    (BODY + "```\nThat is all.", body(BODY)),
+    (WHOLE, whole(WHOLE)),
+    (" " + BODY.strip(), body(" " + BODY.strip())),
+    (" def twice(x): return 2 * x", whole("def twice(x): return 2 * x")),
+    (FENCED.format(WHOLE), whole(WHOLE)),
     (
       FENCED.format("def twice(x): pass\n") + FENCED.format(WHOLE),
-      (PROMPT, WHOLE),
+      whole(WHOLE),
     ),
-    (FENCED.format(BODY), (PROMPT + BODY,)),
-    (FENCED.format("return 2 * x\n"), (PROMPT + BODY,)),
+    (FENCED.format(BODY), body(BODY)),
+    (FENCED.format("return 2 * x\n"), body(BODY)),
+    (
+      FENCED.format("from math import pi\n") + FENCED.format(WHOLE),
+      (PROMPT, sandbox.Answer("from math import pi\n"), whole(WHOLE)[1]),
+    ),
     ("", None),
     ("\n\n", None),
     ("I cannot do this.", None),
@@ -170,46 +185,86 @@ def test_which_code_is_taken(completion, expected):
   assert problem.data.program(completion) == expected
 
 
-def graded(task, change):
+HEAD = "    y = x\n"
+OFFICIALLY_RIGHT = {
+  "a comment at column 0": HEAD + "# now\n    return 2 * y",
+  "a helper after it": "    return g(x)\n\ndef g(x):\n  return 2 * x",
+  "a list at column 0": "    z = [\nx,\nx]\n    return sum(z)",
+  "text at column 0": '    """\nNo.\n"""\n    return 2 * x',
+  "a demonstration": BODY + "\n\nprint(twice(2))",
+  "a main": BODY + '\nif __name__ == "__main__":\n    twice()',
+  "its doctests": "    return 2 * x\n\nimport doctest\ndoctest.testmod()",
+  "a class after it": "    return A.b * x\n\nclass A:\n  b = 2",
+}
+FORGIVEN = {
+  "prose": BODY + "\nThis doubles x, doesn't it?",
+  "a test that raises": BODY + "\nassert twice(2) == 5",
+  "the next function, cut off": BODY + "\ndef thrice(x):\n    return (",
+  "a fence": BODY + "```",
+  "a second version": BODY + "\ndef twice(x):\n    return 3",
+}
+
+
+@pytest.mark.bwrap
+def test_bodies_that_the_official_evaluation_passes_pass(task):
+  """Where the first have it so: prompt + answer + check runs as a program."""
+  problem = to_problem("def check(candidate):\n  assert candidate(3) == 6")
+  for text in OFFICIALLY_RIGHT.values():
+    names = {}
+    exec(PROMPT + text + "\ny = twice(3)", names)
+    assert names["y"] == 6
+  answers = {**OFFICIALLY_RIGHT, **FORGIVEN}
+  (grades,) = task.grades([problem], [[*answers.values()]])
+  assert [n for n, g in zip(answers, grades) if g.reward < 1] == []
+
+
+RIGHT = "{source}", "Sure:\n```python\n{source}```\nDone."
+BROKEN = (
+  "def {name}(*args): return None",
+  "def {name}(*args): raise AssertionError",
+  "{source}\nright = {name}\ndef {name}(*args): return (right(*args),)",
+)
+
+
+def assert_solutions_alone_pass(task, numbers):
+  """Each whole, bare and fenced, and what is broken in three ways not."""
   rows = data.read_problems()
-  problems = task.problems("test")
-  answers = [[change(rows[p.id], p.data.entry_point)] for p in problems]
+  problems = [task.problems("test")[i] for i in numbers]
+  answers = [
+    [
+      form.format(
+        source=rows[p.id]["prompt"] + rows[p.id]["canonical_solution"],
+        name=p.data.entry_point,
+      )
+      for form in RIGHT + BROKEN
+    ]
+    for p in problems
+  ]
   rewards, valid = task.grade_batch(problems, answers)
   assert valid.all()
-  return rewards[:, 0], np.array([p.id for p in problems])
-
-
-@pytest.mark.bwrap
-def test_reference_bodies_pass(task):
-  rewards, ids = graded(task, lambda row, _: row["canonical_solution"])
-  assert set(ids[rewards < 1]) == set()
-
-
-@pytest.mark.bwrap
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["{}", "Sure:\n```python\n{}```\nDone."])
-def test_reference_functions_pass(task, form):
-  rewards, ids = graded(
-    task, lambda r, _: form.format(r["prompt"] + r["canonical_solution"])
-  )
-  assert set(ids[rewards < 1]) == set()
+  names = np.array([p.id for p in problems])
+  right = len(RIGHT)
+  assert set(names[(rewards[:, :right] < 1).any(axis=1)]) == set()
+  assert set(names[(rewards[:, right:] == 1).any(axis=1)]) == set()
 
 
 @pytest.mark.bwrap
 @pytest.mark.slow
-@pytest.mark.parametrize(
-  "broken",
-  [
-    "def {name}(*args): return None",
-    "def {name}(*args): raise AssertionError",
-    "{source}\nright = {name}\ndef {name}(*args): return (right(*args),)",
-  ],
-  ids=["none", "raises", "in a tuple"],
-)
-def test_broken_solutions_fail(task, broken):
-  def change(row, name):
-    source = row["prompt"] + row["canonical_solution"]
-    return broken.format(source=source, name=name)
+def test_all_reference_bodies_pass(task):
+  rows, problems = data.read_problems(), task.problems("test")
+  bodies = [[rows[p.id]["canonical_solution"]] for p in problems]
+  rewards, valid = task.grade_batch(problems, bodies)
+  assert valid.all() and (rewards == 1).all()
 
-  rewards, ids = graded(task, change)
-  assert set(ids[rewards == 1]) == set()
+
+@pytest.mark.bwrap
+@pytest.mark.slow
+def test_some_solutions_alone_pass(task):
+  assert_solutions_alone_pass(task, random.Random(0).sample(range(164), 25))
+
+
+@pytest.mark.bwrap
+@pytest.mark.slow
+@pytest.mark.verify("pkpo_jax/tasks", "tests/tasks/test_humaneval.py")
+def test_all_solutions_alone_pass(task):
+  assert_solutions_alone_pass(task, range(164))

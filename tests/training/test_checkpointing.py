@@ -13,14 +13,11 @@ from helpers import disks
 
 from configs import countdown
 from pkpo_jax.rl import train_step
-from pkpo_jax.training import build_run, checkpointing
+from pkpo_jax.training import build_run, checkpointing, k_by_problem
 
 
 def make_progress(step, seed=0, rows=300):
-  """After some AdamW updates, so that no part of the state is trivial.
-
-  The embedder is large enough for a file of its own.
-  """
+  """After some AdamW updates; the embedder is large enough for its own file."""
   rng = np.random.default_rng(seed)
   params = {
     "layer_0": {"w": jnp.asarray(rng.standard_normal((3, 5)), jnp.float32)},
@@ -99,6 +96,61 @@ def test_the_newest_are_kept_and_the_last_one_is_restored(tmp_path, keep):
   restored = checkpointer.restore(make_progress(0, seed=1))
   checkpointer.close()
   assert int(restored.state.step) == 6
+
+
+def shapes_of(params):
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_the_parameters_of_a_step_are_restored_alone(step, tmp_path):
+  save(tmp_path, 2, 4)
+  params = make_progress(step).state.params
+  restored = checkpointing.restore_params(tmp_path, step, shapes_of(params))
+  assert_same_bits(restored, params)
+
+
+def test_parameters_are_found_behind_counts_too(tmp_path):
+  progress = make_progress(4)
+  checkpointer = open_folder(tmp_path)
+  checkpointer.save(progress._replace(counts=k_by_problem.no_counts(7)))
+  checkpointer.close()
+  like = shapes_of(progress.state.params)
+  restored = checkpointing.restore_params(tmp_path, 4, like)
+  assert_same_bits(restored, progress.state.params)
+
+
+def test_parameters_of_a_renamed_checkpoint_or_another_model_are_an_error(
+  tmp_path,
+):
+  save(tmp_path, 4)
+  like = shapes_of(make_progress(4).state.params)
+  shutil.copytree(tmp_path / "4", tmp_path / "9")
+  with pytest.raises(ValueError, match=r"/9 holds step 4"):
+    checkpointing.restore_params(tmp_path, 9, like)
+  other = like | {"embedder": jax.ShapeDtypeStruct((200, 100), np.float32)}
+  with pytest.raises(ValueError, match=r"/4 cannot .* or of another model"):
+    checkpointing.restore_params(tmp_path, 4, other)
+
+
+def test_damaged_parameters_are_never_restored(tmp_path):
+  """A bit anywhere: an error, or it belongs to the optimiser."""
+  save(tmp_path, 4)
+  params = make_progress(4).state.params
+  path = max(array_files(tmp_path), key=lambda path: path.stat().st_size)
+  data, errors = path.read_bytes(), []
+  for place in range(0, len(data), len(data) // 8):
+    path.write_bytes(
+      data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :]
+    )
+    try:
+      restored = checkpointing.restore_params(tmp_path, 4, shapes_of(params))
+    except ValueError as error:
+      errors.append(str(error))
+    else:
+      assert_same_bits(restored, params)
+  assert 1 < len(errors) < 8
+  assert all("/4 cannot be restored" in error for error in errors)
 
 
 def test_saving_the_newest_step_again_changes_nothing(tmp_path):
@@ -278,3 +330,69 @@ def test_remains_of_killed_saves_go_with_the_next_save(tmp_path):
   assert all((tmp_path / name).exists() for name in remains)
   save(tmp_path, 4)
   assert sorted(path.name for path in tmp_path.glob("*")) == ["2", "4"]
+
+
+def swap(x):
+  """Two elements that differ, exchanged: the sum of all stays the same."""
+  flat = np.array(x).ravel()
+  other = np.flatnonzero(flat != flat[0])[-1]
+  flat[[0, other]] = flat[[other, 0]]
+  return flat.reshape(x.shape)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "bfloat16", "float32"])
+@pytest.mark.parametrize(
+  "change",
+  [
+    swap,
+    lambda x: x[::-1],
+    lambda x: np.roll(x, 1, axis=1),
+    lambda x: x.reshape(3, 4).T.reshape(x.shape),  # one layout for another
+    lambda x: x[[1, 0, *range(2, len(x))]],
+  ],
+)
+def test_checksums_see_permutations(change, dtype):
+  x = np.arange(12).reshape(4, 3) % 5
+  x = np.asarray(jnp.asarray(x * x > 3 if dtype == "bool" else x, dtype))
+  changed = change(x)
+  assert not np.array_equal(changed, x)
+  before, after = (checkpointing.checksums([y, x]) for y in (x, changed))
+  assert before[0] != after[0] and before[1] == after[1]
+
+
+def test_checksums_see_every_bit():
+  """Of every element, a sign and the last digit included; and -0 is not 0."""
+  x = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
+  seen = {int(checkpointing.checksums(x)[0])}
+  for i in range(x.size):
+    for bit in range(0, 32, 5):
+      y = x.copy()
+      y.view(np.uint32).ravel()[i] ^= np.uint32(1 << bit)
+      seen.add(int(checkpointing.checksums(y)[0]))
+  assert len(seen) == 1 + 7 * x.size
+  zeros = (checkpointing.checksums(np.float32([z, 0])) for z in (0.0, -0.0))
+  assert len({int(z[0]) for z in zeros}) == 2
+
+
+def test_places_count_through_an_array():
+  for shape in ((), (5,), (2, 3, 4)):
+    expected = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+    np.testing.assert_array_equal(checkpointing._places(shape), expected)
+
+
+def test_checksums_of_64_bits(x64):
+  x = np.arange(3.0)
+  others = (x[::-1], np.float64([0, 1 + 2.0**-50, 2]))
+  sums = [int(checkpointing.checksums(y)[0]) for y in (x, *others)]
+  assert len(set(sums)) == 3
+
+
+def test_what_an_earlier_version_saved_is_as_saved():
+  """Its sums are accepted for the arrays that they are of, and no others."""
+  tree = [jnp.arange(6.0), jnp.array([True, False])]
+  old = np.asarray(checkpointing._sums_of_bits(tree))
+  assert checkpointing.is_as_saved(tree, old)
+  assert not checkpointing.is_as_saved([tree[0] + 1, tree[1]], old)
+  new = np.asarray(checkpointing.checksums(tree))
+  assert checkpointing.is_as_saved(tree, new)
+  assert not checkpointing.is_as_saved([tree[0][::-1], tree[1]], new)

@@ -4,79 +4,31 @@ import jax
 import ml_collections
 import numpy as np
 import pytest
-from helpers import no_model, plain, tiny_config
+from helpers import no_model, plain, quick_config, tiny_config
 
 from pkpo_jax.rl import evaluation
-from pkpo_jax.training import initial_policy, loop, metrics_writer
-
-N, B = 3, 4  # fewer problems than a step takes: some come twice
-
-
-def make_config():
-  config = tiny_config.get_config()
-  config.update(num_steps=2, prompts_per_step=B)
-  config.task.num_train = N
-  return config
+from pkpo_jax.training import initial_policy, loop, metrics_writer, run
 
 
 @pytest.fixture
 def record(monkeypatch):
-  """Replaces model and update; the first problem of a step is solved, no other.
-
-  What it returns grows by the problems of each step.
-  """
-
-  def rewards(problems, n):
-    return np.arange(len(problems) * n).reshape(-1, n) == n - 1
-
-  return no_model.patch(monkeypatch, rewards)
+  return no_model.solve_first(monkeypatch)
 
 
 @pytest.mark.slow
-def test_a_problem_drawn_twice_is_solved_if_either_is(record, tmp_path):
-  """The first of every batch is solved, its repetition in the batch is not."""
-  loop.train(make_config(), tmp_path, tmp_path / "base")
-  drawn = [[problem.id for problem in problems] for problems, *_ in record]
-  assert len(drawn) == 2
-  assert all(len(set(ids)) == N for ids in drawn)
-  records = metrics_writer.read(tmp_path / "metrics.jsonl")
-  solved = [len({ids[0] for ids in drawn[: i + 1]}) for i in range(2)]
-  rates = [r["solve_rate"] for r in records if r["stage"] == "train"]
-  np.testing.assert_allclose(rates, np.divide(solved, N))
-
-
-def test_keys_differ_by_step_and_seed_and_from_those_of_evaluations():
-  configs = [make_config(), make_config()]
-  configs[1].seed = 1
-  keys = [loop._key(c.seed, step) for c in configs for step in range(4)]
-  keys += [evaluation.key(seed) for seed in range(4)]
-  data = np.stack([jax.random.key_data(k) for k in keys])
-  assert len(np.unique(data, axis=0)) == 12
-
-
-def test_what_is_not_finite_is_named():
-  loop.check_finite(3, {"loss": np.float32(1)}, 0.1)
-  with pytest.raises(FloatingPointError, match=r"loss, grad_norm .* step 3"):
-    loop.check_finite(3, {"loss": np.nan, "k": 1.0, "grad_norm": np.inf}, 0.1)
-
-
-def test_the_advice_can_be_followed():
-  broken = {"loss": np.nan, "grad_norm": np.nan}
-  with pytest.raises(FloatingPointError) as caught:
-    loop.check_finite(3, broken, 0.1)
-  assert "config.learning_rate=0.1 and continue with --change_learning" in str(
-    caught.value
-  )
-
-
-def test_a_metric_that_overflows_does_not_stop_a_run():
-  finite = {"loss": 1.0, "grad_norm": 2.0, "entropy": 0.5}
-  loop.check_finite(3, finite | {"kl_to_reference": np.inf}, 0.1)
+def test_a_run_without_evaluations(tmp_path, monkeypatch):
+  """None at the start, none at the end; and n of them need not fit a mesh."""
+  monkeypatch.setattr(evaluation, "evaluate", None)
+  config = quick_config.get_config()
+  config.eval.every = 0
+  loop.train(config, tmp_path / "run", tmp_path / "base")
+  records = metrics_writer.read(tmp_path / "run" / "metrics.jsonl")
+  assert [r["stage"] for r in records] == ["train"] * config.num_steps
 
 
 def test_a_run_ends_when_its_solve_rate_stands_still(record, tmp_path):
   """All three problems are solved within two steps; five steps after that."""
-  config = make_config()
+  config = no_model.few_problems()
   config.update(num_steps=50, patience=5)
   state = loop.train(config, tmp_path / "run", tmp_path / "base")
   records = metrics_writer.read(tmp_path / "run" / "metrics.jsonl")
@@ -95,21 +47,21 @@ def test_a_run_ends_when_its_solve_rate_stands_still(record, tmp_path):
 @pytest.mark.slow
 def test_patience_outlives_a_resume(record, tmp_path, monkeypatch):
   """Interrupted at any step, a run ends at the step that it ends at whole."""
-  config = make_config()
+  config = no_model.few_problems()
   config.update(num_steps=50, patience=3)
   whole = loop.train(config, tmp_path / "whole", tmp_path / "base")
-  train = loop.Run.train
+  train = run.Run.train
 
   def stop(self, step):
     if step == int(whole.step) - 2:
       raise KeyboardInterrupt
     train(self, step)
 
-  monkeypatch.setattr(loop.Run, "train", stop)
+  monkeypatch.setattr(run.Run, "train", stop)
   config.checkpoint.every = 1
   with pytest.raises(KeyboardInterrupt):
     loop.train(config, tmp_path / "parts", tmp_path / "base")
-  monkeypatch.setattr(loop.Run, "train", train)
+  monkeypatch.setattr(run.Run, "train", train)
   parts = loop.train(config, tmp_path / "parts", tmp_path / "base")
   assert int(parts.step) == int(whole.step)
 
@@ -124,7 +76,7 @@ def test_a_broken_policy_stops_the_run(monkeypatch, tmp_path):
     return params
 
   monkeypatch.setattr(initial_policy, "base_params", broken)
-  config = make_config()
+  config = no_model.few_problems()
   config.eval.num_problems = 1
   with pytest.raises(FloatingPointError, match="policy is not finite"):
     loop.train(config, tmp_path, tmp_path / "base")
@@ -139,13 +91,13 @@ def compilations(monkeypatch):
     if name == "/jax/core/compile/backend_compile_duration":
       events.append(seconds)
 
-  train = loop.Run.train
+  train = run.Run.train
 
   def counted(self, step):
     counts.append(len(events))
     train(self, step)
 
-  monkeypatch.setattr(loop.Run, "train", counted)
+  monkeypatch.setattr(run.Run, "train", counted)
   jax.monitoring.register_event_duration_secs_listener(listen)
   yield counts
   jax.monitoring.unregister_event_duration_listener(listen)

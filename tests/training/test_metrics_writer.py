@@ -119,3 +119,14 @@ def test_one_event_file_a_start_with_all_that_was_recorded(tmp_path):
   events = event_accumulator.EventAccumulator(str(tmp_path)).Reload()
   assert [e.step for e in events.Scalars("train/loss")] == [0, 1]
   writer.close()
+
+
+@pytest.mark.parametrize(
+  "line", ["{", "x}", "[1]}", '{"step": 3}', '{"step": "3", "stage": "x"}']
+)
+def test_a_line_that_is_no_record_is_named(tmp_path, line):
+  good = '{"step": 1, "stage": "train", "loss": 1.0}'
+  file = tmp_path / "metrics.jsonl"
+  file.write_text(f"{good}\n{line}\n{good}\n")
+  with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2 is no record"):
+    metrics_writer.read(file)

@@ -11,6 +11,7 @@ import time
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from helpers import disks, tiny_config
 
@@ -248,6 +249,20 @@ def test_no_damaged_policy_is_loaded(quick, damage, tmp_path):
   assert len(errors) > 2
   for copy, error in errors.items():
     assert f"{copy} is damaged. Delete this folder" in error
+
+
+@pytest.mark.slow
+def test_no_policy_with_permuted_arrays_is_loaded(quick, tmp_path):
+  config = make_config()
+  params = base_policy(config, tmp_path)
+  (path,) = [p for p in tmp_path.iterdir() if p.is_dir()]
+  sums = (path / "checksums.json").read_text()
+  shutil.rmtree(path)
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(path, jax.tree.map(lambda x: x[::-1], params))
+  (path / "checksums.json").write_text(sums)
+  with pytest.raises(ValueError, match=r"is damaged\. Delete this folder"):
+    base_policy(config, tmp_path)
 
 
 def test_remains_of_killed_writers_go(quick, tmp_path):

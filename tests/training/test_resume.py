@@ -31,7 +31,7 @@ def whole(tmp_path_factory):
 def test_a_run_is_extended_with_another_microbatch(whole, tmp_path):
   """To rounding, as if it had been so long from the start."""
   train(tmp_path, num_steps=2)
-  state = train(tmp_path, **{"microbatch.samples": 4, "checkpoint.every": 3})
+  state = train(tmp_path, **{"microbatch.rows": 8, "checkpoint.every": 3})
   jax.tree.map(
     lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6),
     state,
@@ -48,7 +48,7 @@ def test_a_run_is_extended_with_another_microbatch(whole, tmp_path):
     "step": 2,
     "changes": [
       "config.checkpoint.every: 2 -> 3",
-      "config.microbatch.samples: 2 -> 4",
+      "config.microbatch.rows: 4 -> 8",
       "config.num_steps: 2 -> 4",
     ],
   }

@@ -15,9 +15,9 @@ from pkpo_jax.training import loop, metrics_writer, workdir
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 # A run before formats had numbers, which is refused now.
 OLD = FIXTURES / "format0"
-# A run of this format, of make_fixture.py: stopped after 3 of 6 steps, with the
-# metrics of all 6. Two minibatches a step, k = 3 and then 1.
-FIXTURE = FIXTURES / f"format{workdir.FORMAT}"
+# A run of make_fixture.py: stopped after 3 of 6 steps, with the metrics of all
+# 6. Two minibatches a step, k = 3 and then 1.
+FIXTURE = FIXTURES / "format2"
 TIMES = ("seconds", "tokens_per_second")
 
 
@@ -62,11 +62,34 @@ def test_a_run_that_saved_nothing_can_be_replaced(tmp_path):
   assert json.loads((tmp_path / "config.json").read_text())["k_opt"] == [4]
 
 
-def test_a_folder_that_is_not_shared_is_an_error(monkeypatch, tmp_path):
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_folder_that_is_not_shared_is_an_error(copied, monkeypatch, tmp_path):
+  """A copy has the same config, and the lock of an earlier time, if any."""
+  first, other = tmp_path / "first", tmp_path / "other"
+  workdir.claim(first, make_config())
+  mark = (first / "lock").read_text()
+  if copied:
+    shutil.copytree(first, other)
+    (other / "lock").write_text(mark.replace("since", "before"))
+  monkeypatch.setattr(workdir, "PATIENCE", 0)
   monkeypatch.setattr(multihost, "is_first", lambda: False)
-  monkeypatch.setattr(workdir, "_PATIENCE", 0)
-  with pytest.raises(ValueError, match="all processes share"):
-    workdir.claim(tmp_path, make_config())
+  said = iter([config_lib.to_json(make_config()), mark] * 2)
+  monkeypatch.setattr(multihost, "broadcast_text", lambda text: next(said))
+  with pytest.raises(ValueError, match=r"other/lock .*share, and no copy"):
+    workdir.claim(other, make_config())
+  workdir.claim(first, make_config())
+
+
+def test_complete_steps_are_those_that_all_see(tmp_path, monkeypatch):
+  assert workdir.complete_steps(tmp_path / "none") == []
+  for name in ("2", "10", "4.orbax-checkpoint-tmp", "1.deleted"):
+    (tmp_path / name).mkdir()
+  assert workdir.complete_steps(tmp_path) == [2, 10]
+  # Another process sees a newer one, which this one never will; and it may.
+  monkeypatch.setattr(multihost, "max_over_hosts", lambda x: max(int(x), 12))
+  monkeypatch.setattr(workdir, "PATIENCE", 0)
+  with pytest.raises(ValueError, match=r"Not all .*/12: it must be one"):
+    workdir.complete_steps(tmp_path)
 
 
 @pytest.mark.parametrize("scheme", ["gs", "s3", "hdfs", "https"])
@@ -83,7 +106,7 @@ FREE = {
   "eval.every": 7,
   "checkpoint.keep": 9,
   "mesh.data": 2,
-  "microbatch.samples": 2,
+  "microbatch.rows": 16,
   "logits_chunk": 5,
 }
 
@@ -144,7 +167,7 @@ def test_a_folder_of_no_run_has_no_config(tmp_path):
     workdir.read_config(tmp_path)
 
 
-@pytest.fixture(params=[FIXTURE], ids=["this format"])
+@pytest.fixture(params=[FIXTURE], ids=["format 2"])
 def run(request, tmp_path):
   shutil.copytree(request.param, tmp_path / "run")
   return tmp_path / "run"
@@ -161,7 +184,7 @@ def records(folder):
 
 
 @pytest.mark.slow
-def test_a_run_of_this_format_continues(run):
+def test_a_run_of_an_older_format_with_the_same_mathematics_continues(run):
   """The same samples; and the same numbers, up to another processor's."""
   config = workdir.read_config(run)
   state = loop.train(config, run, run / "no base policy is needed")
@@ -199,11 +222,19 @@ def test_a_run_of_an_older_format_is_refused_with_the_reason(run):
 
 def test_a_newer_format_is_refused(run):
   path = run / "config.json"
-  path.write_text(
-    path.read_text().replace(f'"format": {workdir.FORMAT}', '"format": 99')
-  )
+  path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
   with pytest.raises(ValueError, match=r"newer version .* \(format 99"):
     workdir.read_config(run)
+
+
+def test_the_microbatch_of_an_older_format_is_converted(run):
+  """2 prompts and 2 completions of each; and it may change as ever."""
+  config = workdir.read_config(run)
+  assert config.microbatch.to_dict() == {"rows": 4}
+  workdir.claim(run, config)
+  assert not (run / "changes.jsonl").exists()
+  saved = json.loads((run / "config.json").read_text())
+  assert (saved["format"], saved["microbatch"]) == (3, {"rows": 4})
 
 
 def test_a_value_other_than_the_default_of_a_lacking_key_is_a_change(run):

@@ -23,6 +23,12 @@ from pkpo_jax.lm import models, transformer
 from pkpo_jax.lm.formats import param_trees, tensor_files
 
 _MODEL = "model.json"
+_VISION = (
+  "SigLiPFromPatches_0/",
+  "vision_encoder/",
+  "embedder/mm_input_projection",
+  "embedder/mm_soft_embedding_norm",
+)
 
 
 def load_gemma(
@@ -67,7 +73,7 @@ def load_gemma(
 
 def _absolute(folder: str | os.PathLike) -> epath.Path:
   """Makes a path absolute, as orbax wants it; cloud addresses are already."""
-  path = epath.Path(folder)
+  path = epath.Path(folder).expanduser()
   return path if path.is_absolute() else epath.Path(pathlib.Path.cwd()) / path
 
 
@@ -75,6 +81,7 @@ def _shapes_in(path: epath.Path) -> dict[str, tuple[int, ...]]:
   """Maps the model's names for its parameters to the shapes in a checkpoint.
 
   Published checkpoints have other names: "transformer/layer_0/mlp/linear/w".
+  Those of multimodal models also have a vision tower, which is left out.
   """
   metadata = ocp.StandardCheckpointer().metadata(path).item_metadata
   if metadata is None:
@@ -82,6 +89,8 @@ def _shapes_in(path: epath.Path) -> dict[str, tuple[int, ...]]:
   shapes = {}
   for name, shape in param_trees.shapes_by_name(metadata.tree).items():
     name = name.removeprefix("transformer/")
+    if name.startswith(_VISION):
+      continue
     shapes[name.removesuffix("/w") if "/mlp/" in name else name] = shape
   return shapes
 

@@ -9,10 +9,13 @@ gemma is one tensor or a stack of several (keys and values, gate and up), and a
 `Layout` maps the dimensions of one to those of the other.
 """
 
+import contextlib
 import functools
+import logging
 import math
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -24,9 +27,26 @@ from gemma import gm
 from jax.experimental import multihost_utils
 
 from pkpo_jax.lm import models, sharding, transformer
-from pkpo_jax.lm.formats import huggingface_config, param_trees, tensor_files
+from pkpo_jax.lm.formats import (
+  huggingface_config,
+  huggingface_names,
+  param_trees,
+  tensor_files,
+)
 
-_FLOATS = ("F32", "BF16", "F16")
+_FLOATS = ("F32", "BF16", "F16", "F64")
+# Files about text, which an export has from its source.
+_CARRIED = (
+  "added_tokens.json",
+  "chat_template.jinja",
+  "chat_template.json",
+  "generation_config.json",
+  "special_tokens_map.json",
+  "tokenizer.json",
+  "tokenizer.model",
+  "tokenizer_config.json",
+)
+_log = logging.getLogger(__name__)
 
 
 def load_huggingface(
@@ -36,14 +56,17 @@ def load_huggingface(
   dtype: Any = None,
   param_dtype: Any = "float32",
 ) -> tuple[transformer.Transformer, models.Params]:
-  """Loads a Gemma 2 or a text-only Gemma 3 from a Hugging Face folder.
+  """Loads a Gemma 2, or the text model of a Gemma 3, from a folder.
+
+  What `transformers` would read differently is refused.
 
   Args:
-    folder: holds config.json and *.safetensors, in one file or in several with
-      their index.
+    folder: a folder of Hugging Face's, with config.json and *.safetensors, in
+      one file or in several.
     mesh: where to place the parameters, by the rules of `sharding`; a process
       reads only what its devices hold. None places all on one device.
-    dtype: the type the model computes in; by default the checkpoint's.
+    dtype: the type the model computes in; by default the checkpoint's, or
+      float32 where that is float16, whose range Gemma exceeds.
     param_dtype: the type the parameters are kept in. Training needs float32:
       bfloat16 would round small updates away.
 
@@ -52,22 +75,79 @@ def load_huggingface(
 
   Raises:
     FileNotFoundError: a file is missing.
-    ValueError: the model is one that gemma cannot represent; or tensors are
-      missing, left over or of another shape, which is found before any of them
-      is read.
+    ValueError: the model is one that gemma cannot represent; tensors are
+      missing, left over or of another shape; or the folder says two things at
+      once, such as a second set of weights or an adapter. This is found before
+      any parameter is read.
   """
-  folder = pathlib.Path(folder)
-  config = tensor_files.read_json(folder / "config.json")
-  model = huggingface_config.read_config(config, dtype)
-  like = param_trees.placed_shapes(model, mesh, param_dtype)
-  with tensor_files.open_folder(folder) as stored:
-    _check_headers(model, like, stored)
+  with open_checkpoint(folder, dtype=dtype) as opened:
+    model = opened.model
+    like = param_trees.placed_shapes(model, mesh, param_dtype)
+    _check_headers(model, like, opened.tensors)
+    if vision := sum("vision" in why for why in opened.ignored.values()):
+      _log.warning(
+        "%s: %d tensors of its vision tower left out", folder, vision
+      )
 
     def load(path, param) -> jax.Array:
       tensors = tensors_of_param(model, sharding.name_of(path))
-      return _load(param, [(tensor, stored[tensor.name]) for tensor in tensors])
+      parts = [(tensor, opened.tensors[tensor.name]) for tensor in tensors]
+      return _load(param, parts)
 
     return model, jax.tree_util.tree_map_with_path(load, like)
+
+
+class Checkpoint(NamedTuple):
+  """A folder whose tensors can be read.
+
+  Attributes:
+    config: the contents of its config.json.
+    model: the model that it describes.
+    tensors: maps names as `transformers` has them to stored tensors.
+    ignored: maps names in the files to why these tensors are not read.
+  """
+
+  config: dict[str, Any]
+  model: transformer.Transformer
+  tensors: dict[str, Any]
+  ignored: dict[str, str]
+
+
+@contextlib.contextmanager
+def open_checkpoint(
+  folder: str | os.PathLike, *, dtype: Any = None
+) -> Iterator[Checkpoint]:
+  """Opens a folder, and reads its headers; see `load_huggingface`."""
+  folder = pathlib.Path(folder).expanduser()
+  _refuse_folder(folder)
+  config = tensor_files.read_json(folder / "config.json")
+  try:
+    model = huggingface_config.read_config(config, dtype)
+    tied = huggingface_config.text_config(config).get("tie_word_embeddings")
+    with tensor_files.open_folder(folder) as stored:
+      chosen = huggingface_names.choose(stored, tied=tied is not False)
+      yield Checkpoint(config, model, *chosen)
+  except ValueError as error:
+    if str(folder) in str(error):
+      raise
+    raise ValueError(f"{folder}: {error}") from error
+
+
+def _refuse_folder(folder: pathlib.Path) -> None:
+  """Raises an error for a folder that is not a model's, and says whose."""
+  if any(folder.glob("adapter_model.*")) or any(
+    folder.glob("adapter_config.json")
+  ):
+    raise ValueError(
+      f"{folder} holds an adapter, adapter_model or adapter_config.json."
+      f" {huggingface_names.MERGE}"
+    )
+  snapshots = sorted(folder.glob("snapshots/*/config.json"))
+  if snapshots and not (folder / "config.json").exists():
+    raise FileNotFoundError(
+      f"{folder} is a folder of the hub's cache; give the one within it:"
+      f" {snapshots[-1].parent}."
+    )
 
 
 def _check_headers(
@@ -80,7 +160,8 @@ def _check_headers(
   for name, x in stored.items():
     if x.get_dtype() not in _FLOATS:
       raise ValueError(
-        f"{name} is of type {x.get_dtype()}; known: {', '.join(_FLOATS)}."
+        f"{name} is of type {x.get_dtype()}; known: {', '.join(_FLOATS)}. A"
+        " quantised model has to be dequantised first."
       )
 
 
@@ -128,29 +209,40 @@ def save_huggingface(
   params: models.Params,
   folder: str | os.PathLike,
   *,
+  source: str | os.PathLike | None = None,
   max_shard_bytes: int = 5 * 10**9,
 ) -> None:
   """Saves a folder that `transformers` and `load_huggingface` can load.
 
-  The tokenizer's files and generation_config.json are not in it: copy them
-  from the folder that the model came from. All processes have to call this;
-  the first one writes.
+  All processes have to call this; the first one writes.
 
   Args:
     model: a Gemma 2 or a text-only Gemma 3.
     params: its parameters, wherever they are. They are written in the dtype
       of the model, so a bfloat16 model's float32 parameters are rounded.
     folder: a new one; if saving fails, nothing is left of it.
+    source: the folder that the model came from. What the parameters do not
+      determine is taken from there, so that the new one is served as the old
+      one was: the tokens that end a text, the length of the context, the
+      tokenizer and its chat template. Without it, a text ends at EOS alone, and
+      there is no tokenizer.
     max_shard_bytes: the most that one file has, and that host memory holds at
       a time.
 
   Raises:
     FileExistsError: the folder holds something.
+    FileNotFoundError: the source has no config.json.
     ValueError: Hugging Face has no form for the model or its parameters, such
-      as for LoRA adapters.
+      as for LoRA adapters; or the source is of another model.
   """
   param_trees.check_params(model, params)
-  config = huggingface_config.write_config(model)
+  carried: list[pathlib.Path] = []
+  theirs = None
+  if source is not None:
+    origin = pathlib.Path(source).expanduser()
+    theirs = tensor_files.read_json(origin / "config.json")
+    carried = [origin / name for name in _CARRIED]
+  config = huggingface_config.write_config(model, theirs)
   itemsize = jnp.dtype(model.dtype).itemsize
   sizes = {
     name: itemsize * math.prod(shape)
@@ -158,8 +250,12 @@ def save_huggingface(
   }
   tensors = _all_tensors(model, params)
   if jax.process_index() == 0:
-    with tensor_files.new_folder(pathlib.Path(folder)) as made:
+    path = pathlib.Path(folder).expanduser()
+    with tensor_files.new_folder(path) as made:
       tensor_files.write_json(made / "config.json", config)
+      for file in carried:
+        if file.exists():
+          shutil.copyfile(file, made / file.name)
       tensor_files.write_tensors(made, tensors, sizes, max_shard_bytes)
   else:
     for _ in tensors:  # Gathering an array takes all processes.

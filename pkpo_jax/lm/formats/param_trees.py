@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from gemma import gm
 
-from pkpo_jax.lm import models, sharding
+from pkpo_jax.lm import models, sharding, transformer
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -26,7 +26,11 @@ def placed_shapes(
     model: the model.
     mesh: where the parameters will lie; None means one local device.
     dtype: the type of all of them.
+
+  Raises:
+    ValueError: the type has too small a range.
   """
+  transformer.check_dtype(dtype)
   tree = models.abstract_params(model)
   if mesh is None:
     one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])

@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import math
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -15,31 +17,150 @@ from etils import epath
 
 _INDEX = "model.safetensors.index.json"
 _ONE_FILE = "model.safetensors"
+_SHARD = re.compile(r"model-\d{5}-of-(\d{5})\.safetensors")
+_LFS = b"version https://git-lfs"
+_COMPARED = 10**7  # numbers of a tensor that are compared at a time
 
 
 @contextlib.contextmanager
 def open_folder(folder: pathlib.Path) -> Iterator[dict[str, Any]]:
   """Opens a folder: maps each tensor's name to what reads slices of it.
 
+  A tensor that stands in several of its files is read from one of them, once
+  all are found to be equal.
+
   Raises:
-    FileNotFoundError: a file is missing.
+    FileNotFoundError: a file is missing; the message says what to do with
+      other kinds of files that are there instead.
+    ValueError: a file is damaged, or two of them hold different weights.
+  """
+  files = _files(folder)
+  others = [
+    file.name
+    for file in sorted(folder.glob("*.safetensors"))
+    if file.name not in files
+  ]
+  with contextlib.ExitStack() as stack:
+    opened = {
+      file: stack.enter_context(_open(folder / file))
+      for file in [*files, *others]
+    }
+    stored: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for file, reader in opened.items():
+      names = reader.keys()
+      for name in names:
+        if name in origin:
+          same = same_values(stored[name], reader.get_slice(name))
+          _refuse_two(folder, name, (origin[name], file), same)
+        elif file in files:
+          stored[name], origin[name] = reader.get_slice(name), file
+    if _ONE_FILE in others and set(opened[_ONE_FILE].keys()) != set(stored):
+      _refuse_two(folder, "the set", (_INDEX, _ONE_FILE), same=False)
+    yield stored
+
+
+def _files(folder: pathlib.Path) -> list[str]:
+  """Names of the files that hold a folder's weights.
+
+  Raises:
+    FileNotFoundError: there are none, or one is missing.
   """
   if (folder / _INDEX).exists():
-    files = set(read_json(folder / _INDEX)["weight_map"].values())
+    index = read_json(folder / _INDEX)
+    if not isinstance(index.get("weight_map"), dict):
+      raise ValueError(f"{folder / _INDEX} has no weight_map; copy it again.")
+    files = _names_in(folder, set(index["weight_map"].values()))
+  elif (folder / _ONE_FILE).exists():
+    files = [_ONE_FILE]
   else:
-    files = {_ONE_FILE}
-  missing = sorted(file for file in files if not (folder / file).exists())
+    files = _shards(folder) or [_ONE_FILE]
+  missing = [file for file in files if not (folder / file).exists()]
   if missing:
-    raise FileNotFoundError(f"{folder} has no {', '.join(missing[:5])}.")
-  stored: dict[str, Any] = {}
-  with contextlib.ExitStack() as stack:
-    for file in sorted(files):
-      opened = stack.enter_context(
-        safetensors.safe_open(folder / file, framework="numpy")
+    raise FileNotFoundError(
+      f"{folder} has no {', '.join(missing[:5])}.{_remedy(folder)}"
+    )
+  return files
+
+
+def _names_in(folder: pathlib.Path, names: set[Any]) -> list[str]:
+  """The names of an index, sorted, once all are of files of its folder."""
+  for name in names:
+    path = pathlib.PurePath(str(name))
+    if path.name != name or path.suffix != ".safetensors":
+      raise ValueError(
+        f"{folder / _INDEX} names the file {name!r}, which is none of its"
+        " folder; copy it again."
       )
-      names = opened.keys()
-      stored.update({name: opened.get_slice(name) for name in names})
-    yield stored
+  return sorted(names)
+
+
+def _shards(folder: pathlib.Path) -> list[str]:
+  """Names of all shards of a set without an index; none if there is no set."""
+  for file in sorted(folder.glob("model-*.safetensors")):
+    if found := _SHARD.fullmatch(file.name):
+      count = int(found[1])
+      return [
+        f"model-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)
+      ]
+  return []
+
+
+def _remedy(folder: pathlib.Path) -> str:
+  """What to do with the files that a folder has instead of safetensors."""
+  if any(folder.glob("*.bin")) or any(folder.glob("*.pth")):
+    return (
+      " Pickled weights are not read; where you trust them, transformers"
+      " converts them: AutoModelForCausalLM.from_pretrained(FOLDER)"
+      ".save_pretrained(NEW)."
+    )
+  if any(folder.glob("*.gguf")):
+    return (
+      " GGUF is not read: take the safetensors that it was made from, or have"
+      " transformers convert it: from_pretrained(FOLDER, gguf_file=...)."
+    )
+  return ""
+
+
+@contextlib.contextmanager
+def _open(file: pathlib.Path) -> Iterator[Any]:
+  """Opens a safetensors file; ValueError where it is damaged."""
+  try:
+    opened = safetensors.safe_open(file, framework="numpy")
+  except safetensors.SafetensorError as error:
+    with file.open("rb") as start:
+      pointer = start.read(len(_LFS)) == _LFS
+    remedy = "run `git lfs pull` in it" if pointer else "copy it again"
+    what = "it is a pointer of Git LFS" if pointer else error
+    raise ValueError(f"{file} can't be read ({what}); {remedy}.") from error
+  with opened as reader:
+    yield reader
+
+
+def same_values(one: Any, other: Any) -> bool:
+  """Whether two stored tensors have the same shape, type and numbers.
+
+  Few rows of them are in memory at a time.
+  """
+  shape = one.get_shape()
+  if shape != other.get_shape() or one.get_dtype() != other.get_dtype():
+    return False
+  if not shape:
+    return np.array_equal(one[...], other[...])
+  rows = max(1, _COMPARED // max(1, math.prod(shape[1:])))
+  parts = (slice(i, min(i + rows, shape[0])) for i in range(0, shape[0], rows))
+  return all(np.array_equal(one[part], other[part]) for part in parts)
+
+
+def _refuse_two(
+  folder: pathlib.Path, what: str, files: tuple[str, str], same: bool
+) -> None:
+  """Raises ValueError where two files hold different weights."""
+  if not same:
+    raise ValueError(
+      f"{folder} has two sets of weights: {what} differs in {files[0]} and in"
+      f" {files[1]}; remove the files that are not the model's."
+    )
 
 
 def write_tensors(
@@ -107,12 +228,18 @@ def refuse_existing(folder: pathlib.Path | epath.Path) -> None:
 
 
 def read_json(path: pathlib.Path | epath.Path) -> dict[str, Any]:
-  """Reads a JSON file; FileNotFoundError says what is missing."""
+  """Reads a JSON object; an error names the file and says what is wrong."""
   if not path.parent.is_dir():
     raise FileNotFoundError(f"There is no folder {path.parent}.")
   if not path.exists():
     raise FileNotFoundError(f"{path.parent} has no {path.name}.")
-  return json.loads(path.read_text())
+  try:
+    read = json.loads(path.read_text(encoding="utf-8"))
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f"{path} is no JSON: {error}") from error
+  if not isinstance(read, dict):
+    raise ValueError(f"{path} holds no JSON object.")
+  return read
 
 
 def write_json(path: pathlib.Path | epath.Path, value: Any) -> None:

@@ -8,16 +8,15 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import made_up_results
+from helpers import drawn_study, made_up_results
 
 from experiments import plotting
 from experiments.paper import __main__ as paper
 from experiments.paper import fig3_annealing, from_studies
-from experiments.studies import countdown
 from experiments.studies import study as study_lib
 from experiments.studies.study import Run
 
-STUDY = countdown.STUDY
+STUDY = drawn_study.STUDY
 FIGURES = (
   "fig3_annealing",
   "fig6_exploration",
@@ -33,7 +32,7 @@ def value(run, name, step):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-  """Results of all runs of the Countdown study, made up."""
+  """Results of all runs of the study, made up."""
   path = tmp_path_factory.mktemp("results")
   runs = made_up_results.all_runs(STUDY)
   made_up_results.write(STUDY, path, runs, value)
@@ -42,15 +41,15 @@ def folder(tmp_path_factory):
 
 def draw(name, out, **options):
   module = importlib.import_module(f"experiments.paper.{name}")
-  module.draw(out, study="countdown", **options)
+  module.draw(out, study=STUDY.name, **options)
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_shows_all_arms(name, folder, tmp_path):
   draw(name, tmp_path, results=folder)
-  picture = (tmp_path / f"{name}_countdown.png").read_bytes()
+  picture = (tmp_path / f"{name}_{STUDY.name}.png").read_bytes()
   assert picture.startswith(b"\x89PNG")
-  with (tmp_path / f"{name}_countdown.csv").open(newline="") as file:
+  with (tmp_path / f"{name}_{STUDY.name}.csv").open(newline="") as file:
     rows = list(csv.DictReader(file))
   panels = {row["metric"] for row in rows}
   assert len(panels) == NUM_PANELS[name]
@@ -69,7 +68,8 @@ def test_a_missing_result_is_an_error_in_two_lines(
   runs = [r for r in made_up_results.all_runs(STUDY) if r != absent]
   made_up_results.write(STUDY, tmp_path / "results", runs, value)
   out = tmp_path / "figures"
-  options = [f"--results={tmp_path / 'results'}", f"--out={out}"]
+  options = [f"--study={STUDY.name}", f"--out={out}"]
+  options.append(f"--results={tmp_path / 'results'}")
   monkeypatch.setattr(sys, "argv", [f"{name}.py", *options])
   module = importlib.import_module(f"experiments.paper.{name}")
   with pytest.raises(SystemExit) as error:
@@ -77,13 +77,13 @@ def test_a_missing_result_is_an_error_in_two_lines(
   assert error.value.code == 2
   message, _ = capsys.readouterr().err.splitlines()
   assert absent.name in message
-  assert "experiments.studies.run --study=countdown" in message
+  assert f"experiments.studies.run --study={STUDY.name}" in message
   assert not out.exists()
 
 
 def test_arms_are_left_out_only_when_asked(folder, tmp_path):
   draw("fig7_rolling_pass_at_k", tmp_path, results=folder, arms=["k8", "k1"])
-  path = tmp_path / "fig7_rolling_pass_at_k_countdown.csv"
+  path = tmp_path / f"fig7_rolling_pass_at_k_{STUDY.name}.csv"
   with path.open(newline="") as file:
     assert {row["arm"] for row in csv.DictReader(file)} == {"k1", "k8"}
 
@@ -96,7 +96,7 @@ def test_figure_3_needs_an_arm_whose_k_changes(folder, tmp_path):
 def test_figure_3_marks_where_k_changes(folder, tmp_path, monkeypatch):
   saved = []
   monkeypatch.setattr(plotting, "save", lambda figure, *_: saved.append(figure))
-  fig3_annealing.draw(tmp_path, study="countdown", results=folder)
+  fig3_annealing.draw(tmp_path, study=STUDY.name, results=folder)
   for panel in saved[0].axes[: NUM_PANELS["fig3_annealing"]]:
     assert [100, 100] in [list(line.get_xdata()) for line in panel.lines]
 
@@ -108,7 +108,7 @@ def test_curve_and_band_by_hand(folder):
   step. The error is half the difference, .02, everywhere.
   """
   study = dataclasses.replace(STUDY, last=2)
-  data = from_studies.load("countdown", folder)._replace(study=study)
+  data = from_studies.load(STUDY.name, folder)._replace(study=study)
   _, axes = plotting.subplots()
   rows = from_studies.draw_curves(axes, data, "entropy", window=2)
   of_k1 = [row for row in rows if row["arm"] == "k1"]
@@ -122,7 +122,7 @@ def test_curve_and_band_by_hand(folder):
 
 def test_a_gap_in_a_curve_is_hatched_between_its_bounds(folder):
   """Rolling over two steps, one of which lies between .1 and .5."""
-  data = from_studies.load("countdown", folder, ["k1"])
+  data = from_studies.load(STUDY.name, folder, ["k1"])
   for result in data.by_arm["k1"]:
     ones = np.full(made_up_results.STEPS, 0.3)
     nothing = ones * np.nan
@@ -149,7 +149,7 @@ def test_a_gap_in_a_curve_is_hatched_between_its_bounds(folder):
 
 def test_problems_and_ungraded_answers_stand_in_the_pictures(folder):
   """3 arms, 2 seeds each; 2 answers in each of 4 steps have no grade."""
-  data = from_studies.load("countdown", folder)
+  data = from_studies.load(STUDY.name, folder)
   expected = "32 problems a step, 48 answers ungraded in 6 runs"
   assert from_studies.counted(data, "train") == expected
   titles = from_studies.pass_at_k_titles(data)
@@ -161,14 +161,21 @@ def test_problems_and_ungraded_answers_stand_in_the_pictures(folder):
 
 
 def test_a_metric_that_was_not_measured_is_an_error(folder):
-  data = from_studies.load("countdown", folder)
+  data = from_studies.load(STUDY.name, folder)
   with pytest.raises(
     ValueError, match=r"has no pass@3; it has step, .*pass@1,"
   ):
     from_studies.metric(data, "k1", "pass@3")
 
 
-def test_one_command_draws_all_there_is(folder, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def the_only_study(monkeypatch):
+  monkeypatch.setattr(study_lib, "known", lambda: [STUDY.name])
+
+
+def test_one_command_draws_all_there_is(
+  folder, tmp_path, monkeypatch, capsys, the_only_study
+):
   drawn = []
   for name in paper.TOY:
     monkeypatch.setattr(f"experiments.paper.{name}.draw", drawn.append)
@@ -178,18 +185,20 @@ def test_one_command_draws_all_there_is(folder, tmp_path, monkeypatch, capsys):
   paper.main()
   assert drawn == [str(tmp_path)] * len(paper.TOY)
   for name in STUDY.figures:
-    assert (tmp_path / f"{name}_countdown.csv").exists()
-  assert "fig3_annealing of countdown" not in capsys.readouterr().out
+    assert (tmp_path / f"{name}_{STUDY.name}.csv").exists()
+  assert "Not drawn" not in capsys.readouterr().out
 
 
-def test_one_command_lists_what_lacks_results(tmp_path, monkeypatch):
+def test_one_command_lists_what_lacks_results(
+  tmp_path, monkeypatch, the_only_study
+):
   for name in paper.TOY:
     monkeypatch.setattr(f"experiments.paper.{name}.draw", lambda out: None)
   left = paper.draw_all(tmp_path, tmp_path / "none")
-  about = [line for line in left if " of countdown: " in line]
+  about = [line for line in left if f" of {STUDY.name}: " in line]
   assert [line.split()[0] for line in about] == list(STUDY.figures)
   for line in about:
-    assert "python -m experiments.studies.run --study=countdown" in line
+    assert f"python -m experiments.studies.run --study={STUDY.name}" in line
   assert not list(tmp_path.iterdir())
 
 

@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from helpers import made_up_results
+from helpers import drawn_study, made_up_results
 
-from experiments.paper import from_studies, tables
-from experiments.studies import countdown
+from experiments.paper import from_studies, interaction, tables
+from experiments.studies import results
+from experiments.studies.study import Family
 
-STUDY = dataclasses.replace(countdown.STUDY, last=2)
+STUDY = dataclasses.replace(drawn_study.STUDY, last=2)
 NAN = float("nan")
 
 
@@ -46,7 +47,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def data(folder):
-  return from_studies.load("countdown", folder)._replace(study=STUDY)
+  return from_studies.load(STUDY.name, folder)._replace(study=STUDY)
 
 
 def test_held_out_by_hand(data):
@@ -131,21 +132,75 @@ def test_without_bold_and_percent():
 
 
 def test_all_tables_are_written(folder, tmp_path, capsys):
-  tables.draw(tmp_path, study="countdown", results=folder)
-  text = (tmp_path / "tables_countdown.md").read_text()
+  tables.draw(tmp_path, study=STUDY.name, results=folder)
+  text = (tmp_path / f"tables_{STUDY.name}.md").read_text()
   assert capsys.readouterr().out.strip() == text.strip()
-  assert text.startswith("# Study countdown: seeds 1, 2, commit abc1234\n")
+  assert text.startswith(f"# Study {STUDY.name}: seeds 1, 2, commit abc1234\n")
   counted = "128 problems an evaluation, 24 answers ungraded in 6 runs"
   assert f"Held-out problems, percent; {counted}:" in text
   assert "| k1 | 22.00 ± 2.00 |" in text
   assert "| annealed - k1 | 4.00 ± 0.00 |" in text
   assert "| annealed | **26.00 ± 2.00** |" in text
-  with (tmp_path / "tables_countdown.csv").open(newline="") as file:
+  with (tmp_path / f"tables_{STUDY.name}.csv").open(newline="") as file:
     rows = list(csv.DictReader(file))
   assert len(rows) == 4 * len(STUDY.k_eval)
+  assert {row["measure"] for row in rows} == {"pass"}
 
 
 def test_a_single_arm_has_no_differences(folder, tmp_path):
-  tables.draw(tmp_path, study="countdown", results=folder, arms=["k8"])
-  text = (tmp_path / "tables_countdown.md").read_text()
+  tables.draw(tmp_path, study=STUDY.name, results=folder, arms=["k8"])
+  text = (tmp_path / f"tables_{STUDY.name}.md").read_text()
   assert "paired" not in text and "| k8 |" in text
+
+
+def test_constant_ks_are_summed_up(data, folder):
+  """k = 1 is flat in k_eval; k = 8 gains .15 x (1 + k / 10)."""
+  text = tables.text(data, folder)
+  assert "Best of constant k by k_eval: k1 at 1, k1 at 2, k1 at 4, k8 at 8" in (
+    text
+  )
+  table = [[0.22] * 5, [0.15 * (1 + k / 10) for k in STUDY.k_eval]]
+  d = interaction.coefficient(np.array(table), (1, 8), STUDY.k_eval)
+  assert f"percent: {100 * d:.3f}; 95 % interval over seeds" in text
+
+
+def with_max(data):
+  """The same runs with rewards that have parts: max@k is .3 more."""
+  for runs in data.by_arm.values():
+    for result in runs:
+      for k in STUDY.k_eval:
+        result.test[f"max@{k}"] = result.test[f"pass@{k}"] + 0.3
+        result.by_problem[f"max@{k}"] = result.by_problem[f"pass@{k}"] + 0.3
+  return data
+
+
+def test_max_at_k_is_tabled_where_there_is_one(data, folder):
+  assert tables.measures(data) == ("pass",)
+  text = tables.text(with_max(data), folder)
+  assert tables.measures(data) == ("pass", "max")
+  assert "| k1 | 22.00 ± 2.00 |" in text and "| k1 | 52.00 ± 2.00 |" in text
+  assert text.count("Interaction of log2") == 2
+
+
+def test_what_a_family_chose_from_is_tabled(tmp_path):
+  study = dataclasses.replace(
+    STUDY,
+    arms={
+      **STUDY.arms,
+      "weak": {**STUDY.arms["k1"], "loss.entropy_coef": 0.001},
+      "strong": {**STUDY.arms["k1"], "loss.entropy_coef": 0.01},
+    },
+    families={"bonus": Family(("weak", "strong"), rate_of="k1")},
+  )
+
+  def by_arm(run, name, step):
+    return {"weak": 0.3, "strong": 0.4}.get(run.arm, 0.5)
+
+  made_up_results.write(
+    study, tmp_path, made_up_results.all_runs(study), by_arm
+  )
+  data = from_studies.Data(study, results.reported(study, tmp_path))
+  text = tables.text(data, tmp_path)
+  assert "| family | weak | strong |" in text
+  assert "| bonus: train pass@1 | 0.300 | 0.400 |" in text
+  assert "| bonus | 40.00 ± 0.00 |" in text

@@ -9,7 +9,7 @@ import pytest
 from helpers import made_up_results, tiny_study
 
 from experiments.studies import results
-from experiments.studies.study import Run
+from experiments.studies.study import Family, Run
 
 STUDY = dataclasses.replace(
   tiny_study.STUDY, rates=(1e-4, 2e-4), seeds=(0, 1, 2), last=2
@@ -72,6 +72,8 @@ def test_metrics_of_a_run_by_hand(tmp_path):
     ("train pass@1", 0.25),
     ("final solve_rate", 0.3),
     ("test pass@8", 0.4),
+    ("train pass@1 + pass@4 + pass@8", 0.25),
+    ("rise solve_rate", 0.1),  # the last third of 4 steps is 1
   ):
     found = results.summarise(STUDY, result, metric)
     assert found == pytest.approx((value, value, value))
@@ -104,17 +106,21 @@ def test_bounds_stand_where_a_step_has_no_number(tmp_path):
   np.testing.assert_array_equal(result.train["num_ungraded"], [2] * 4)
 
 
+def best_rates(study, folder):
+  best = results.best_runs(study, folder)
+  assert all(run.seed == study.seeds[0] for run in best.values())
+  return {name: run.rate for name, run in best.items()}
+
+
 def test_a_rate_is_not_chosen_on_answers_that_have_no_grade(tmp_path):
   """.5 at one rate; at the other .4 to .6, or clearly less."""
   write(tmp_path, STUDY.runs_to_tune)
   other = [Run("k1", 2e-4, 0)]
   write(tmp_path, other, with_bounds(0.1, 0.4))
-  done = results.load(STUDY, tmp_path).done
-  assert results.best_rates(STUDY, done)["k1"] == 1e-4
+  assert best_rates(STUDY, tmp_path)["k1"] == 1e-4
   write(tmp_path, other, with_bounds(0.3, 0.7))
-  done = results.load(STUDY, tmp_path).done
   with pytest.raises(ValueError, match=r"seed0 is at least 0.5, .* up to 0.6"):
-    results.best_rates(STUDY, done)
+    best_rates(STUDY, tmp_path)
 
 
 def better_at(rates):
@@ -130,16 +136,14 @@ def better_at(rates):
 def test_rates_are_chosen_on_the_first_seed_by_the_arms_own_objective(tmp_path):
   rates = {"k1": 2e-4, "annealed": 1e-4}
   write(tmp_path, made_up_results.all_runs(STUDY), better_at(rates))
-  done = results.load(STUDY, tmp_path).done
-  assert results.best_rates(STUDY, done) == rates
+  assert best_rates(STUDY, tmp_path) == rates
   told = dataclasses.replace(STUDY, objectives={"k1": "train pass@4"})
-  assert results.best_rates(told, done) == {"k1": 1e-4, "annealed": 1e-4}
+  assert best_rates(told, tmp_path) == {"k1": 1e-4, "annealed": 1e-4}
 
 
 def test_an_arm_without_all_its_rates_has_no_best_one(tmp_path):
   write(tmp_path, [r for r in STUDY.runs_to_tune if r != RUN])
-  done = results.load(STUDY, tmp_path).done
-  assert results.best_rates(STUDY, done) == {"annealed": 1e-4}
+  assert best_rates(STUDY, tmp_path) == {"annealed": 1e-4}
 
 
 def test_a_diverged_rate_is_not_the_best(tmp_path):
@@ -147,8 +151,7 @@ def test_a_diverged_rate_is_not_the_best(tmp_path):
     return math.nan if run.rate == 1e-4 else 0.1
 
   write(tmp_path, STUDY.runs_to_tune, value)
-  done = results.load(STUDY, tmp_path).done
-  assert results.best_rates(STUDY, done) == {"k1": 2e-4, "annealed": 2e-4}
+  assert best_rates(STUDY, tmp_path) == {"k1": 2e-4, "annealed": 2e-4}
 
 
 def test_the_seed_that_chose_the_rate_is_not_reported(tmp_path):
@@ -196,3 +199,74 @@ def test_mean_and_error_by_hand():
   mean, error = results.mean_and_error([[0.25, 0.5]])
   np.testing.assert_array_equal(mean, [0.25, 0.5])
   assert np.isnan(error).all()
+
+
+FAMILY = dataclasses.replace(
+  STUDY,
+  arms={
+    **STUDY.arms,
+    "weak": {**STUDY.arms["k1"], "loss.entropy_coef": 0.001},
+    "strong": {**STUDY.arms["k1"], "loss.entropy_coef": 0.01},
+  },
+  families={"bonus": Family(("weak", "strong"), rate_of="k1")},
+)
+
+
+def strong_is_best(run, name, step):
+  return {"weak": 0.3, "strong": 0.4}.get(run.arm, run.rate * 1e3)
+
+
+def test_the_best_of_a_family_is_reported_at_the_rate_of_another_arm(tmp_path):
+  write(tmp_path, FAMILY.runs_to_tune, strong_is_best, FAMILY)
+  assert "bonus" not in results.best_runs(FAMILY, tmp_path)
+  with pytest.raises(
+    results.MissingResultsError, match=r"weak_0.*, strong_0.0002_seed0;"
+  ):
+    results.reported(FAMILY, tmp_path, ["bonus"])
+  best = results.best_runs(FAMILY, tmp_path)
+  members = FAMILY.runs_of_families(best)
+  assert members == [Run("weak", 2e-4, 0), Run("strong", 2e-4, 0)]
+  write(tmp_path, members, strong_is_best, FAMILY)
+  best = results.best_runs(FAMILY, tmp_path)
+  assert best["bonus"] == Run("strong", 2e-4, 0)
+  assert list(best) == ["k1", "annealed", "bonus"]
+  reported = FAMILY.runs_to_report(best)
+  write(tmp_path, reported, strong_is_best, FAMILY)
+  found = results.reported(FAMILY, tmp_path)
+  runs = [result.run for result in found["bonus"]]
+  assert runs == [Run("strong", 2e-4, 1), Run("strong", 2e-4, 2)]
+  done = results.load(FAMILY, tmp_path).done
+  assert FAMILY.num_runs == len(done) == 2 * 2 + 2 + 3 * 2
+
+
+def test_rates_may_be_those_of_another_study(tmp_path, monkeypatch):
+  again = dataclasses.replace(STUDY, name="again", rates_from=STUDY.name)
+  monkeypatch.setattr(
+    "experiments.studies.study.load", {STUDY.name: STUDY}.__getitem__
+  )
+  assert results.best_runs(again, tmp_path) == {}
+  with pytest.raises(
+    results.MissingResultsError, match=f"best rate of k1 in study {STUDY.name}"
+  ):
+    results.reported(again, tmp_path)
+  rates = {"k1": 2e-4, "annealed": 1e-4}
+  write(tmp_path, made_up_results.all_runs(STUDY), better_at(rates))
+  assert best_rates(again, tmp_path) == rates
+  assert again.runs_to_tune == [] and again.reported_seeds == STUDY.seeds
+  runs = again.runs_to_report(results.best_runs(again, tmp_path))
+  assert len(runs) == again.num_runs == 6
+  write(tmp_path, runs, study=again)
+  assert len(results.reported(again, tmp_path)["k1"]) == 3
+
+
+def test_estimates_of_each_problem_are_kept_at_the_ks_of_the_study(tmp_path):
+  found = {"pass@1": [0.5, 1 / 3], "max@4": [math.nan, 1.0], "pass@64": [1, 1]}
+  records = [
+    {"step": 0, "stage": "train", "pass@1": 0.5, "seconds_step": 1},
+    {"step": 1, "stage": "eval", "pass@1": 0.5, "seconds_eval": 1},
+  ]
+  results.write(STUDY, tmp_path, RUN, records, "abc1234", found)
+  result = results.load(STUDY, tmp_path).done[RUN]
+  assert result.by_problem.keys() == {"pass@1", "max@4"}
+  np.testing.assert_array_equal(result.by_problem["pass@1"], [0.5, 0.3333])
+  np.testing.assert_array_equal(result.by_problem["max@4"], [math.nan, 1])

@@ -6,7 +6,7 @@ import pytest
 from helpers import tiny_study
 
 from experiments.studies import study as study_lib
-from experiments.studies.study import Run
+from experiments.studies.study import Family, Run
 from pkpo_jax.training import config as config_lib
 
 TINY = tiny_study.STUDY
@@ -53,7 +53,7 @@ def test_the_first_seed_tunes_and_the_others_are_reported():
     Run("k1", 2e-4, 0),
     Run("annealed", 2e-4, 0),
   ]
-  assert TUNED.runs_to_report({"k1": 2e-4}) == [
+  assert TUNED.runs_to_report({"k1": Run("k1", 2e-4, 0)}) == [
     Run("k1", 2e-4, 1),
     Run("k1", 2e-4, 2),
   ]
@@ -69,6 +69,8 @@ def test_an_arm_is_tuned_for_the_k_that_it_ends_with_or_as_told():
   told = dataclasses.replace(TINY, objectives={"k1": "final solve_rate"})
   assert told.objective("k1") == "final solve_rate"
   assert told.objective("annealed") == "train pass@1"
+  told = dataclasses.replace(TINY, measure="max")
+  assert told.objective("annealed") == "train max@1"
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,9 @@ def test_an_arm_is_tuned_for_the_k_that_it_ends_with_or_as_told():
     ({"seeds": ()}, "has no seeds"),
     ({"rates": (1e-4, 2e-4), "seeds": (0,)}, "give more seeds, to report"),
     ({"objectives": {"k3": "train pass@1"}}, r"unknown arms \['k3'\]"),
+    ({"families": {"k": Family(("k3",), "k1")}}, r"unknown arms \['k3'\]"),
+    ({"families": {"k": Family(("k1",), "k1")}}, r"unknown arms \['k1'\]"),
+    ({"measure": "mean"}, "measure='mean'"),
   ],
 )
 def test_studies_that_cannot_be_run_are_refused(change, message):
@@ -88,12 +93,14 @@ def test_studies_that_cannot_be_run_are_refused(change, message):
 @pytest.mark.parametrize("name", study_lib.known())
 def test_studies_in_the_folder_are_named_as_their_file_and_valid(name):
   study = study_lib.load(name)
-  for run in study.runs_to_tune:
+  for arm in study.arms:
+    run = Run(arm, study.rates[0], study.seeds[0])
     config_lib.check(study.make_config(run))
+    assert study.objective(arm)
 
 
 def test_an_unknown_study_names_those_there_are():
-  with pytest.raises(ValueError, match="no such study; known: countdown"):
+  with pytest.raises(ValueError, match=r"no such study; known: .*countdown, "):
     study_lib.load("countup")
   with pytest.raises(ValueError, match="No module named"):
     study_lib.load("tests.helpers.no_study")

@@ -79,6 +79,18 @@ def test_a_published_checkpoint_is_flat_and_has_no_model_with_it(tmp_path):
     formats.load_gemma(tmp_path / "saved", model=other)
 
 
+def test_the_vision_tower_of_a_published_checkpoint_is_left_out(tmp_path):
+  model, params = loaded("gemma3_tiny")
+  whole = flat(params)
+  whole["SigLiPFromPatches_0/siglip_encoder/embedding"] = {"bias": jnp.ones(3)}
+  whole["transformer/embedder/mm_input_projection"] = {"w": jnp.ones((3, 16))}
+  whole["transformer/embedder/mm_soft_embedding_norm"] = {"scale": jnp.ones(3)}
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(tmp_path / "saved", whole)
+  _, read = formats.load_gemma(tmp_path / "saved", model=model)
+  assert_same(read, params)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", models.PRESETS)
 def test_the_preset_is_known_by_its_size(name):

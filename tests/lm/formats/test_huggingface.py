@@ -12,36 +12,20 @@ import pytest
 import safetensors.numpy
 from gemma import gm
 from helpers import gemma_fixtures, plain
-from helpers.gemma_fixtures import assert_same, expected, loaded
+from helpers.gemma_fixtures import (
+  assert_same,
+  error_of,
+  expected,
+  loaded,
+  read_tensors,
+  rewrite,
+)
 
 from pkpo_jax.lm import formats, models, sampler
 from pkpo_jax.lm.formats import huggingface
 
 NAMES = gemma_fixtures.NAMES
 QUERY = gm.nn.config.QueryPreAttentionNormalisation
-
-
-def error_of(model, params, name):
-  logits, _ = plain.forward(model, params, expected(name)["tokens"])
-  return np.abs(logits - expected(name)["logits"]).max()
-
-
-def read_tensors(folder):
-  files = sorted(folder.glob("*.safetensors"))
-  return {
-    name: x
-    for file in files
-    for name, x in safetensors.numpy.load_file(file).items()
-  }
-
-
-def rewrite(name, folder, change=lambda tensors: None, **config):
-  """A copy of a fixture in one file, with changed tensors and config."""
-  tensors = read_tensors(gemma_fixtures.FOLDER / name)
-  change(tensors)
-  safetensors.numpy.save_file(tensors, folder / "model.safetensors")
-  old = json.loads((gemma_fixtures.FOLDER / name / "config.json").read_text())
-  (folder / "config.json").write_text(json.dumps(old | config))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -147,6 +131,46 @@ def test_the_saved_tensors_are_those_of_transformers(name, tmp_path):
     np.testing.assert_array_equal(ours[key], value, err_msg=key)
 
 
+def test_an_export_says_what_its_source_said(tmp_path):
+  """And holds the files about text, through links too, and no others."""
+  source = tmp_path / "source"
+  source.mkdir()
+  rewrite(
+    "gemma2_tiny", source, eos_token_id=[1, 9], max_position_embeddings=48
+  )
+  (tmp_path / "blob").write_text("{}")
+  (source / "tokenizer_config.json").symlink_to("../blob")
+  (source / "generation_config.json").write_text('{"eos_token_id": [1, 8]}')
+  (source / "optimizer.pt").touch()
+  formats.save_huggingface(
+    *formats.load_huggingface(source), tmp_path / "saved", source=source
+  )
+  (tmp_path / "blob").unlink()
+  assert sorted(x.name for x in (tmp_path / "saved").iterdir()) == [
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer_config.json",
+  ]
+  assert (tmp_path / "saved/tokenizer_config.json").read_text() == "{}"
+  config = json.loads((tmp_path / "saved/config.json").read_text())
+  assert config["eos_token_id"] == [1, 9]
+  assert config["max_position_embeddings"] == 48
+  assert config["hidden_act"] == "gelu_pytorch_tanh"
+  assert_same(
+    formats.load_huggingface(tmp_path / "saved")[1], loaded("gemma2_tiny")[1]
+  )
+
+
+def test_an_export_of_another_source_is_refused(tmp_path):
+  theirs = gemma_fixtures.FOLDER / "gemma3_tiny"
+  with pytest.raises(ValueError, match="source= is another model"):
+    formats.save_huggingface(
+      *loaded("gemma2_tiny"), tmp_path / "saved", source=theirs
+    )
+  assert not list(tmp_path.iterdir())
+
+
 def test_bfloat16_is_rounded_once(tmp_path):
   model, params = loaded("gemma2_tiny")
   model = model.clone(dtype=jnp.dtype("bfloat16"))
@@ -214,7 +238,7 @@ def transpose(tensors):
 
 
 def add(tensors):
-  tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
+  tensors["score.weight"] = tensors["model.embed_tokens.weight"]
 
 
 def quantise(tensors):
@@ -236,7 +260,7 @@ def quantise(tensors):
       {},
       r"gate_proj.weight has shape \(32, 64\) and not \(64, 32\)",
     ),
-    (add, {}, "lm_head.weight is left over"),
+    (add, {}, "score.weight is left over"),
     (quantise, {}, "gate_proj.weight is of type I8"),
     (add, {"num_hidden_layers": 2, "layer_types": None}, "and 18 more"),
   ],

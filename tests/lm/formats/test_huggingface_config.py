@@ -124,13 +124,13 @@ def test_linear_scaling_of_the_rotary_positions():
 @pytest.mark.parametrize(
   ("key", "value", "message"),
   [
-    ("model_type", "gemma3", "'gemma3'; known: gemma2, gemma3_text"),
-    ("model_type", "llama", "'llama'"),
+    ("model_type", "llama", "='llama'; what can be read is gemma2 and gemma3_"),
+    ("model_type", "gemma3n_text", "='gemma3n_text'"),
+    ("model_type", None, "=None"),
     ("query_pre_attn_scalar", 144, "=144.* possible: 16, 8"),
     ("attention_bias", True, "attention_bias=True"),
     ("hidden_activation", "silu", "'silu'.*possible: 'gelu_pytorch_tanh'"),
     ("rms_norm_eps", 1e-5, "1e-05"),
-    ("tie_word_embeddings", False, "tie_word_embeddings=False"),
     ("use_bidirectional_attention", True, "use_bidirectional"),
     ("attention_dropout", 0.1, "attention_dropout=0.1"),
     ("quantization_config", {"bits": 4}, "quantization_config"),
@@ -138,6 +138,20 @@ def test_linear_scaling_of_the_rotary_positions():
     ("layer_types", ["full_attention"] * 3 + ["chunked"], "'chunked'"),
     ("rope_parameters", {"rope_type": "yarn"}, "'yarn'.*'linear'"),
     ("rope_parameters", {"full_attention": {}}, "rope='full_attention'"),
+    ("rope_parameters", {"rope_type": "linear"}, "factor=None"),
+    ("rope_parameters", {"rope_type": "linear", "factor": "8"}, "factor='8'"),
+    ("rope_parameters", {"rope_theta": None}, "rope_theta=None"),
+    ("rope_scaling", {"type": "linear", "factor": 2}, "and rope_scaling"),
+    ("partial_rotary_factor", 0.5, "partial_rotary_factor=0.5"),
+    ("transformers_weights", "other.safetensors", "'other.safetensors'"),
+    ("head_dim", None, "head_dim=None.*positive whole number"),
+    ("hidden_size", "32", "hidden_size='32'"),
+    ("vocab_size", 128.0, "vocab_size=128.0"),
+    ("sliding_window", None, "sliding_window=None"),
+    ("num_hidden_layers", True, "num_hidden_layers=True"),
+    ("num_hidden_layers", 10**10, "num_hidden_layers=10000000000, and so many"),
+    ("final_logit_softcapping", 0.0, "final_logit_softcapping=0.0"),
+    ("dtype", "float8_e4m3fn", "dtype='float8_e4m3fn'"),
   ],
 )
 def test_what_gemma_cannot_represent_is_refused(key, value, message):
@@ -157,11 +171,139 @@ def test_what_transformers_leaves_unused_in_gemma_3_is_refused(key, value):
     huggingface_config.read_config(fixture("gemma3_tiny", **{key: value}))
 
 
-def test_keys_that_are_missing_are_named():
-  config = fixture("gemma2_tiny")
-  del config["head_dim"], config["query_pre_attn_scalar"]
-  with pytest.raises(ValueError, match="lacks head_dim, query_pre_attn_scalar"):
-    huggingface_config.read_config(config)
+# As published since; what equals the defaults of `transformers` is left out.
+SPARSE = {
+  "gemma2_2b": {"model_type": "gemma2", "torch_dtype": "bfloat16"},
+  "gemma3_4b": {
+    "hidden_size": 2560,
+    "intermediate_size": 10_240,
+    "num_hidden_layers": 34,
+  },
+  "gemma3_12b": {
+    "hidden_size": 3840,
+    "intermediate_size": 15_360,
+    "num_attention_heads": 16,
+    "num_hidden_layers": 48,
+    "num_key_value_heads": 8,
+  },
+  "gemma3_27b": {
+    "head_dim": 128,
+    "hidden_size": 5376,
+    "intermediate_size": 21_504,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 62,
+    "num_key_value_heads": 16,
+    "query_pre_attn_scalar": 168,
+  },
+}
+
+
+def multimodal(text):
+  """The config.json around a text tower's."""
+  scaling = {"factor": 8.0, "rope_type": "linear"}
+  shared = {"model_type": "gemma3_text", "sliding_window": 1024}
+  return {
+    "architectures": ["Gemma3ForConditionalGeneration"],
+    "model_type": "gemma3",
+    "eos_token_id": [1, 106],
+    "text_config": {"rope_scaling": scaling, **shared, **text},
+    "torch_dtype": "bfloat16",
+    "vision_config": {"model_type": "siglip_vision_model"},
+  }
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_sparse_configs_are_the_presets_of_gemma(name):
+  config = SPARSE[name]
+  if name.startswith("gemma3"):
+    config = multimodal(config)
+  model = huggingface_config.read_config(config)
+  rows = 262_208 if name.startswith("gemma3") else 256_000
+  assert model == models.get_model(name, num_embed=rows)
+
+
+def test_an_export_of_a_text_tower_says_what_the_whole_said():
+  config = multimodal(SPARSE["gemma3_4b"])
+  model = huggingface_config.read_config(config)
+  written = huggingface_config.write_config(model, config)
+  assert huggingface_config.read_config(written) == model
+  assert written["model_type"] == "gemma3_text"
+  assert written["eos_token_id"] == [1, 106]
+  assert written["max_position_embeddings"] == 131_072
+  assert "vision_config" not in written
+
+
+@pytest.mark.parametrize(
+  ("rope", "factor"),
+  [
+    ({"rope_type": "default", "factor": 8.0}, 1),
+    ({"factor": 8.0}, 1),
+    ({"rope_type": "linear", "factor": 8}, 8),
+    ({"type": "linear", "rope_type": "default", "factor": 8}, 1),
+  ],
+)
+def test_a_factor_counts_where_positions_are_linear(rope, factor):
+  """As `transformers` has it, whichever key names the type."""
+  config = dict(PUBLISHED["gemma3_1b"], rope_scaling=rope)
+  model = huggingface_config.read_config(config)
+  assert model.config.global_scale_factor == factor
+
+
+def test_the_older_key_of_a_type_is_gemma_2s():
+  """In Gemma 3 `transformers` 5.24 overlooks it, which older ones did not."""
+  rope = {"type": "linear", "factor": 8}
+  config = PUBLISHED["gemma2_2b"] | {"rope_scaling": rope}
+  model = huggingface_config.read_config(config)
+  assert model.config.global_scale_factor == 8
+  with pytest.raises(ValueError, match="write `rope_type`"):
+    huggingface_config.read_config(
+      PUBLISHED["gemma3_1b"] | {"rope_scaling": rope}
+    )
+
+
+def test_gemma_2_has_a_pattern_of_its_own():
+  """`transformers` does not listen to the key there."""
+  config = PUBLISHED["gemma2_2b"]
+  model = huggingface_config.read_config(config | {"sliding_window_pattern": 6})
+  assert model == huggingface_config.read_config(config)
+
+
+@pytest.mark.parametrize(
+  ("said", "dtype"),
+  [
+    ("torch.bfloat16", "bfloat16"),
+    ("float16", "float32"),
+    ("torch.float16", "float32"),
+    (None, "float32"),
+  ],
+)
+def test_dtypes_as_they_are_written(said, dtype):
+  config = PUBLISHED["gemma2_2b"] | {"torch_dtype": said}
+  assert huggingface_config.read_config(config).dtype == jnp.dtype(dtype)
+
+
+def test_float16_is_not_computed_in():
+  with pytest.raises(ValueError, match=r"float16.*take 'bfloat16' or"):
+    huggingface_config.read_config(PUBLISHED["gemma2_2b"], "float16")
+
+
+@pytest.mark.parametrize(
+  ("key", "value"),
+  [("eos_token_id", [1, 107]), ("max_position_embeddings", 4096), ("mine", 3)],
+)
+def test_what_a_model_does_not_determine_is_taken_from_its_source(key, value):
+  source = fixture("gemma3_tiny", **{key: value})
+  model = huggingface_config.read_config(source)
+  assert huggingface_config.write_config(model).get(key) != value
+  written = huggingface_config.write_config(model, source)
+  assert written[key] == value
+  assert huggingface_config.read_config(written) == model
+
+
+def test_a_source_of_another_model_is_refused():
+  model = models.get_model("gemma2_tiny")
+  with pytest.raises(ValueError, match="source= is another model: "):
+    huggingface_config.write_config(model, fixture("gemma3_tiny"))
 
 
 @pytest.mark.parametrize(

@@ -62,16 +62,114 @@ def test_tensors_are_taken_as_files_fill_up(tmp_path):
   assert seen == [("a", 0), ("b", 0), ("c", 1), ("d", 2), ("e", 3)]
 
 
-@pytest.mark.parametrize("gone", ["model-00002-of-00004.safetensors", INDEX])
-def test_a_missing_file_is_named(tmp_path, gone):
+SECOND = "model-00002-of-00004.safetensors"
+
+
+def test_a_missing_file_is_named(tmp_path):
   write(tmp_path, 100)
-  (tmp_path / gone).unlink()
-  named = gone if gone != INDEX else "model.safetensors"
-  with (
-    pytest.raises(FileNotFoundError, match=rf"has no {named}\.$"),
-    tensor_files.open_folder(tmp_path),
-  ):
-    pass
+  (tmp_path / SECOND).unlink()
+  for _ in range(2):  # with the index and without
+    with pytest.raises(FileNotFoundError, match=rf"has no {SECOND}\.$"):
+      read(tmp_path)
+    (tmp_path / INDEX).unlink(missing_ok=True)
+
+
+def test_a_whole_set_of_shards_needs_no_index(tmp_path):
+  write(tmp_path, 100)
+  (tmp_path / INDEX).unlink()
+  assert read(tmp_path).keys() == TENSORS.keys()
+
+
+@pytest.mark.parametrize(
+  ("file", "remedy"),
+  [
+    ("pytorch_model.bin", "save_pretrained"),
+    ("pytorch_model-00001-of-00002.bin", "save_pretrained"),
+    ("consolidated.00.pth", "save_pretrained"),
+    ("gemma.gguf", "gguf_file="),
+  ],
+)
+def test_other_formats_are_named_with_what_to_do(tmp_path, file, remedy):
+  (tmp_path / file).touch()
+  with pytest.raises(FileNotFoundError, match=f"no model.safe.*{remedy}"):
+    read(tmp_path)
+
+
+def save(path, **tensors):
+  safetensors.numpy.save_file(TENSORS | tensors, path)
+
+
+@pytest.mark.parametrize(
+  ("limit", "other"),
+  [(100, "model.safetensors"), (364, SECOND), (364, "ema.safetensors")],
+)
+def test_two_sets_of_weights_are_refused_unless_equal(tmp_path, limit, other):
+  write(tmp_path, limit)
+  save(tmp_path / other)
+  assert read(tmp_path)["d"].tolist() == TENSORS["d"].tolist()
+  changed = TENSORS["d"].copy()
+  changed[-1] += 1
+  save(tmp_path / other, d=changed)
+  with pytest.raises(ValueError, match=rf"two sets of weights: d .*{other}"):
+    read(tmp_path)
+
+
+def test_a_set_that_lacks_tensors_of_the_other_is_refused(tmp_path):
+  write(tmp_path, 100)
+  safetensors.numpy.save_file(
+    {"a": TENSORS["a"]}, tmp_path / "model.safetensors"
+  )
+  with pytest.raises(ValueError, match="two sets of weights"):
+    read(tmp_path)
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_tensor_in_two_shards_is_refused_unless_equal(tmp_path, step):
+  write(tmp_path, 100)
+  last = tmp_path / "model-00004-of-00004.safetensors"
+  tensors = {"e": TENSORS["e"], "a": TENSORS["a"] + step}
+  safetensors.numpy.save_file(tensors, last)
+  if step:
+    with pytest.raises(ValueError, match=f": a differs in .*1-of.*{last.name}"):
+      read(tmp_path)
+  else:
+    assert read(tmp_path).keys() == TENSORS.keys()
+
+
+@pytest.mark.parametrize("other", [np.float64(TENSORS["d"]), TENSORS["d"][:9]])
+def test_tensors_of_another_type_or_shape_are_not_equal(tmp_path, other):
+  write(tmp_path, 364)
+  save(tmp_path / "copy.safetensors", d=other)
+  with pytest.raises(ValueError, match="two sets"):
+    read(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    (b"version https://git-lfs.github.com/spec/v1", "`git lfs pull`"),
+    (b"", "copy it again"),
+    (b"x" * 50, "copy it again"),
+    (None, "copy it again"),
+  ],
+)
+def test_a_damaged_file_is_named(tmp_path, content, message):
+  file = write(tmp_path, 364) / "model.safetensors"
+  file.write_bytes(file.read_bytes()[:-8] if content is None else content)
+  with pytest.raises(ValueError, match=f"model.safetensors can't .*{message}"):
+    read(tmp_path)
+
+
+def read(folder):
+  with tensor_files.open_folder(folder) as stored:
+    return {name: stored[name][:] for name in stored}
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "\ufeff{}"])
+def test_a_damaged_json_file_is_named(tmp_path, text):
+  (tmp_path / "config.json").write_text(text)
+  with pytest.raises(ValueError, match=r"config.json (is|holds) no JSON"):
+    tensor_files.read_json(tmp_path / "config.json")
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -117,3 +215,29 @@ def test_what_exists_is_refused(tmp_path):
     ):
       pass
   assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+  "name", ["../other.safetensors", "/etc/passwd", 3, "", ".."]
+)
+def test_an_index_names_files_of_its_folder_alone(tmp_path, name):
+  write(tmp_path / "other", 364)
+  folder = write(tmp_path / "model", 100)
+  (tmp_path / "other/model.safetensors").rename(tmp_path / "other.safetensors")
+  index = json.loads((folder / INDEX).read_text())
+  index["weight_map"]["a"] = name
+  (folder / INDEX).write_text(json.dumps(index))
+  with (
+    pytest.raises(ValueError, match=rf"{INDEX} names the file {name!r}, which"),
+    tensor_files.open_folder(folder),
+  ):
+    pass
+
+
+def test_a_deep_index_is_no_json(tmp_path):
+  (tmp_path / INDEX).write_text("[" * 10**6)
+  with (
+    pytest.raises(ValueError, match=rf"{INDEX} is no JSON"),
+    tensor_files.open_folder(tmp_path),
+  ):
+    pass

@@ -82,6 +82,8 @@ def is_same(gold: str, answer: str, asked: str = "") -> bool:
   Raises:
     UnfitError: the answer cannot be judged; the message says why.
   """
+  if all(map(_PLAIN_INTEGER.fullmatch, (gold, answer))):
+    return gold == answer  # Most answers, and no time is to be lost on them.
   gold, answer = clean(gold), fit(answer)
   if skeleton(gold) == skeleton(answer):
     return True
@@ -111,6 +113,7 @@ _UNEVALUATED = frozenset(
     r" \lcm \det \operatorname \bmod \pmod \mod \argmax \argmin \Pr \Re \Im",
   )
 )
+_PLAIN_INTEGER = re.compile(r"-?[1-9]\d{0,30}|0", re.ASCII)
 _LISTS = frozenset({"list", "set", "either"})
 _NONE = frozenset({"no solution", "no solutions", "none", "empty set"})
 

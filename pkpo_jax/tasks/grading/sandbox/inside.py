@@ -2,7 +2,8 @@
 
 Reads (limits, sources, calls) from stdin, writes "ready", runs the sources in
 one namespace, then evaluates the calls one by one in it. Each call gives one
-line of JSON: ["value", x], or the kind of failure alone.
+line of JSON: ["value", x], or the kind of failure alone. A source is a program
+that must run, or (text, name) out of an answer, see `attempt`.
 
 From the first source on this process belongs to the sample, which may print
 here whatever it likes. That gives it nothing, for it doesn't know the values
@@ -100,11 +101,16 @@ def evaluate(call: str, namespace: dict[str, object]) -> str:
     return '"raised"'
 
 
-def load(sources: list[str], namespace: dict[str, object]) -> str | None:
+def load(
+  sources: "list[str | tuple[str, str]]", namespace: dict[str, object]
+) -> str | None:
   """Runs the sources; returns the kind of failure, or None."""
   try:
     for source in sources:
-      exec(compile(source, "sample", "exec"), namespace)
+      if isinstance(source, str):
+        exec(compile(source, "sample", "exec"), namespace)
+      else:
+        attempt(*source, namespace)
   except SyntaxError:
     return '"syntax error"'
   except BaseException:
@@ -112,9 +118,42 @@ def load(sources: list[str], namespace: dict[str, object]) -> str | None:
   return None
 
 
+def attempt(text: str, name: str, namespace: dict[str, object]) -> None:
+  """Runs the text up to the first top-level statement that is no Python.
+
+  What it raises is forgiven if it has defined the name before, or if there is
+  no name.
+  """
+  namespace.pop(name, None)
+  error: BaseException | None = None
+  while text:
+    try:
+      code = compile(text, "sample", "exec")
+    except SyntaxError as broken:
+      error = error or broken
+      text = before(text, broken.lineno or 1)
+      continue
+    try:
+      exec(code, namespace)
+    except BaseException as raised:
+      error = raised
+    break
+  if name and name not in namespace:
+    raise error or NameError(name)
+
+
+def before(text: str, number: int) -> str:
+  """The lines before the top-level statement that holds the numbered line."""
+  lines = text.split("\n")[:number]
+  while lines and not lines[-1][:1].strip():
+    lines.pop()
+  return "\n".join(lines[:-1])
+
+
 def main() -> None:
   """All of it."""
   limits, sources, calls = eval(sys.stdin.read())
+  sys.path[:] = filter(None, sys.path)  # not the folder it starts in
   out = os.dup(1)
   null = os.open("/dev/null", os.O_RDWR)
   for fd in (0, 1, 2):

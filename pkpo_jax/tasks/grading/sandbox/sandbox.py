@@ -2,9 +2,9 @@
 
 Each run is one fresh process in a bubblewrap container: an unprivileged user,
 no network, no file but Python's own standard library, nothing to write to, a
-process table of its own, and limits on time, memory, processes and output.
-Only calls go in and only literals come out. Whatever is expected of them stays
-outside, so that no run can forge a verdict.
+process table of its own, no child processes, and limits on time, memory,
+threads and output. Only calls go in and only literals come out. Whatever is
+expected of them stays outside, so that no run can forge a verdict.
 """
 
 import contextlib
@@ -13,71 +13,41 @@ import json
 import math
 import os
 import pathlib
-import re
-import selectors
-import shutil
+import select
 import signal
-import socket
 import subprocess
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, Any, NamedTuple
 
-_HARNESS = pathlib.Path(__file__).with_name("inside.py").read_text("utf-8")
+from pkpo_jax.tasks.grading.sandbox import container, self_test, syscalls
+
+# Open files of a run while it starts, and of one that runs.
+STARTING_FILES = 8
+RUNNING_FILES = 3
+
 _LARGEST_VALUE = 1 << 15  # bytes of one line; the harness keeps to half
 _START_SECONDS = 30.0  # until the harness runs, on a busy machine
 _KILL_SECONDS = 5.0
-_NOBODY = "65534"
-_PYTHONS = "/usr/local/bin:/usr/bin"
+_LOOK_SECONDS = 0.05  # how often a run is looked at, whether it sleeps
+_AWAKE = "RD"  # what computes, and what waits for a disk
 _FAILURES = ("raised", "no literal", "too large", "syntax error")
-
-# The C modules of the standard library that may need shared libraries of their
-# own. ctypes is left out on purpose: it is the short way to native code.
-_MODULES = ("_bz2", "_decimal", "_hashlib", "_lzma", "_socket", "zlib")
-
-_QUERY = f"""
-import importlib.util, json, os, sys, sysconfig
-specs = map(importlib.util.find_spec, {_MODULES})
-json.dump({{
-  "version": sys.version_info[:2],
-  "python": os.path.realpath(sys.executable),
-  "libraries": sorted({{
-    os.path.realpath(sysconfig.get_path(name))
-    for name in ("stdlib", "platstdlib")
-  }}),
-  "modules": [
-    s.origin for s in specs if s and os.path.exists(s.origin or "")
-  ],
-}}, sys.stdout)
-"""
-
-_PROBE = """
-import os, socket
-
-def leaks(path, port):
-  found = []
-  def attempt(name, action):
-    try:
-      action()
-    except OSError:
-      return
-    found.append(name)
-  attempt("the network", lambda: socket.create_connection(
-    ("127.0.0.1", port), 1).close())
-  attempt("files", lambda: open(path).close())
-  attempt("writing", lambda: open("/probe", "w").close())
-  attempt("becoming root", lambda: os.setuid(0))
-  if os.getpid() != 1:
-    found.append("processes")
-  if set(os.environ) - {"LC_CTYPE", "PWD"}:
-    found.append("the environment")
-  return found
-"""
 
 
 class SandboxError(RuntimeError):
   """The sandbox itself failed, not what ran in it."""
+
+
+class Answer(NamedTuple):
+  """A source out of an answer, run with indulgence.
+
+  It ends before its first top-level statement that is no Python, such as prose
+  behind the code. What it raises is forgiven once it has defined `name`, as
+  is a demonstration at its end that fails; with an empty name, all is.
+  """
+
+  text: str
+  name: str = ""
 
 
 class Value(NamedTuple):
@@ -94,20 +64,23 @@ class Failure(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-  """What one run may use.
+  """What one run may use. It is one process: it cannot start others.
 
   Attributes:
-    cpu_seconds: processor time of each process, whole seconds.
+    cpu_seconds: processor time, whole seconds.
     wall_seconds: from the start of the code to its last result.
-    memory_mb: address space of each process, MiB.
-    processes: processes and threads at a time.
+    sleep_seconds: of those, how many it may spend neither computing nor
+      waiting for a processor or a disk.
+    memory_mb: address space, MiB.
+    threads: at a time.
     output_bytes: all that it may write.
   """
 
   cpu_seconds: int = 2
-  wall_seconds: float = 6.0
+  wall_seconds: float = 20.0
+  sleep_seconds: float = 1.0
   memory_mb: int = 512
-  processes: int = 8
+  threads: int = 8
   output_bytes: int = 1 << 20
 
   def __post_init__(self):
@@ -124,7 +97,7 @@ class Limits:
     return {
       "RLIMIT_CPU": (self.cpu_seconds, self.cpu_seconds),
       "RLIMIT_AS": (memory, memory),
-      "RLIMIT_NPROC": (self.processes, self.processes),
+      "RLIMIT_NPROC": (self.threads, self.threads),
       "RLIMIT_FSIZE": (0, 0),  # memory files too are not to be filled
       "RLIMIT_NOFILE": (64, 64),
       "RLIMIT_CORE": (0, 0),
@@ -142,11 +115,15 @@ class Sandbox:
         doesn't allow what is needed; the message names the remedy.
     """
     self._limits = limits or Limits()
-    self._commands = _commands()
+    self._commands = container.commands()
+    self._filter = syscalls.seccomp_filter()
     self._test_isolation()
 
   def run(
-    self, sources: Sequence[str], calls: Sequence[str]
+    self,
+    sources: Sequence[str | Answer],
+    calls: Sequence[str],
+    on_sleep: Callable[[], object] = lambda: None,
   ) -> tuple[Value | Failure, ...]:
     """Runs sources in one namespace, then evaluates the calls in it.
 
@@ -156,6 +133,7 @@ class Sandbox:
     Args:
       sources: programs, run one after another as one module.
       calls: Python expressions.
+      on_sleep: is called each time that the code is found asleep.
 
     Returns:
       what each call gave.
@@ -163,35 +141,25 @@ class Sandbox:
     Raises:
       SandboxError: the sandbox did not start, whatever the code.
     """
-    job = ascii((self._limits.resources(), tuple(sources), tuple(calls)))
+    plain = [s if isinstance(s, str) else tuple(s) for s in sources]
+    job = ascii((self._limits.resources(), plain, tuple(calls)))
     try:
-      lines, ending = self._start(job.encode(), len(calls))
+      lines, ending = self._start(job.encode(), len(calls), on_sleep)
     except OSError as error:
       raise SandboxError(f"The sandbox did not start: {error}.") from error
     results = [_decode(line) for line in lines[: len(calls)]]
     missing = len(calls) - len(results)
     return (*results, *[Failure(ending)] * missing)
 
-  def _start(self, job: bytes, num_lines: int) -> tuple[list[bytes], str]:
+  def _start(
+    self, job: bytes, num_lines: int, on_sleep: Callable[[], object]
+  ) -> tuple[list[bytes], str]:
     """The lines of a run, and why there are no more of them."""
-    with (
-      _memory_file(job) as stdin,
-      _memory_file() as stderr,
-      _memory_file() as info,
-    ):
-      bwrap, python = self._commands
-      process = subprocess.Popen(
-        [*bwrap, "--info-fd", str(info.fileno()), *python],
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        env={},
-        cwd="/",
-        pass_fds=[info.fileno()],
-        start_new_session=True,  # Ctrl-C is not for the answers
-      )
+    with _memory_file() as stderr, _memory_file() as info:
+      process = self._popen(job, stderr, info)
+      run = _Run(process, info, self._limits, on_sleep)
       try:
-        output, ending = _read(process, 1 + num_lines, self._limits)
+        output, ending = run.read(1 + num_lines)
       finally:
         _kill(process, info)
       ready, *lines = output.split(b"\n")[:-1] or [b""]
@@ -201,51 +169,111 @@ class Sandbox:
         raise SandboxError(f"The sandbox did not start ({ending}): {said!r}.")
     return lines, ending
 
+  def _popen(
+    self, job: bytes, stderr: IO[bytes], info: IO[bytes]
+  ) -> subprocess.Popen:
+    bwrap, python = self._commands
+    with _memory_file(job) as stdin, _memory_file(self._filter) as seccomp:
+      options = ["--info-fd", info.fileno(), "--seccomp", seccomp.fileno()]
+      return subprocess.Popen(
+        [*bwrap, *map(str, options), *python],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env={},
+        cwd="/",
+        pass_fds=[info.fileno(), seccomp.fileno()],
+        start_new_session=True,  # Ctrl-C is not for the answers
+      )
+
   def _test_isolation(self) -> None:
     """Raises RuntimeError unless a run is refused what it must not have."""
-    with (
-      tempfile.NamedTemporaryFile() as file,
-      socket.create_server(("127.0.0.1", 0)) as server,
-    ):
-      os.chmod(file.name, 0o644)
-      call = f"leaks({file.name!r}, {server.getsockname()[1]})"
-      try:
-        (result,) = self.run((_PROBE,), (call,))
-      except SandboxError as error:
-        raise RuntimeError(
-          f"bubblewrap cannot isolate code here: {error} It needs user"
-          " namespaces: on Ubuntu 24.04 `sysctl -w"
-          " kernel.apparmor_restrict_unprivileged_userns=0`, in Docker"
-          " `--security-opt seccomp=unconfined --security-opt"
-          " apparmor=unconfined`."
-        ) from error
-    if result != Value([]):
-      raise RuntimeError(f"The sandbox leaks, so no code is run: {result}.")
+
+    def evaluate(source: str, call: str) -> Value | Failure:
+      return self.run((source,), (call,))[0]
+
+    try:
+      leaks = self_test.find_leaks(evaluate, self._limits.memory_mb << 20)
+    except SandboxError as error:
+      raise RuntimeError(
+        f"bubblewrap cannot isolate code here: {error} It needs user"
+        " namespaces: on Ubuntu 24.04 `sysctl -w"
+        " kernel.apparmor_restrict_unprivileged_userns=0`, in Docker"
+        " `--security-opt seccomp=unconfined --security-opt"
+        " apparmor=unconfined`."
+      ) from error
+    if leaks != Value([]):
+      raise RuntimeError(f"The sandbox leaks, so no code is run: {leaks}.")
 
 
-def _read(
-  process: subprocess.Popen, num_lines: int, limits: Limits
-) -> tuple[bytes, str]:
-  """What a process writes, up to so many lines, and why it ended there."""
-  assert process.stdout is not None
-  output, lines = bytearray(), 0
-  deadline = time.monotonic() + _START_SECONDS
-  with process.stdout as stdout, selectors.DefaultSelector() as selector:
-    selector.register(stdout, selectors.EVENT_READ)
-    while lines < num_lines:
-      left = deadline - time.monotonic()
-      if left <= 0 or not selector.select(left):
-        return bytes(output), "timeout"
-      chunk = os.read(stdout.fileno(), 1 << 16)
-      if not chunk:
-        return bytes(output), _cause_of_death(process)
-      if not lines and b"\n" in chunk:  # it runs: its own time starts now
-        deadline = time.monotonic() + limits.wall_seconds
-      output += chunk
-      lines += chunk.count(b"\n")
-      if len(output) > limits.output_bytes:
-        return bytes(output), "too much output"
-  return bytes(output), "finished"
+class _Run:
+  """One process while it writes."""
+
+  def __init__(
+    self,
+    process: subprocess.Popen,
+    info: IO[bytes],
+    limits: Limits,
+    on_sleep: Callable[[], object],
+  ):
+    self._process, self._info, self._limits = process, info, limits
+    self._on_sleep = on_sleep
+    self._deadline = time.monotonic() + _START_SECONDS
+    self._looked, self._slept = math.inf, 0.0
+
+  def read(self, num_lines: int) -> tuple[bytes, str]:
+    """What it writes, up to so many lines, and why it ended there."""
+    assert self._process.stdout is not None
+    output, lines = bytearray(), 0
+    with self._process.stdout as stdout:
+      poll = select.poll()  # select() has room for 1024 descriptors
+      poll.register(stdout, select.POLLIN)
+      while lines < num_lines:
+        if self._is_late():
+          return bytes(output), "timeout"
+        if not poll.poll(1000 * _LOOK_SECONDS):
+          continue
+        chunk = os.read(stdout.fileno(), 1 << 16)
+        if not chunk:
+          return bytes(output), _cause_of_death(self._process)
+        if not lines and b"\n" in chunk:  # it runs: its own time starts now
+          self._looked = time.monotonic()
+          self._deadline = self._looked + self._limits.wall_seconds
+        output += chunk
+        lines += chunk.count(b"\n")
+        if len(output) > self._limits.output_bytes:
+          return bytes(output), "too much output"
+    return bytes(output), "finished"
+
+  def _is_late(self) -> bool:
+    """Whether it is out of time; looks now and then whether it sleeps."""
+    now = time.monotonic()
+    if now - self._looked >= _LOOK_SECONDS:
+      if _is_asleep(_child(self._info)):
+        # Whoever looks may be late himself, and is no witness for so long.
+        self._slept += min(now - self._looked, 2 * _LOOK_SECONDS)
+        self._on_sleep()
+      self._looked = now
+    return now > self._deadline or self._slept > self._limits.sleep_seconds
+
+
+def _is_asleep(pid: int | None) -> bool:
+  """Whether a process does nothing, in any of its threads."""
+  try:
+    for task in os.scandir(f"/proc/{pid}/task"):
+      stat = pathlib.Path(task.path, "stat").read_text()
+      if stat[stat.rindex(")") + 2] in _AWAKE:
+        return False
+  except OSError:  # It ended; what it wrote tells.
+    return False
+  return True
+
+
+def _child(info: IO[bytes]) -> int | None:
+  """The process in the container, once bubblewrap has said it."""
+  info.seek(0)
+  said = info.read()
+  return json.loads(said)["child-pid"] if said else None
 
 
 def _cause_of_death(process: subprocess.Popen) -> str:
@@ -264,10 +292,9 @@ def _kill(process: subprocess.Popen, info: IO[bytes]) -> None:
   Python dies first, then bubblewrap by itself. The other way round each run
   would leave a zombie to process 1, which in many containers reaps none.
   """
-  info.seek(0)
-  if process.poll() is None and (said := info.read()):
+  if process.poll() is None and (pid := _child(info)):
     with contextlib.suppress(ProcessLookupError):
-      os.kill(json.loads(said)["child-pid"], signal.SIGKILL)
+      os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
       process.wait(_KILL_SECONDS)
   process.kill()
@@ -305,66 +332,3 @@ def _memory_file(content: bytes = b"") -> IO[bytes]:
   file.write(content)
   file.seek(0)
   return file
-
-
-def _commands() -> tuple[list[str], list[str]]:
-  """The commands that make a container, and that run the harness in it."""
-  bwrap = _find("bwrap", "bubblewrap")
-  python = _find("python3", "python3", _PYTHONS)
-  runtime = json.loads(_ask(python, "-I", "-S", "-c", _QUERY))
-  if tuple(runtime["version"]) < (3, 10):
-    raise RuntimeError(
-      f"{python} is {runtime['version']}; code is run with 3.10 or later."
-    )
-  command = [
-    *_unprivileged(),
-    *(bwrap, "--unshare-all", "--die-with-parent", "--new-session"),
-    *(
-      "--as-pid-1",
-      "--uid",
-      _NOBODY,
-      "--gid",
-      _NOBODY,
-      "--dev-bind",
-      *["/dev/null"] * 2,
-    ),
-  ]
-  shared = _shared_libraries([runtime["python"], *runtime["modules"]])
-  for path in (runtime["python"], *runtime["libraries"], *shared):
-    command += ["--ro-bind", path, path]
-  for library in runtime["libraries"]:  # packages may hold what is expected
-    for name in ("site-packages", "dist-packages"):
-      if os.path.isdir(hidden := os.path.join(library, name)):
-        command += ["--tmpfs", hidden, "--remount-ro", hidden]
-  command += ["--remount-ro", "/", "--chdir", "/"]
-  return command, [runtime["python"], "-I", "-S", "-E", "-c", _HARNESS]
-
-
-def _unprivileged() -> tuple[str, ...]:
-  """The words before a command that make it nobody's, where root runs it."""
-  if os.geteuid() != 0:
-    return ()
-  ids = ("--reuid", _NOBODY, "--regid", _NOBODY, "--clear-groups")
-  return (_find("setpriv", "util-linux"), *ids)
-
-
-def _shared_libraries(files: Sequence[str]) -> list[str]:
-  """All the shared libraries that these programs and modules load."""
-  listing = _ask(_find("ldd", "libc-bin"), *files)
-  return sorted(set(re.findall(r"(/\S+) \(0x", listing)))
-
-
-def _ask(*command: str) -> str:
-  return subprocess.run(
-    command, env={}, check=True, capture_output=True, text=True
-  ).stdout
-
-
-def _find(tool: str, package: str, path: str | None = None) -> str:
-  found = shutil.which(tool, path=path)
-  if found is None:
-    raise RuntimeError(
-      f"`{tool}` is missing{f' in {path}' if path else ''}, and without it no"
-      f" code is run. Install it: `apt-get install {package}`."
-    )
-  return found

@@ -16,6 +16,8 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -25,6 +27,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pkpo_jax.tasks import base
+from pkpo_jax.tasks.grading import open_files
 from pkpo_jax.tasks.grading.workers import worker as worker_script
 
 _START_SECONDS = 120.0
@@ -32,6 +35,8 @@ _FAILED_STARTS = 3
 # Of an answer: once could be the fault of whoever killed the worker.
 _CRASHES = 2
 _GRACE_SECONDS = 0.5
+_FILES = 4  # of a worker: its connection and stdin, both ends while it starts
+_WAIT_SECONDS = 5  # for a worker to take an answer that it is idle for
 _READY = "ready"
 _NO_WORKER = "no worker"
 # Their __init__ would import jax, which the graders in them do without.
@@ -73,7 +78,8 @@ class Pool:
       max_tasks: a worker is replaced after this many answers.
 
     Raises:
-      ValueError: an option is out of range.
+      ValueError: an option is out of range, or so many workers may not be
+        had here.
     """
     for name, value in (
       ("num_workers", num_workers),
@@ -85,6 +91,7 @@ class Pool:
         raise ValueError(f"{name}={value} must be above 0.")
     if not all(grade.partition(":")):
       raise ValueError(f"grade={grade!r} must be 'module:function'.")
+    open_files.allow(_FILES, num_workers)
     self._num_workers, self._timeout = num_workers, timeout
     self._max_tasks = max_tasks
     self._setup = {
@@ -283,6 +290,7 @@ class _Worker:
 
   def __init__(self, setup: dict[str, Any]):
     self.connection, theirs = multiprocessing.Pipe()
+    _limit_waiting(self.connection)
     self.ready, self.answers = False, 0
     self.item: tuple | None = None
     self.deadline = time.monotonic() + _START_SECONDS
@@ -332,6 +340,17 @@ class _Worker:
   def _signal(self, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
       os.killpg(self._process.pid, number)
+
+
+def _limit_waiting(connection: multiprocessing.connection.Connection) -> None:
+  """Has a stopped worker, which takes and gives nothing, raise an OSError.
+
+  Else whoever sends it more than its pipe holds would wait for ever.
+  """
+  with socket.socket(fileno=os.dup(connection.fileno())) as end:
+    for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+      seconds = struct.pack("ll", _WAIT_SECONDS, 0)
+      end.setsockopt(socket.SOL_SOCKET, option, seconds)
 
 
 def _packages() -> dict[str, list[str]]:

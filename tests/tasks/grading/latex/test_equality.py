@@ -1,5 +1,6 @@
 r"""The math grader against a mathematician, and against hostile answers."""
 
+import re
 import threading
 import time
 
@@ -320,3 +321,13 @@ def test_grades_off_the_main_thread(workers):
   thread.start()
   thread.join()
   assert [reason for _, _, reason in found] == ["right", "wrong"]
+
+
+def test_plain_integers_are_compared_as_all_else_is(monkeypatch):
+  """By a way of their own, which says the same."""
+  texts = ["0", "7", "-7", "70", "1234", "-1234", "12345678901234567890"]
+  odd = ["07", "-0", "+7", "7.0", "1,234"]
+  pairs = [(a, b) for a in texts for b in texts + odd]
+  found = [equality.is_same(*pair) for pair in pairs]
+  monkeypatch.setattr(equality, "_PLAIN_INTEGER", re.compile("(?!)"))
+  assert [equality.is_same(*pair) for pair in pairs] == found

@@ -90,6 +90,58 @@ def test_sources_run_in_one_namespace_up_to_the_first_failure():
   assert inside.load(["def f(:"], {}) == '"syntax error"'
 
 
+FUNCTION = "def f(x):\n  return x + 1\n"
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    FUNCTION + "assert f(1) == 3",
+    FUNCTION + "input()",
+    FUNCTION + "raise SystemExit",
+    FUNCTION + "eval('(')",
+    FUNCTION + "This adds one, doesn't it?",
+    FUNCTION + "\nprint(f(1))\nNote that f(1) is 2.\n\n  f(1) # 2",
+    FUNCTION + '```\nand """ more',
+    FUNCTION + "\n@cache\ndef g(x):\n  return (x +",
+    FUNCTION + "if f(1):\n  print(1)\nelse:\n  ?",
+    FUNCTION + "(1\n + 2\n) what\n",
+    FUNCTION + "x = 1\r\n? \r\n",
+  ],
+)
+def test_what_stands_behind_a_definition_is_forgiven(text):
+  namespace = {}
+  assert inside.load([(text, "f"), "y = f(1)"], namespace) is None
+  assert namespace["y"] == 2
+
+
+@pytest.mark.parametrize(
+  ("text", "failure"),
+  [
+    ("", '"raised"'),
+    ("def g(x): pass", '"raised"'),
+    ("1 / 0\n" + FUNCTION, '"raised"'),
+    ("?\n" + FUNCTION, '"syntax error"'),
+    ("def f(x):\n  return x +\n", '"syntax error"'),
+    ("def f(x):\n  if x:\n    return 1\n  else\n    y", '"syntax error"'),
+    ("@d\ndef f(x):\n  return )", '"syntax error"'),
+    ('x = """\n' + FUNCTION, '"syntax error"'),
+  ],
+)
+def test_what_is_not_defined_is_not_forgiven(text, failure):
+  """Nor does what came before, such as the stub of a prompt, count."""
+  sources = ["def f(x): return 0", (text, "f")]
+  assert inside.load(sources, {}) == failure
+
+
+def test_a_source_without_a_name_may_do_as_it_likes():
+  namespace = {}
+  assert (
+    inside.load([("x = 1\n1 / 0", ""), ("?", ""), "y = x"], namespace) is None
+  )
+  assert namespace["y"] == 1
+
+
 def test_the_whole_of_it_as_a_process():
   """As the container runs it: only a first line and one for each call."""
   sources = ("print('noise')", "def f(x): return [x]")

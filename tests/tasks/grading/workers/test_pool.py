@@ -384,3 +384,12 @@ def test_a_grader_may_raise_and_find_itself_unable(make, item):
 def test_a_grader_that_is_not_there_is_found_by_a_check(make, grade, cause):
   with pytest.raises(ValueError, match=f"{grade!r} cannot be used.*{cause}"):
     make(grade).check(("echo", "a"))
+
+
+def test_a_stopped_worker_does_not_hold_up_a_large_answer(make, monkeypatch):
+  monkeypatch.setattr(pool, "_WAIT_SECONDS", 1)
+  workers = make(num_workers=1)
+  workers.grade(echoes(1))
+  os.kill(pids(workers)[0], signal.SIGSTOP)
+  text = "x" * 5_000_000
+  assert workers.grade([("echo", text)])[0].reason == text

@@ -1,0 +1,125 @@
+"""What the files beside a vocabulary say about prompts and their ends."""
+
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+_SPECIAL = {
+  "bos_token": "<bos>",
+  "eos_token": "<eos>",
+  "pad_token": "<pad>",
+  "unk_token": "<unk>",
+}
+
+
+class Said(NamedTuple):
+  """What a folder says about text.
+
+  Attributes:
+    stops: maps ids or pieces that end a completion to who names them.
+    special: names of special tokens in templates, such as "bos_token", and
+      their texts.
+    added: ids and texts of tokens that were added to the vocabulary.
+    template: a chat template in Jinja; None if there is none.
+    begins: whether nothing speaks against beginning a text with BOS alone.
+  """
+
+  stops: dict[int | str, str]
+  special: dict[str, str]
+  added: dict[int, str]
+  template: str | None = None
+  begins: bool = True
+
+
+def read(path: pathlib.Path | None) -> Said:
+  """Reads the files beside a vocabulary, where there are any.
+
+  Args:
+    path: a vocabulary or the folder of one; None says nothing.
+
+  Raises:
+    ValueError: a file is damaged, or has a value of the wrong kind.
+  """
+  if path is None:
+    return Said({}, dict(_SPECIAL), {})
+  folder = path if path.is_dir() else path.parent
+  config = _json(folder / "tokenizer_config.json")
+  special = dict(_SPECIAL)
+  for name in _SPECIAL.keys() & config.keys():
+    special[name] = _text_of(config[name])
+  return Said(
+    _stops(folder, config),
+    {name: text for name, text in special.items() if text},
+    _added(folder, config),
+    _template(folder, config),
+    _begins(config, special["bos_token"]),
+  )
+
+
+def _begins(config: dict[str, Any], bos: str) -> bool:
+  """Whether nothing speaks against BOS; see `Said.begins`."""
+  without = config.get("add_bos_token") is False or config.get("add_eos_token")
+  return bos == _SPECIAL["bos_token"] and not without
+
+
+def _json(path: pathlib.Path) -> dict[str, Any]:
+  """Reads a JSON object; an empty one if there is no file."""
+  if not path.is_file():
+    return {}
+  try:
+    read = json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise ValueError(f"{path} is no JSON: {error}") from error
+  if not isinstance(read, dict):
+    raise ValueError(f"{path} holds no JSON object.")
+  return read
+
+
+def _text_of(token: Any) -> str:
+  """The text of a special token: a string, or an object with it; "" if null."""
+  token = token.get("content") if isinstance(token, dict) else token
+  return token if isinstance(token, str) else ""
+
+
+def _stops(
+  folder: pathlib.Path, config: dict[str, Any]
+) -> dict[int | str, str]:
+  """Tokens that end a completion, by id or by text."""
+  stops: dict[int | str, str] = {}
+  for file in ("config.json", "generation_config.json"):
+    whole = _json(folder / file)
+    text = whole.get("text_config")
+    for part in (whole, text if isinstance(text, dict) else {}):
+      ids = part.get("eos_token_id")
+      for i in ids if isinstance(ids, list) else [ids]:
+        if i is None:
+          continue
+        if isinstance(i, bool) or not isinstance(i, int):
+          raise ValueError(f"{folder / file} has eos_token_id={ids!r}: no ids.")
+        stops.setdefault(i, f"{file}, eos_token_id")
+  if eos := _text_of(config.get("eos_token")):
+    stops[eos] = "tokenizer_config.json, eos_token"
+  return stops
+
+
+def _added(folder: pathlib.Path, config: dict[str, Any]) -> dict[int, str]:
+  """Tokens that were added to the vocabulary, by id."""
+  added = {i: text for text, i in _json(folder / "added_tokens.json").items()}
+  decoder = config.get("added_tokens_decoder") or {}
+  return added | {int(i): _text_of(token) for i, token in decoder.items()}
+
+
+def _template(folder: pathlib.Path, config: dict[str, Any]) -> str | None:
+  """The chat template, from the first place that `transformers` looks in."""
+  file = folder / "chat_template.jinja"
+  if file.is_file():
+    return file.read_text(encoding="utf-8")
+  template = config.get("chat_template")
+  if isinstance(template, list):  # several with names
+    template = {x.get("name"): x.get("template") for x in template}.get(
+      "default"
+    )
+  template = template or _json(folder / "chat_template.json").get(
+    "chat_template"
+  )
+  return template if isinstance(template, str) else None

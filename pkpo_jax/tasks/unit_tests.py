@@ -1,0 +1,209 @@
+"""Unit tests of the form `assert expression`, for code in a sandbox.
+
+The calls of the function that is asked for go into the sandbox; the rest of the
+expression, which holds what is expected, is evaluated out here on the values
+that they gave.
+"""
+
+import ast
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pkpo_jax.tasks import code_blocks
+from pkpo_jax.tasks.grading.sandbox import sandbox
+
+_VALUES, _EQUAL = "__values__", "__equal__"
+# Floats may differ by this much where a test says `==`: by the order of sums.
+_RELATIVE = 1e-9
+
+
+@dataclasses.dataclass(frozen=True)
+class Asserts:
+  """The tests of one problem.
+
+  Attributes:
+    entry_point: the function that is asked for.
+    setup: source that the calls need, run after the answer.
+    imports: source that the tests need.
+    calls: Python expressions, for the sandbox.
+    tests: Python expressions over `__values__`, what the calls gave.
+  """
+
+  entry_point: str
+  setup: str
+  imports: str
+  calls: tuple[str, ...]
+  tests: tuple[str, ...]
+
+  def program(self, completion: str) -> tuple[str | sandbox.Answer, ...] | None:
+    """What `code_blocks.find` finds, then the setup."""
+    found = code_blocks.find(completion, self.entry_point)
+    if found is None:
+      return None
+    parts = map(sandbox.Answer, found[:-1])
+    return *parts, sandbox.Answer(found[-1], self.entry_point), self.setup
+
+  def passed(
+    self, results: Sequence[sandbox.Value | sandbox.Failure]
+  ) -> list[bool]:
+    """Which tests hold; one whose call failed does not."""
+    names = {_VALUES: _Values(results), _EQUAL: equal, **_run(self.imports)}
+    return [_holds(test, names) for test in self.tests]
+
+
+def from_sources(
+  tests: Sequence[str],
+  entry_point: str,
+  *,
+  setup: str = "",
+  imports: str = "",
+  evaluate: Callable[[str], Any] = ast.literal_eval,
+) -> Asserts:
+  """The tests of a problem from their source, which is trusted.
+
+  Args:
+    tests: statements `assert expression`.
+    entry_point: the function that each of them calls.
+    setup: see `Asserts`.
+    imports: see `Asserts`.
+    evaluate: gives the value of what `==` expects where that is no literal.
+
+  Raises:
+    ValueError: a test is not of that form; the message has its text.
+  """
+  calls = _Calls(entry_point, evaluate)
+  return Asserts(
+    entry_point,
+    setup,
+    imports,
+    tests=tuple(calls.without(test) for test in tests),
+    calls=tuple(calls.found),
+  )
+
+
+def equal(value: Any, expected: Any) -> bool:
+  """Whether `==` holds, or does for floats that are equal but for rounding.
+
+  As in Python 1 == 1.0 and 1 == True, but (1,) != [1].
+  """
+  if isinstance(value, float) and isinstance(expected, float):
+    return value == expected or math.isclose(value, expected, rel_tol=_RELATIVE)
+  if type(value) is type(expected) and len_of(value) == len_of(expected):
+    if isinstance(value, list | tuple):
+      return all(map(equal, value, expected))
+    if isinstance(value, dict):
+      pairs = ((value[k], expected[k]) for k in expected if k in value)
+      return value.keys() == expected.keys() and all(
+        equal(*pair) for pair in pairs
+      )
+  return bool(value == expected)
+
+
+def len_of(value: Any) -> int | None:
+  """The length of a list, tuple or dict; None for anything else."""
+  return len(value) if isinstance(value, list | tuple | dict) else None
+
+
+def parse(test: str) -> ast.expr:
+  """The expression of a test.
+
+  Raises:
+    ValueError: it is none.
+  """
+  try:
+    body = ast.parse(test.strip()).body
+  except SyntaxError as error:
+    raise ValueError(f"no Python ({error}): {test!r}") from error
+  match body:
+    case [ast.Assert(test=expression)]:
+      return expression
+  raise ValueError(f"not of the form `assert expression`: {test!r}")
+
+
+class _Calls(ast.NodeTransformer):
+  """Takes the calls out of tests, and numbers them."""
+
+  def __init__(self, entry_point: str, evaluate: Callable[[str], Any]):
+    self.found: list[str] = []
+    self._entry_point, self._evaluate = entry_point, evaluate
+
+  def without(self, test: str) -> str:
+    """A test over the values of its calls."""
+    tree, before = parse(test), len(self.found)
+    if self._entry_point in _names(tree):
+      tree = self.visit(tree)
+    if len(self.found) == before:
+      raise ValueError(f"no call of {self._entry_point}: {test!r}")
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+  def visit_Compare(self, node: ast.Compare) -> ast.expr:
+    match node:
+      case ast.Compare(left, [ast.Eq()], [right]):
+        sides = [self._side(left), self._side(right)]
+        return ast.Call(ast.Name(_EQUAL, ast.Load()), sides, [])
+    self.generic_visit(node)
+    return node
+
+  def visit_Call(self, node: ast.Call) -> ast.expr:
+    if not self._goes_in(node):
+      self.generic_visit(node)
+      return node
+    self.found.append(ast.unparse(node))
+    number = ast.Constant(len(self.found) - 1)
+    return ast.Subscript(ast.Name(_VALUES, ast.Load()), number, ast.Load())
+
+  def _side(self, side: ast.expr) -> ast.expr:
+    """A side of `==`; one without calls as the literal of its value."""
+    names = _names(side)
+    if self._entry_point in names or not names:
+      return self.visit(side)
+    value = repr(self._evaluate(ast.unparse(side)))
+    return ast.parse(value, mode="eval").body
+
+  def _goes_in(self, node: ast.expr) -> bool:
+    """Whether it is a call, or a function such as `set` of one alone."""
+    match node:
+      case ast.Call(ast.Name(id=name)) if name == self._entry_point:
+        return True
+      case ast.Call(ast.Name(), [argument], []):
+        return self._goes_in(argument)
+    return False
+
+
+def _names(tree: ast.expr) -> set[str]:
+  return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+
+
+class _Values:
+  """What the calls gave; one that failed has nothing to give."""
+
+  def __init__(self, results: Sequence[sandbox.Value | sandbox.Failure]):
+    self._results = results
+
+  def __getitem__(self, number: int) -> Any:
+    result = self._results[number]
+    if isinstance(result, sandbox.Failure):
+      raise LookupError(result.reason)
+    return result.value
+
+
+def _holds(test: str, names: dict[str, Any]) -> bool:
+  try:
+    return bool(eval(_compiled(test), names))
+  except Exception:  # whatever a wrong value leads to
+    return False
+
+
+@functools.lru_cache(1 << 14)
+def _compiled(test: str) -> Any:
+  return compile(test, "test", "eval")
+
+
+@functools.lru_cache
+def _run(imports: str) -> dict[str, Any]:
+  names: dict[str, Any] = {}
+  exec(imports, names)
+  return names

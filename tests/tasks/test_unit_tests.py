@@ -1,0 +1,123 @@
+import pytest
+
+from pkpo_jax.tasks import unit_tests
+from pkpo_jax.tasks.grading.sandbox import sandbox
+
+
+def held(test, *values, **options):
+  """Whether a test of `f` holds if its calls give these values."""
+  asserts = unit_tests.from_sources([test], "f", **options)
+  return asserts.passed([sandbox.Value(value) for value in values])[0]
+
+
+@pytest.mark.parametrize(
+  ("test", "calls", "expression"),
+  [
+    ("assert f(1, x=[2]) == 3", ["f(1, x=[2])"], "__equal__(__values__[0], 3)"),
+    ("assert set(f(1)) == {2}", ["set(f(1))"], "__equal__(__values__[0], {2})"),
+    ("assert f(f(1)) != 0, 'no'", ["f(f(1))"], "__values__[0] != 0"),
+    ("assert not f([1])", ["f([1])"], "not __values__[0]"),
+    ("assert abs(f(1) - 3.3) < .1", ["f(1)"], "abs(__values__[0] - 3.3) < 0.1"),
+    ("assert f(1) == f(2)", ["f(1)", "f(2)"],
+     "__equal__(__values__[0], __values__[1])"),
+    ("assert math.isclose(f(g(1)), 2.5)", ["f(g(1))"],
+     "math.isclose(__values__[0], 2.5)"),
+    ("assert f(1)[0].lower() == 'a'", ["f(1)"],
+     "__equal__(__values__[0][0].lower(), 'a')"),
+    ("assert f(1) is True and f(2) in (3, 4)", ["f(1)", "f(2)"],
+     "__values__[0] is True and __values__[1] in (3, 4)"),
+  ],
+)  # fmt: skip
+def test_calls_go_in_and_what_is_expected_stays_out(test, calls, expression):
+  asserts = unit_tests.from_sources([test], "f")
+  assert asserts.calls == tuple(calls)
+  assert asserts.tests == (expression,)
+
+
+@pytest.mark.parametrize(
+  ("test", "values", "expected"),
+  [
+    ("assert f(1) == 2", [2], True),
+    ("assert f(1) == 2", [3], False),
+    ("assert not f(1)", [[]], True),
+    ("assert abs(f(1) - 3.3) < .1", ["text"], False),
+    ("assert f(1)[5] == 1", [[1]], False),
+    ("assert f(1) == f(2)", [1, 1], True),
+    ("assert f(1) == f(2)", [1, 2], False),
+    ("assert sorted(f(1)) == [1, 2]", [[1, 2]], True),
+  ],
+)
+def test_expressions_are_evaluated_on_the_values(test, values, expected):
+  assert held(test, *values) == expected
+
+
+def test_a_call_without_a_value_fails_its_test_alone():
+  asserts = unit_tests.from_sources(["assert f(1)", "assert f(2) or 1"], "f")
+  failure = sandbox.Failure("raised")
+  assert asserts.passed([sandbox.Value(1), failure]) == [True, False]
+  assert asserts.passed([failure, sandbox.Value(0)]) == [False, True]
+
+
+def test_imports_and_values_that_are_no_literals():
+  test = "assert math.floor(f(1)) == math.floor(2.5)"
+  options = {"imports": "import math", "evaluate": lambda text: len(text)}
+  assert held(test, 15.5, **options)  # the length of "math.floor(2.5)"
+  assert not held(test, 2.5, **options)
+  assert held("assert math.isclose(f(1), 2)", 2.0, imports="import math")
+
+
+@pytest.mark.parametrize(
+  ("value", "expected", "equal"),
+  [
+    (1.0, 1, True),
+    (True, 1, True),
+    ([1], (1,), False),
+    ({1, 2}, {2, 1}, True),
+    ([1, 2], [2, 1], False),
+    ("1", 1, False),
+    (None, None, True),
+    (float("nan"), float("nan"), False),
+    # Floats, but for rounding.
+    (0.1 + 0.2, 0.3, True),
+    (2 * 3.1415 * 10, 62.830000000000005, True),
+    ([1, (0.1 + 0.2,)], [1, (0.3,)], True),
+    ({"a": 0.1 + 0.2}, {"a": 0.3}, True),
+    ({"a": 0.1 + 0.2}, {"b": 0.3}, False),
+    ([0.1 + 0.2], [0.3, 0.3], False),
+    ([0.1 + 0.2], (0.3,), False),
+    (0.3001, 0.3, False),
+    (3.0000000000000004, 3, False),
+    (1e-12, 0.0, False),
+    (10**400, 1.5, False),
+    (float("inf"), float("inf"), True),
+    (float("inf"), 1e308, False),
+  ],
+)
+def test_equal(value, expected, equal):
+  assert unit_tests.equal(value, expected) == equal
+
+
+@pytest.mark.parametrize(
+  ("test", "message"),
+  [
+    ("f(1) == 2", "not of the form"),
+    ("assert f(1) == 2; x = 1", "not of the form"),
+    ("assert f(", "no Python"),
+    ("assert g(1) == 2", "no call of f"),
+    ("assert f", "no call of f"),
+  ],
+)
+def test_what_is_no_test(test, message):
+  with pytest.raises(ValueError, match=message):
+    unit_tests.from_sources([test], "f")
+
+
+def test_programs_end_with_the_setup():
+  asserts = unit_tests.from_sources(["assert f(1)"], "f", setup="x = 1")
+  text = "```\nimport math\n```\n```\ndef f(x): return 1\n```"
+  assert asserts.program(text) == (
+    sandbox.Answer("import math\n"),
+    sandbox.Answer("def f(x): return 1\n", "f"),
+    "x = 1",
+  )
+  assert asserts.program("I cannot.") is None
