@@ -1,6 +1,8 @@
 """experiments.benchmarks at sizes too small to time."""
 
 import json
+import pathlib
+import shutil
 import statistics
 import sys
 
@@ -8,7 +10,9 @@ import numpy as np
 import pytest
 from helpers import exact
 
+import pkpo_jax
 from experiments.benchmarks import (
+  against,
   grading,
   rivals,
   sampler,
@@ -163,6 +167,26 @@ def test_a_rival_that_ends_is_an_error(tiny, answering):
   answering("raise SystemExit")
   with pytest.raises((RuntimeError, BrokenPipeError)):
     rivals.Tunix(tiny)
+
+
+@pytest.mark.slow
+def test_two_checkouts_take_turns(monkeypatch, tmp_path, capsys):
+  """Here and, as a copy, there."""
+  copy = tmp_path / "there"
+  shutil.copytree(pathlib.Path(pkpo_jax.__file__).parent, copy / "pkpo_jax")
+  theirs = against.load(copy)
+  assert theirs is not pkpo_jax and sys.modules["pkpo_jax"] is pkpo_jax
+  assert theirs.sloo.__code__.co_filename.startswith(str(copy))
+  monkeypatch.setattr(against, "SHAPES", ((2, 8),))
+  monkeypatch.setattr(against, "NAMES", ("sloo", "k_mixture", "tailrl"))
+  out = tmp_path / "out.json"
+  against.main([f"--checkout={copy}", "--repetitions=7", f"--out={out}"])
+  ratios = json.loads(out.read_text())["ratios"]["2 x 8"]
+  assert [len(x) for x in ratios.values()] == [7, 7, 7]
+  assert "| sloo | " in capsys.readouterr().out
+  with pytest.raises(SystemExit):
+    against.main([f"--checkout={tmp_path}"])
+  assert "has no pkpo_jax" in capsys.readouterr().err
 
 
 @pytest.mark.slow
