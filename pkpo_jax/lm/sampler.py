@@ -269,7 +269,8 @@ def program(
     def more(carry: tuple[chex.Array, _State]) -> chex.Array:
       i, state = carry
       going = jnp.sum(~state.ends.done, dtype=jnp.int32)
-      return (i < steps) & (start + i != T - 1) & (going > least)
+      in_time = True if isinstance(start, int) else start + i != T - 1
+      return (i < steps) & in_time & (going > least)
 
     def step(carry: tuple[chex.Array, _State]) -> tuple[chex.Array, _State]:
       i, state = carry
