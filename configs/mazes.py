@@ -1,8 +1,8 @@
 """PKPO on mazes: a tiny Gemma 2 finds ways around walls, on 2 CPU cores.
 
 Cost: 10 minutes on 2 cores, 4 of them for the base policy.
-Expect: of the training problems, nine in ten solved at least once; with k = 1,
-  about three in four.
+Expect: a base policy with a held-out pass@1/16/64 of .017/.21/.55; after 60
+  steps four in five of the training problems solved at least once.
 Command:
 
   python -m experiments.train --config=configs/mazes.py --workdir=runs/mazes_k8
@@ -38,5 +38,7 @@ def get_config(arm: str = "") -> ml_collections.ConfigDict:
   config.task.num_test = 128
   config.task.seed = 0  # another seed, other problems
 
-  config.base.wrong = 0.97  # so few show the way: 3 % of first samples find it
+  # 3 % of the demonstrations show a way. More would help less than shorter
+  # ways: what a base policy finds is mostly chance.
+  config.base.wrong = 0.97
   return arms.apply(config, ARMS, arm)

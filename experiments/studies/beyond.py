@@ -4,7 +4,7 @@ On mazes, at equal compute: GRPO, TailRL, and a k for each problem. What takes
 0/1 rewards alone is compared in study beyond_binary. Each arm has the rate that
 is best for the mean of training pass@1, 4 and 16.
 
-Cost: thirty runs of about five minutes on one core, less those of k = 1 and 8
+Cost: thirty runs of about four minutes on one core, less those of k = 1 and 8
 that study mazes has done.
 Command:
 

@@ -4,7 +4,7 @@ On mazes whose goal alone earns something, at equal compute: GRPO, MaxRL (TailRL
 is its centred form here), Pass@k Training, and a k for each problem. Each arm
 has the rate that is best for the mean of training pass@1, 4 and 16.
 
-Cost: thirty-six runs of about five minutes on one core.
+Cost: thirty-six runs of about four minutes on one core.
 Command:
 
   python -m experiments.studies.run --study=beyond_binary --processes=2

@@ -18,11 +18,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pkpo_jax.lm import logprobs, models, sharding, transformer
+from pkpo_jax.lm import (
+  drawing,
+  logprobs,
+  models,
+  sharding,
+  stop_strings,
+  transformer,
+)
 
 _MIN_STAGED = 64  # tokens
 _FEWER = (2, 8)  # parts of the rows that are left to be decoded alone
 _MIN_ROWS = 16
+
+_fold_in = jax.vmap(jax.random.fold_in, (0, None))
 
 
 class Completions(NamedTuple):
@@ -224,84 +233,12 @@ def program(
   B, n = keys.shape
   R = B * n
   keys = keys.reshape(R)
-  fold_in = jax.vmap(jax.random.fold_in, (0, None))
   params = sharding.gather_over_fsdp(models.compute_params(model, params))
-  prefix = models.prefill(
-    model, params, models.Prompts(prompts, prompt_lengths), training=False
+  prompted = models.Prompts(prompts, prompt_lengths)
+  prefix = models.prefill(model, params, prompted, training=False)
+  decoder = _Decoder(
+    model, params, temperature, top_p, stop_tokens, stop_table, T
   )
-
-  def draw(
-    keys: chex.PRNGKey, t: chex.Numeric, hidden: chex.Array, state: _State
-  ) -> _State:
-    """Draws token t of every row, and writes it into `out`."""
-    ends, done = state.ends, state.ends.done
-    scale = 1.0 if temperature is None else temperature
-    log_p = logprobs.log_policy(model, params, hidden, scale)
-    if top_p is not None:
-      log_p = _nucleus(log_p, top_p)
-    if temperature is None:
-      tokens = _argmax(log_p)
-    else:
-      tokens = _categorical(fold_in(keys, t), log_p)
-    tokens = jnp.where(done, models.PAD, tokens)
-    log_probs = jnp.take_along_axis(log_p, tokens[:, None], axis=-1)[:, 0]
-    new = Completions(
-      tokens,
-      jnp.where(done, 0, log_probs),
-      jnp.where(done, 0, logprobs.entropy(log_p)),
-      ~done,
-    )
-    out = jax.tree.map(
-      lambda x, y: sharding.constrain_rows(x.at[:, t].set(y)), state.out, new
-    )
-    ends = _read_ends(ends, tokens, stop_tokens, stop_table)
-    return state._replace(out=out, ends=ends)
-
-  def loop(
-    rows: _Rows, state: _State, start: chex.Numeric, steps: int, least: int
-  ) -> tuple[chex.Array, _State]:
-    """Reads and draws the tokens after `start`, and counts them.
-
-    It ends with token T - 1, after that many steps, or once no more than
-    `least` rows go on.
-    """
-
-    def more(carry: tuple[chex.Array, _State]) -> chex.Array:
-      i, state = carry
-      going = jnp.sum(~state.ends.done, dtype=jnp.int32)
-      in_time = True if isinstance(start, int) else start + i != T - 1
-      return (i < steps) & in_time & (going > least)
-
-    def step(carry: tuple[chex.Array, _State]) -> tuple[chex.Array, _State]:
-      i, state = carry
-      t = start + i
-      token = jax.lax.dynamic_slice_in_dim(state.out.tokens, t, 1, axis=1)
-      hidden, cache = models.decode(
-        model, params, rows.prefix, token, state.cache, t
-      )
-      state = state._replace(cache=cache)
-      return i + 1, draw(rows.keys, t + 1, hidden[:, 0], state)
-
-    return jax.lax.while_loop(more, step, (jnp.int32(0), state))
-
-  def finish(
-    rows: _Rows, state: _State, start: chex.Array, sizes: list[int]
-  ) -> Completions:
-    """Goes on from token `start` with fewer and fewer rows, to the end."""
-    if not sizes:
-      return state.out
-    kept = jnp.argsort(state.ends.done, stable=True)[: sizes[0]]
-
-    def fewer() -> Completions:
-      least = sizes[1] if sizes[1:] else 0
-      some = _take(rows, kept), _take_state(state, kept)
-      steps, after = loop(*some, start, T - 1, least)
-      ours = finish(some[0], after, start + steps, sizes[1:])
-      return jax.tree.map(lambda x, y: x.at[kept].set(y), state.out, ours)
-
-    more = (start < T - 1) & ~jnp.all(state.ends.done)
-    return jax.lax.cond(more, fewer, lambda: state.out)
-
   out = Completions(
     tokens=jnp.full((R, T), models.PAD, jnp.int32),
     log_probs=jnp.zeros((R, T), jnp.float32),
@@ -310,13 +247,13 @@ def program(
   )
   hidden = jnp.repeat(prefix.hidden, n, axis=0)
   cache = models.empty_cache(model, R)
-  state = _State(out, _no_ends(R, stop_table), cache)
-  state = draw(keys, 0, hidden, state)
+  state = _State(out, stop_strings.no_ends(R, stop_table), cache)
+  state = decoder.draw(keys, 0, hidden, state)
   sizes, done = row_sizes(R, T), jnp.int32(0)
   rows = _Rows(keys, jnp.repeat(jnp.arange(B, dtype=jnp.int32), n), prefix)
   for start, end in stages(T):
     grown = models.grow_cache(state.cache, end)
-    steps, state = loop(
+    steps, state = decoder.loop(
       rows,
       state._replace(cache=grown),
       start,
@@ -324,7 +261,7 @@ def program(
       sizes[0] if sizes else 0,
     )
     done += steps
-  out = finish(rows, state, done, sizes)
+  out = decoder.finish(rows, state, done, sizes)
   return jax.tree.map(
     lambda x: sharding.constrain_rows(x.reshape(B, n, T)), out
   )
@@ -354,7 +291,7 @@ class _State(NamedTuple):
   """
 
   out: Completions
-  ends: "_Ends"
+  ends: stop_strings.Ends
   cache: transformer.KVCache
 
 
@@ -372,77 +309,93 @@ def _take_state(state: _State, kept: chex.Array) -> _State:
   return jax.tree.map(lambda x: x[kept], state)
 
 
-class _Ends(NamedTuple):
-  """Which rows have ended.
+class _Decoder(NamedTuple):
+  """What is the same for all rows and tokens; `program` says what it is."""
 
-  Attributes:
-    done: [R] bool.
-    state: [R] int32, how much of a stop string a row ends with, see
-      `stop_strings`; None without any.
-  """
+  model: nn.Module
+  params: models.Params
+  temperature: chex.Numeric | None
+  top_p: chex.Numeric | None
+  stop_tokens: tuple[int, ...]
+  stop_table: chex.Array | None
+  T: int
 
-  done: chex.Array
-  state: chex.Array | None
+  def draw(
+    self, keys: chex.PRNGKey, t: chex.Numeric, hidden: chex.Array, state: _State
+  ) -> _State:
+    """Draws token t of every row, and writes it into `out`."""
+    ends, done = state.ends, state.ends.done
+    scale = 1.0 if self.temperature is None else self.temperature
+    log_p = logprobs.log_policy(self.model, self.params, hidden, scale)
+    if self.top_p is not None:
+      log_p = drawing.nucleus(log_p, self.top_p)
+    if self.temperature is None:
+      tokens = drawing.argmax(log_p)
+    else:
+      tokens = drawing.categorical(_fold_in(keys, t), log_p)
+    tokens = jnp.where(done, models.PAD, tokens)
+    log_probs = jnp.take_along_axis(log_p, tokens[:, None], axis=-1)[:, 0]
+    new = Completions(
+      tokens,
+      jnp.where(done, 0, log_probs),
+      jnp.where(done, 0, logprobs.entropy(log_p)),
+      ~done,
+    )
+    out = jax.tree.map(
+      lambda x, y: sharding.constrain_rows(x.at[:, t].set(y)), state.out, new
+    )
+    ends = stop_strings.read_ends(
+      ends, tokens, self.stop_tokens, self.stop_table
+    )
+    return state._replace(out=out, ends=ends)
 
+  def loop(
+    self,
+    rows: _Rows,
+    state: _State,
+    start: chex.Numeric,
+    steps: int,
+    least: int,
+  ) -> tuple[chex.Array, _State]:
+    """Reads and draws the tokens after `start`, and counts them.
 
-def _no_ends(R: int, stop_table: chex.Array | None) -> _Ends:
-  """R rows without tokens."""
-  state = None if stop_table is None else jnp.zeros(R, jnp.int32)
-  return _Ends(jnp.zeros(R, bool), state)
+    It ends with token T - 1, after that many steps, or once no more than
+    `least` rows go on.
+    """
 
+    def more(carry: tuple[chex.Array, _State]) -> chex.Array:
+      i, state = carry
+      going = jnp.sum(~state.ends.done, dtype=jnp.int32)
+      # One constant alone where it can be: experiments.hardware reads trips from it.
+      in_time = True if isinstance(start, int) else start + i != self.T - 1
+      return (i < steps) & in_time & (going > least)
 
-def _read_ends(
-  ends: _Ends,
-  tokens: chex.Array,
-  stop_tokens: tuple[int, ...],
-  stop_table: chex.Array | None,
-) -> _Ends:
-  """Reads the next token [R] of every row: does it end there?"""
-  done = ends.done | jnp.isin(tokens, jnp.asarray(stop_tokens, jnp.int32))
-  if stop_table is None:
-    return _Ends(done, None)
-  state = jnp.asarray(stop_table)[ends.state, tokens].astype(jnp.int32)
-  return _Ends(done | (state == len(stop_table) - 1), state)
+    def step(carry: tuple[chex.Array, _State]) -> tuple[chex.Array, _State]:
+      i, state = carry
+      t = start + i
+      token = jax.lax.dynamic_slice_in_dim(state.out.tokens, t, 1, axis=1)
+      hidden, cache = models.decode(
+        self.model, self.params, rows.prefix, token, state.cache, t
+      )
+      state = state._replace(cache=cache)
+      return i + 1, self.draw(rows.keys, t + 1, hidden[:, 0], state)
 
+    return jax.lax.while_loop(more, step, (jnp.int32(0), state))
 
-def _nucleus(log_p: chex.Array, top_p: chex.Numeric) -> chex.Array:
-  """Log-probs [R, V] of the likeliest tokens alone, normalised to 1.
+  def finish(
+    self, rows: _Rows, state: _State, start: chex.Array, sizes: list[int]
+  ) -> Completions:
+    """Goes on from token `start` with fewer and fewer rows, to the end."""
+    if not sizes:
+      return state.out
+    kept = jnp.argsort(state.ends.done, stable=True)[: sizes[0]]
 
-  A token is left out if those that are likelier have top_p together already;
-  of equals all stay. What is left out has a log-prob that is finite.
-  """
-  ordered = -jnp.sort(-log_p, axis=-1)
-  p = jnp.exp(ordered)
-  before = jnp.cumsum(p, axis=-1) - p
-  least = jnp.min(
-    jnp.where(before < top_p, ordered, jnp.inf), axis=-1, keepdims=True
-  )
-  return jax.nn.log_softmax(
-    jnp.where(log_p < least, logprobs.NEVER, log_p), axis=-1
-  )
+    def fewer() -> Completions:
+      least = sizes[1] if sizes[1:] else 0
+      some = _take(rows, kept), _take_state(state, kept)
+      steps, after = self.loop(*some, start, self.T - 1, least)
+      ours = self.finish(some[0], after, start + steps, sizes[1:])
+      return jax.tree.map(lambda x, y: x.at[kept].set(y), state.out, ours)
 
-
-def _categorical(keys: chex.PRNGKey, log_p: chex.Array) -> chex.Array:
-  """Draws one token a row: [R] keys and [R, V] log-probs -> [R] int32.
-
-  It is the first maximum of log_p plus Gumbel noise, bit for bit that of
-  `jax.random.categorical`, whose argmax XLA would fuse with the noise on CPU
-  into a slow loop over scalars.
-  """
-  V = log_p.shape[-1]
-  noise = jax.vmap(lambda key: jax.random.gumbel(key, (V,), log_p.dtype))(keys)
-  return _argmax(log_p + noise)
-
-
-def _argmax(odds: chex.Array) -> chex.Array:
-  """Finds the first maximum of each row: [R, V] -> [R] int32.
-
-  It is never PAD, not even in a row of NaN: some token is found, whose log-prob
-  says that the policy is broken.
-  """
-  V = odds.shape[-1]
-  tokens = jnp.arange(V, dtype=jnp.int32)[None]
-  odds = jnp.where(tokens == models.PAD, -jnp.inf, odds)
-  highest = ~(odds < jnp.max(odds, axis=-1, keepdims=True))  # NaN is highest
-  highest &= tokens != models.PAD
-  return jnp.min(jnp.where(highest, tokens, V), axis=-1)
+    more = (start < self.T - 1) & ~jnp.all(state.ends.done)
+    return jax.lax.cond(more, fewer, lambda: state.out)

@@ -7,7 +7,10 @@ left for the decode loop is one look-up a token: state = table[state, token].
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import chex
+import jax.numpy as jnp
 import numpy as np
 
 from pkpo_jax.lm import tokenizers, vocabularies
@@ -94,3 +97,36 @@ def _byte_table(
     table[0] = table[root]
     table[0, ord(" ")] = root
   return table
+
+
+class Ends(NamedTuple):
+  """Which rows have ended.
+
+  Attributes:
+    done: [R] bool.
+    state: [R] int32, how much of a stop string a row ends with, see
+      `stop_table`; None without any.
+  """
+
+  done: chex.Array
+  state: chex.Array | None
+
+
+def no_ends(R: int, stop_table: chex.Array | None) -> Ends:
+  """R rows without tokens."""
+  state = None if stop_table is None else jnp.zeros(R, jnp.int32)
+  return Ends(jnp.zeros(R, bool), state)
+
+
+def read_ends(
+  ends: Ends,
+  tokens: chex.Array,
+  stop_tokens: tuple[int, ...],
+  stop_table: chex.Array | None,
+) -> Ends:
+  """Reads the next token [R] of every row: does it end there?"""
+  done = ends.done | jnp.isin(tokens, jnp.asarray(stop_tokens, jnp.int32))
+  if stop_table is None:
+    return Ends(done, None)
+  state = jnp.asarray(stop_table)[ends.state, tokens].astype(jnp.int32)
+  return Ends(done | (state == len(stop_table) - 1), state)

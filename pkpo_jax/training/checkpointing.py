@@ -216,6 +216,11 @@ class Checkpointer:
           f"step {step} is not saved: there is {self._manager.latest_step()}"
         )
 
+  def wait(self) -> None:
+    """Lets a save that was begun come to its end, whatever that is."""
+    with contextlib.suppress(OSError, ValueError):
+      self._manager.wait_until_finished()
+
   def close(self) -> None:
     """Waits until all is on disk.
 

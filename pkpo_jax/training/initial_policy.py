@@ -66,7 +66,7 @@ def restore_or_init(
   base = InitialParams({}, None)
   if not resumes or config.loss.kl_coef or "lora_rank" in config.model:
     base = initial_params(config, parts, folder)
-  contents = _contents(base)
+  contents = contents_of(base)
   reference = None
   if config.loss.kl_coef:
     # A copy: the update overwrites the parameters that it is given.
@@ -100,7 +100,7 @@ def abstract_progress(
   )
 
 
-def _contents(base: InitialParams) -> dict[str, str]:
+def contents_of(base: InitialParams) -> dict[str, str]:
   """A fingerprint of all bits of the base policy, the same on every mesh."""
   if base.trained is None:
     return {}

@@ -60,6 +60,9 @@ def train(
       _loop(run, config, interrupted)
     except interrupts.Stopped as stopped:
       stop = stopped.number
+    except Exception:
+      run.give_up()
+      raise
     run.close()
   if stop:
     name = signal.Signals(stop).name

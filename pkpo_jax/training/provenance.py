@@ -72,21 +72,35 @@ def check_contents(
   Raises:
     ValueError: something has changed; in all processes.
   """
+  if begun:
+    require_contents(workdir, found)
   path = workdir / "contents.json"
-  saved = json.loads(path.read_text()) if path.exists() else {}
-  changed = [
-    name for name, x in found.items() if begun and saved.get(name, x) != x
-  ]
-  if multihost.max_over_hosts(bool(changed)):
-    raise ValueError(
-      f"{', '.join(changed) or 'Something'} changed since {workdir} was begun,"
-      " under the same config: bring back what was there, or take a new"
-      f" --workdir. (Fingerprints are in {path}.)"
-    )
+  saved = _saved_contents(workdir)
   if multihost.is_first() and saved | found != saved:
     new = path.with_suffix(".tmp")
     new.write_text(json.dumps(saved | found, indent=2, sort_keys=True) + "\n")
     new.replace(path)
+
+
+def require_contents(workdir: pathlib.Path, found: dict[str, str]) -> None:
+  """Checks contents against those of a run, without writing any.
+
+  Raises:
+    ValueError: something has changed; in all processes.
+  """
+  saved = _saved_contents(workdir)
+  changed = [name for name, x in found.items() if saved.get(name, x) != x]
+  if multihost.max_over_hosts(bool(changed)):
+    raise ValueError(
+      f"{', '.join(changed) or 'Something'} changed since {workdir} was begun,"
+      " under the same config: bring back what was there, or take a new"
+      f" --workdir. (Fingerprints are in {workdir / 'contents.json'}.)"
+    )
+
+
+def _saved_contents(workdir: pathlib.Path) -> dict[str, str]:
+  path = workdir / "contents.json"
+  return json.loads(path.read_text()) if path.exists() else {}
 
 
 def contents(

@@ -280,6 +280,16 @@ class Run:
     self._writer.flush()  # so that no checkpoint is ahead of the metrics
     self._checkpointer.save(self.progress)
 
+  def give_up(self) -> None:
+    """Lets the last save come to its end, after an error.
+
+    Not with several processes: each of them has a part in it, and others may
+    be gone.
+    """
+    if jax.process_count() == 1:
+      self._watch.begin("end")
+      self._checkpointer.wait()
+
   def close(self) -> None:
     """Saves, waits until everything is on disk, and ends the graders."""
     self.save()

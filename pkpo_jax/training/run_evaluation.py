@@ -9,7 +9,7 @@ from typing import Any
 from pkpo_jax import multihost
 from pkpo_jax.lm import models, sharding
 from pkpo_jax.rl import evaluation, rollout_metrics
-from pkpo_jax.tasks import base
+from pkpo_jax.tasks import base as task_lib
 from pkpo_jax.training import (
   build_run,
   checkpointing,
@@ -29,7 +29,7 @@ class Evaluator:
     self,
     request: request_lib.Request,
     data: build_run.Data,
-    problems: Sequence[base.Problem],
+    problems: Sequence[task_lib.Problem],
     base_dir: pathlib.Path,
   ):
     """Starts the graders.
@@ -71,7 +71,8 @@ class Evaluator:
       The path of the file, see docs/training.md.
 
     Raises:
-      ValueError: the checkpoint is damaged.
+      ValueError: the checkpoint is damaged, or the base policy, where it is
+        needed, not what the run began with.
       OSError: the file cannot be written.
     """
     request, config = self._request, self._request.config
@@ -109,9 +110,10 @@ class Evaluator:
     config, parts = self._request.config, self._parts
     frozen: models.Params = {}
     if step == request_lib.BASE or "lora_rank" in config.model:
-      frozen, trained = initial_policy.initial_params(
-        config, parts, self._base_dir
-      )
+      base = initial_policy.initial_params(config, parts, self._base_dir)
+      found = initial_policy.contents_of(base)
+      provenance.require_contents(self._request.workdir, found)
+      frozen, trained = base
     if step != request_lib.BASE:
       shapes = models.split(parts.model, models.abstract_params(parts.model))[1]
       trained = checkpointing.restore_params(
@@ -135,14 +137,14 @@ class Evaluator:
       "num_problems": len(self._problems),
       "num_dropped": self._parts.dropped[request.split],
       "contents": provenance.of_problems(self._problems, prompts=False),
-      "binary_rewards": base.has_binary_rewards(self._parts.task),
+      "binary_rewards": task_lib.has_binary_rewards(self._parts.task),
       "config": json.loads(config_lib.to_json(request.config)),
       **provenance.code(),
     }
 
   def _measured(self, answers: rollout_metrics.Answers) -> dict[str, Any]:
     """All metrics, and what became of each problem."""
-    binary = base.has_binary_rewards(self._parts.task)
+    binary = task_lib.has_binary_rewards(self._parts.task)
     return {
       "num_ungraded": int((~answers.valid).sum()),
       "metrics": rollout_metrics.measure(answers, binary=binary),

@@ -33,7 +33,16 @@ def test_a_mistake_ends_in_two_lines(tmp_path, capsys):
 
 @pytest.mark.data
 @pytest.mark.slow
-@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize(
+  "split",
+  [
+    "test",
+    pytest.param(
+      "train",
+      marks=pytest.mark.verify("experiments/audit_grader.py", "pkpo_jax/tasks"),
+    ),
+  ],
+)
 def test_all_of_gsm8k(split):
   folder = shared_data.folder("gsm8k_train.jsonl", "gsm8k_test.jsonl")
   options = ["--task=gsm8k", f"--path={folder}", f"--split={split}"]

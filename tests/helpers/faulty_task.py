@@ -1,6 +1,5 @@
 """A task on whose grader anything can be inflicted, see `moments`."""
 
-import dataclasses
 import os
 
 from helpers import moments
@@ -22,5 +21,5 @@ class Faulty(countdown.Countdown):
     reward = moments.reached("grading")
     grades = super().grades(problems, completions)
     if reward is not None:
-      grades[0][0] = dataclasses.replace(grades[0][0], reward=reward)
+      grades[0][0] = grades[0][0]._replace(reward=reward)
     return grades

@@ -10,7 +10,7 @@ import time
 from helpers import process_pair
 
 
-def run(count, *arguments, devices=1, only_last=(), timeout=300):
+def run(count, *arguments, devices=1, only_last=(), timeout=600):
   """Runs `python ARGUMENTS` in `count` processes that know each other.
 
   Returns:

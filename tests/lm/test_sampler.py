@@ -130,14 +130,6 @@ def test_stages_read_every_token_but_the_last(T):
   assert read == list(range(T - 1))
 
 
-def test_tokens_are_those_of_jax_random_categorical():
-  log_p = jax.nn.log_softmax(3 * jax.random.normal(KEY, (500, 40)))
-  log_p = log_p.at[:, 0].set(-jnp.inf)
-  keys = jax.random.split(KEY, 500)
-  expected = jax.vmap(jax.random.categorical)(keys, log_p)
-  np.testing.assert_array_equal(sampler._categorical(keys, log_p), expected)
-
-
 N = 20_000
 
 
@@ -193,25 +185,6 @@ def test_pad_is_never_sampled_even_if_it_is_the_most_likely():
   tokens = np.asarray(completions.tokens)
   np.testing.assert_array_equal(completions.mask, ended_at_stop(tokens, STOPS))
   assert np.all(tokens[np.asarray(completions.mask)] != models.PAD)
-
-
-@pytest.mark.parametrize(
-  "logits",
-  [
-    [np.nan] * 4,
-    [0, 0, np.nan, 0],
-    [5, np.inf, 0, np.inf],
-    [5, -np.inf, -np.inf, -np.inf],
-  ],
-)
-def test_where_nothing_can_be_sampled_it_is_not_pad(logits):
-  """But a token whose log-prob shows it, or that the model wants most."""
-  log_p = jax.nn.log_softmax(jnp.array(logits, jnp.float32))
-  log_p = jnp.tile(log_p, (50, 1))
-  tokens = sampler._categorical(jax.random.split(KEY, 50), log_p)
-  assert set(np.asarray(tokens)) <= {1, 2, 3}
-  drawn = jnp.take_along_axis(log_p, tokens[:, None], axis=-1)
-  assert not np.isfinite(drawn).any()
 
 
 def test_a_policy_that_is_not_finite_shows_it_and_samples_no_pad():

@@ -94,27 +94,6 @@ def test_top_p_draws_from_the_nucleus_and_says_its_log_probs(
   assert 1 <= min(sizes) and max(sizes) > 1
 
 
-def test_every_token_of_the_nucleus_is_drawn():
-  p = np.array([0, 0.1, 0.4, 0.3, 0.2])
-  with np.errstate(divide="ignore"):
-    log_p = jnp.tile(jnp.asarray(np.log(p), jnp.float32), (2000, 1))
-  kept = sampler._nucleus(log_p, 0.75)
-  tokens = sampler._categorical(jax.random.split(KEY, 2000), kept)
-  share = np.bincount(tokens, minlength=5) / 2000
-  np.testing.assert_allclose(share, [0, 0, 4 / 9, 3 / 9, 2 / 9], atol=0.05)
-
-
-def test_of_equals_all_stay():
-  log_p = jnp.log(jnp.full((1, 4), 0.25))
-  np.testing.assert_allclose(np.exp(sampler._nucleus(log_p, 0.3)), 0.25)
-
-
-def test_a_policy_that_is_nan_stays_so():
-  log_p = jnp.full((1, 4), jnp.nan)
-  assert np.all(np.isnan(sampler._nucleus(log_p, 0.5)))
-  assert sampler._argmax(log_p) == 1 != models.PAD
-
-
 def test_top_p_1_is_no_top_p():
   jax.tree.map(np.testing.assert_array_equal, draw(top_p=1), draw())
 

@@ -1,4 +1,5 @@
 import ast
+import functools
 import gzip
 import json
 import logging
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import shared_data
 
-from pkpo_jax.tasks import mbpp, reference_solutions
+from pkpo_jax.tasks import humaneval, mbpp, reference_solutions
 from pkpo_jax.tasks.grading.sandbox import sandbox
 
 ALL = ("prompt", "test", "validation", "train")
@@ -33,9 +34,13 @@ def row(task_id, **fields):
   } | fields
 
 
+LOADED = functools.cache(humaneval.load)
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
   """Solutions that have passed are remembered for one test alone."""
+  monkeypatch.setattr(humaneval, "load", LOADED)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 

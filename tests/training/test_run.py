@@ -69,7 +69,7 @@ def test_bad_steps_are_counted_up_to_a_limit(bad_at, tmp_path, capsys):
   output = capsys.readouterr()
   said = "loss not finite at step 2: it changed nothing, and is bad step 2 of"
   assert said in output.out + output.err
-  config.num_steps = 8
+  config.num_steps, config.checkpoint.every = 8, 4
   with pytest.raises(
     FloatingPointError,
     match=r"loss not finite at step 4, .* 3 bad steps, above"
@@ -77,6 +77,8 @@ def test_bad_steps_are_counted_up_to_a_limit(bad_at, tmp_path, capsys):
     " --change_learning_rate",
   ):
     loop.train(config, tmp_path, tmp_path / "base")
+  # The save that had just begun came to its end.
+  assert (tmp_path / "checkpoints" / "4").exists()
   config.max_bad_steps = 3
   loop.train(config, tmp_path, tmp_path / "base")
   records = metrics_writer.read(tmp_path / "metrics.jsonl")

@@ -120,6 +120,14 @@ def test_the_base_policy_is_step_0(run, found):
   assert gains["pass@4"].mean == pytest.approx(change)
 
 
+def test_another_base_policy_than_the_runs_is_an_error(run):
+  path = run / "contents.json"
+  path.write_text('{"the weights of the base policy": "another"}')
+  with pytest.raises(ValueError, match="weights of the base policy changed"):
+    evaluate(run, 0, n=1)
+  path.unlink()
+
+
 def test_a_greedy_evaluation_has_one_answer_of_the_likeliest_tokens(run):
   greedy = evaluate(run, 3, temperature=0)
   cold = evaluate(run, 3, temperature=1e-3, n=1)
