@@ -366,7 +366,6 @@ class _Decoder(NamedTuple):
     def more(carry: tuple[chex.Array, _State]) -> chex.Array:
       i, state = carry
       going = jnp.sum(~state.ends.done, dtype=jnp.int32)
-      # One constant alone where it can be: experiments.hardware reads trips from it.
       in_time = True if isinstance(start, int) else start + i != self.T - 1
       return (i < steps) & in_time & (going > least)
 
