@@ -366,7 +366,8 @@ class _Decoder(NamedTuple):
     def more(carry: tuple[chex.Array, _State]) -> chex.Array:
       i, state = carry
       going = jnp.sum(~state.ends.done, dtype=jnp.int32)
-      return (i < steps) & (start + i != self.T - 1) & (going > least)
+      in_time = True if isinstance(start, int) else start + i != self.T - 1
+      return (i < steps) & in_time & (going > least)
 
     def step(carry: tuple[chex.Array, _State]) -> tuple[chex.Array, _State]:
       i, state = carry

@@ -1,5 +1,6 @@
 r"""Tasks with a reference answer for each problem, most in a \boxed{...}."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -53,7 +54,7 @@ class AnswerTask(base.BaseTask):
     *,
     few_shot: int,
     timeout: float,
-    num_workers: int,
+    num_workers: int | None,
     grader: str = LATEX_GRADER,
   ):
     """Takes the problems of "train" and "test".
@@ -63,7 +64,8 @@ class AnswerTask(base.BaseTask):
       few_shot: how many worked examples their prompts have; with some, a
         completion ends where it asks itself a new question (`stop`).
       timeout: seconds for grading one answer; then it is wrong.
-      num_workers: how many answers are graded at a time.
+      num_workers: answers that are graded at a time; None: one for each
+        processor core.
       grader: "module:function" that grades (reference answer, completion), see
         `pool.Pool`.
     """
@@ -71,6 +73,8 @@ class AnswerTask(base.BaseTask):
     self.stop = NEXT_PROBLEM if few_shot else ()
     self.binary_rewards = grader == LATEX_GRADER
     self._sees_question = grader == LATEX_GRADER
+    if num_workers is None:
+      num_workers = os.cpu_count() or 1
     self._pool = pool.Pool(grader, timeout=timeout, num_workers=num_workers)
 
   def grade(self, problem: base.Problem, completion: str) -> base.Grade:

@@ -30,7 +30,7 @@ class GSM8K(answer_task.AnswerTask):
     few_shot: int = 0,
     instruction: str = answer_task.INSTRUCTION,
     timeout: float = 5.0,
-    num_workers: int = 2,
+    num_workers: int | None = None,
   ):
     """Reads the problems.
 
@@ -45,7 +45,8 @@ class GSM8K(answer_task.AnswerTask):
         trained on. A completion then ends where it asks itself a new question.
       instruction: what the prompt says after the question.
       timeout: seconds for grading one answer; then it is wrong.
-      num_workers: how many answers are graded at a time.
+      num_workers: answers that are graded at a time; None: one for each
+        processor core.
 
     Raises:
       FileNotFoundError: a file is absent.

@@ -39,7 +39,7 @@ class Math(answer_task.AnswerTask):
     few_shot: int = 0,
     instruction: str = answer_task.INSTRUCTION,
     timeout: float = 5.0,
-    num_workers: int = 2,
+    num_workers: int | None = None,
   ):
     """Reads the problems.
 
@@ -61,7 +61,8 @@ class Math(answer_task.AnswerTask):
         trained on, and need a `solution`.
       instruction: what the prompt says after the question.
       timeout: seconds for grading one answer; then it is wrong.
-      num_workers: how many answers are graded at a time.
+      num_workers: answers that are graded at a time; None: one for each
+        processor core.
 
     Raises:
       FileNotFoundError: there is no MATH in the folder.

@@ -30,7 +30,7 @@ class Jsonl(answer_task.AnswerTask):
     seed: int | None = None,
     instruction: str | None = None,
     timeout: float = 5.0,
-    num_workers: int = 2,
+    num_workers: int | None = None,
   ):
     r"""Reads the problems; tries a grader of your own on the first of them.
 
@@ -55,7 +55,8 @@ class Jsonl(answer_task.AnswerTask):
       instruction: what the prompt says after the question; None: for "math"
         that the answer goes in a box, and nothing for a grader of yours.
       timeout: seconds for grading one answer; then it is wrong.
-      num_workers: how many answers are graded at a time.
+      num_workers: answers that are graded at a time; None: one for each
+        processor core.
 
     Raises:
       FileNotFoundError: a file is absent.

@@ -1,3 +1,4 @@
+import os
 import pathlib
 
 import pytest
@@ -122,8 +123,13 @@ def test_another_grader_gets_the_reference_and_the_completion(
   assert task.grade(problem, "text") == base.Grade(1.0, True, "text")
 
 
-def test_workers_start_when_told_and_end_when_closed(make):
-  task = make(num_workers=2)
+@pytest.mark.parametrize("num_workers", [2, None])
+def test_workers_start_when_told_and_end_when_closed(
+  make, monkeypatch, num_workers
+):
+  """As many as are asked for, or as there are processor cores."""
+  monkeypatch.setattr(os, "cpu_count", lambda: 2)
+  task = make(num_workers=num_workers)
   task.start()
   workers = [worker._process for worker in task._pool._workers]
   assert len(workers) == 2
