@@ -150,12 +150,12 @@ def test_a_topology_knows_its_neighbours():
   [(gemma2_2b_math, (8, 4, 4)), (gemma2_9b_math, (4, 4, 8))],
 )
 def test_nothing_large_is_on_every_chip(config, sizes):
-  """Of the whole state, only the scales of norms: about a thousandth."""
+  """Of the whole state, only the scales of norms: a few thousandths."""
   mesh = AbstractMesh(sizes, sharding.AXES, axis_types=(AxisType.Auto,) * 3)
   kept = programs.arrays(config.get_config("k8"), mesh)
   rows = [row for part in kept.values() for row in part]
   whole = sum(r.bytes_per_device for r in rows if r.replicas == mesh.size)
-  assert whole < 2e-3 * sum(r.bytes_per_device for r in rows)
+  assert whole < 3e-3 * sum(r.bytes_per_device for r in rows)
   for row in rows:
     if row.replicas == mesh.size:
       assert "scale" in row.name or row.bytes_per_device <= 4, row
