@@ -1,6 +1,6 @@
 """Evaluates policies of a run: pass@k on the same problems, with errors.
 
-Examples:
+Example:
   python -m experiments.evaluate --workdir=runs/k8 --n=256
   python -m experiments.evaluate --workdir=runs/k8 --step=0,100,200 \\
     --split=train --num_problems=500

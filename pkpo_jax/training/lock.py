@@ -31,7 +31,8 @@ def acquire(folder: pathlib.Path) -> None:
     return
   file = path.open("a+")
   try:
-    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # Not lockf, whose lock is gone when the process closes the file elsewhere.
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except (BlockingIOError, PermissionError) as error:
     holder = _holder(file)
     file.close()

@@ -137,20 +137,21 @@ def test_damaged_parameters_are_never_restored(tmp_path):
   """A bit anywhere: an error, or it belongs to the optimiser."""
   save(tmp_path, 4)
   params = make_progress(4).state.params
-  path = max(array_files(tmp_path), key=lambda path: path.stat().st_size)
-  data, errors = path.read_bytes(), []
-  for place in range(0, len(data), len(data) // 8):
-    path.write_bytes(
-      data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :]
-    )
-    try:
-      restored = checkpointing.restore_params(tmp_path, 4, shapes_of(params))
-    except ValueError as error:
-      errors.append(str(error))
-    else:
-      assert_same_bits(restored, params)
-  assert 1 < len(errors) < 8
-  assert all("/4 cannot be restored" in error for error in errors)
+  errors = []
+  for path in array_files(tmp_path):
+    data = path.read_bytes()
+    for place in range(0, len(data), len(data) // 8):
+      path.write_bytes(
+        data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :]
+      )
+      try:
+        found = checkpointing.restore_params(tmp_path, 4, shapes_of(params))
+      except ValueError as error:
+        errors.append(str(error))
+      else:
+        assert_same_bits(found, params)
+    path.write_bytes(data)
+  assert errors and all("/4 cannot be restored" in error for error in errors)
 
 
 def test_saving_the_newest_step_again_changes_nothing(tmp_path):

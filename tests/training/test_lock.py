@@ -14,6 +14,7 @@ HOLD = """
 import pathlib, subprocess, sys
 from pkpo_jax.training import lock
 lock.acquire(pathlib.Path(sys.argv[1]))
+pathlib.Path(sys.argv[1], "lock").read_text()  # which must not give it back
 child = subprocess.Popen(["sleep", "60"])  # as graders, which may outlive it
 print(child.pid, flush=True)
 sys.stdin.read()

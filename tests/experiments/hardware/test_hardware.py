@@ -227,7 +227,7 @@ def test_a_small_model_is_split_over_4_cards(tmp_path):
   check_programs(sampler, update, memory=80e9)
   gradients = update["collectives"]["all-reduce"]
   assert gradients["bytes"] == gradients["between_hosts"] > 0
-  assert update["floor"]["network"] == gradients["bytes"] / 50e9
+  assert update["floor"]["network"] >= gradients["bytes"] / 50e9
 
 
 ABOUT_2B = pytest.mark.verify(
