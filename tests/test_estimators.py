@@ -74,6 +74,7 @@ def test_pass_at_k_standard_error_is_the_jackknife():
   np.testing.assert_allclose(function(c, k), expected, rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("n", range(1, 8))
 def test_max_at_k_is_the_mean_best_of_the_subsets(n):

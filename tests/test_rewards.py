@@ -126,6 +126,7 @@ def differences(rewards):
   return exact.floats([v - min(values) for v in values])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FAR)
 @pytest.mark.parametrize("name", SHIFT_FREE)
 def test_large_numbers_that_differ_by_little_stay_apart(name, kind):

@@ -73,6 +73,7 @@ def empty(kv, slots):
   return jax.tree.map(lambda x: jnp.zeros((R, x.shape[1], slots, 8)), kv)
 
 
+@pytest.mark.slow
 def test_a_prompt_is_as_in_gemmas_block(layer, inputs):
   out, kv = apply(layer, inputs[0])
   np.testing.assert_allclose(out, gemmas(layer, inputs[0]), atol=1e-5)
@@ -97,6 +98,7 @@ def test_a_completion_goes_on_where_its_prompt_ends(layer, inputs):
     )
 
 
+@pytest.mark.slow
 def test_a_cache_is_filled_from_start_on(layer, inputs):
   prompts, completions = inputs
   _, kv = apply(layer, prompts)

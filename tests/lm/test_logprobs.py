@@ -57,6 +57,7 @@ def numpy_reference(params, batch):
   return np.where(mask, np.log(of_tokens), 0), np.where(mask, entropies, 0)
 
 
+@pytest.mark.slow
 def test_scores_equal_a_plain_forward_of_each_sequence(batch):
   params = plain.tiny()[1]
   log_probs, entropies = score_batch(params, batch)

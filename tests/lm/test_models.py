@@ -40,6 +40,7 @@ def num_params(model):
   return models.num_params(shapes(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "on_hugging_face", "width"),
   [("gemma2_2b", 2_614_341_888, 2304), ("gemma2_9b", 9_241_705_984, 3584)],
@@ -312,6 +313,7 @@ def test_decoding_in_pieces_equals_one_plain_forward(
   np.testing.assert_allclose(ours, expected[:, :, 1:], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", ["none", "full"])
 def test_whole_completions_equal_one_plain_forward(variant, expected, remat):
   model, params = variant

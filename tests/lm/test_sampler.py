@@ -59,6 +59,7 @@ def ended_at_stop(tokens, stop_tokens):
   return mask
 
 
+@pytest.mark.slow
 def test_shapes_and_types(drawn):
   for name, dtype in (
     ("tokens", np.int32),
@@ -80,6 +81,7 @@ def test_a_completion_ends_with_its_first_stop_token(drawn):
   assert set(STOPS) <= set(last.tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [TEMPERATURE, 1.0, 2.0])
 def test_the_trainer_agrees_with_the_sampler(temperature):
   completions = draw(temperature=temperature)
@@ -187,6 +189,7 @@ def test_pad_is_never_sampled_even_if_it_is_the_most_likely():
   assert np.all(tokens[np.asarray(completions.mask)] != models.PAD)
 
 
+@pytest.mark.slow
 def test_a_policy_that_is_not_finite_shows_it_and_samples_no_pad():
   model, params = plain.tiny()
   table = params["embedder"]["input_embedding"].at[7, 3].set(jnp.nan)
@@ -208,6 +211,7 @@ def test_a_policy_that_is_not_finite_shows_it_and_samples_no_pad():
   assert np.isnan(completions.log_probs).any()
 
 
+@pytest.mark.slow
 def test_the_loop_ends_with_the_longest_completion(monkeypatch):
   """Counts the tokens that are really decoded, up to 49 after the first."""
   calls = []
@@ -271,6 +275,7 @@ def test_one_key_is_folded_by_the_row(drawn):
   jax.tree.map(np.testing.assert_array_equal, draw(key=row_keys()), drawn)
 
 
+@pytest.mark.slow
 def test_a_completion_does_not_depend_on_its_batch(drawn):
   """Other rows, order, padding, n and T: the same tokens of the same key."""
   rows = np.array([3, 0])

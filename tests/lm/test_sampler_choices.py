@@ -71,6 +71,7 @@ def nucleus(p, top_p):
   return kept, mass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top_p", [0.3, 0.8])
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_top_p_draws_from_the_nucleus_and_says_its_log_probs(
@@ -94,6 +95,7 @@ def test_top_p_draws_from_the_nucleus_and_says_its_log_probs(
   assert 1 <= min(sizes) and max(sizes) > 1
 
 
+@pytest.mark.slow
 def test_top_p_1_is_no_top_p():
   jax.tree.map(np.testing.assert_array_equal, draw(top_p=1), draw())
 

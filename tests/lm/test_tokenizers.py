@@ -157,6 +157,7 @@ def test_sentencepiece_prompts_are_as_the_library_reads_them(tiny_model, text):
     assert one.vocab_size == library.GetPieceSize()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", BENIGN + HOSTILE)
 def test_a_prompt_holds_its_text_within_the_frame(tokenizer, text):
   """Whatever the text says, no control token but those of the frame."""

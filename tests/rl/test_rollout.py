@@ -68,6 +68,7 @@ def read(tokens):
   return words
 
 
+@pytest.mark.slow
 def test_rewards_are_the_grades_of_the_completions(rolled):
   *_, result, reasons, _ = rolled
   texts = [[read(tokens) for tokens in rows] for rows in result.completions[0]]

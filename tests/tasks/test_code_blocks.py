@@ -152,6 +152,7 @@ def test_code_without_fences(text, code):
   assert [c.strip() for c in code_blocks.find(text, "add")] == [code.strip()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "text",
   [

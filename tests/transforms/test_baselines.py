@@ -20,6 +20,7 @@ def test_is_its_definition(name, n):
   transformed.assert_is_its_definition(name, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_mask_drops_samples(name):
   transformed.assert_a_mask_drops_samples(name)

@@ -103,6 +103,7 @@ def test_all_masked_gives_zeros(value):
     np.testing.assert_array_equal(weights, np.zeros(5), err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", exact.TAKES_K)
 def test_traced_k_out_of_range_gives_nan(name):
   """For every sample: no group of this size has such weights."""

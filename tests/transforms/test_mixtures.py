@@ -77,6 +77,7 @@ def test_k_mixture_of_one_k_is_that_k(rewards, k):
   np.testing.assert_allclose(mixture, weights, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_k_mixture_under_jax_transformations():
   rewards, mixtures = np.array(exact.groups(5)), np.array(MIXTURES)
   rows, vmapped = list(zip(rewards, mixtures)), jax.vmap(pkpo_jax.k_mixture)

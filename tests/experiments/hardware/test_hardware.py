@@ -145,6 +145,7 @@ def test_a_topology_knows_its_neighbours():
   assert chips.topology("h100:4x8").size == 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("config", "sizes"),
   [(gemma2_2b_math, (8, 4, 4)), (gemma2_9b_math, (4, 4, 8))],

@@ -44,6 +44,7 @@ def draw(name, out, **options):
   module.draw(out, study=STUDY.name, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_shows_all_arms(name, folder, tmp_path):
   draw(name, tmp_path, results=folder)
@@ -173,6 +174,7 @@ def the_only_study(monkeypatch):
   monkeypatch.setattr(study_lib, "known", lambda: [STUDY.name])
 
 
+@pytest.mark.slow
 def test_one_command_draws_all_there_is(
   folder, tmp_path, monkeypatch, capsys, the_only_study
 ):

@@ -108,6 +108,7 @@ def test_rank_weights_are_ratios_of_binomials(k):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("method", "expected"),
   [
@@ -283,6 +284,7 @@ def test_fig4_refuses_sizes_without_two_groups(n, monkeypatch, capsys):
   assert f"{n} samples do not make two" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_command_logs_the_paths(tmp_path):
   command = [
     sys.executable,

@@ -28,6 +28,7 @@ NAMES = gemma_fixtures.NAMES
 QUERY = gm.nn.config.QueryPreAttentionNormalisation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_are_those_of_transformers(name):
   """In float32 and at every position, far beyond the sliding window."""

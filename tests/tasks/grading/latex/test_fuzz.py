@@ -52,6 +52,7 @@ def test_no_mixture_of_latex_raises_or_takes_long(gold, text):
   grade(gold, text)
 
 
+@pytest.mark.slow
 @SETTINGS
 @hypothesis.given(*UNICODE)
 def test_no_unicode_raises(gold, text):
