@@ -122,6 +122,7 @@ def test_max_at_k_is_pass_at_k_on_binary_rewards():
   np.testing.assert_allclose(values, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 17, 1024, 16384])
 def test_the_ends_of_k_are_mean_and_best(n):
   rewards = np.random.default_rng(n).normal(size=n).astype(np.float32)
@@ -180,6 +181,7 @@ def test_max_at_k_grows_with_k_up_to_the_best(case):
 # --- Transformations of jax, dtypes, sizes.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_pass_at_k_under_jax_transformations(variant):
   c, k = np.array([0, 1, 3, 5]), np.array([2, 5, 1, 3])
@@ -195,6 +197,7 @@ def test_pass_at_k_under_jax_transformations(variant):
     np.testing.assert_allclose(values, expected, rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("name", ON_REWARDS)
 def test_max_at_k_under_jax_transformations(name, variant):
@@ -205,6 +208,7 @@ def test_max_at_k_under_jax_transformations(name, variant):
   np.testing.assert_allclose(values, expected, rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 3, 6])
 def test_static_k_gives_the_same(k):
   rewards = exact.GROUPS[0]

@@ -37,6 +37,7 @@ def test_an_unmasked_reward_that_is_not_finite(bad):
   assert sort(rewards, np.zeros(3, bool)).n == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_rank_weights_are_shares_of_subsets(n):
   group = sort(np.arange(7.0))

@@ -15,6 +15,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXT = "\n".join(page.read_text() for page in PAGES)
 
 
+@pytest.mark.slow
 def test_python_examples_run():
   blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
   assert blocks

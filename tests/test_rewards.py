@@ -45,6 +45,7 @@ def check(rewards, where=None, **options):
   return _rewards.check_rewards("f", rewards, where, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "dtype", ["bool", "int8", "uint8", "int32", "bfloat16", "float16", "float32"]
 )
@@ -57,6 +58,7 @@ def test_narrow_rewards_become_float32(array, dtype):
     np.testing.assert_array_equal(checked.values * checked.unit, [0, 1, 1])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("dtype", ["int64", "bfloat16", "float32", "float64"])
 def test_only_float64_stays_wide(dtype):
@@ -154,6 +156,7 @@ def test_64_bit_arrays_of_jax_stay_apart(kind):
     np.testing.assert_array_equal(values * unit, expected)
 
 
+@pytest.mark.slow
 def test_64_bit_integers_keep_their_sign():
   """Run times in nanoseconds, as costs."""
   costs = np.array([-2.5e9, -1e9, -1.2e9, -3e9]).astype("int64")
@@ -215,6 +218,7 @@ def test_overflow_names_the_value(name, rewards, shown):
 # --- Not finite.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("array", [np.array, jnp.array, list])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_concrete_reward_that_is_not_finite(bad, array):
@@ -258,6 +262,7 @@ def test_an_ungraded_none_needs_a_mask():
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rewards", [(1, 0, 2), [True, False, True]])
 def test_sequences_of_python_and_of_tracers(rewards):
   expected = pkpo_jax.s(np.array(rewards, np.float32), 2)

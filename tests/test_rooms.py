@@ -62,6 +62,7 @@ def imports(path: pathlib.Path) -> set[str]:
   return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", BELOW)
 def test_imports_only_go_down(room):
   allowed = {room, None, *BELOW[room]}

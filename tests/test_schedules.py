@@ -75,6 +75,7 @@ def test_linear_k_is_within_a_half_of_the_line(first, last, duration):
   assert pkpo_jax.linear_k(first, last, duration)(duration) == last
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_plain_jitted_and_vmapped_agree(name):
   schedule = SCHEDULES[name]
@@ -157,6 +158,7 @@ def test_piecewise_k_takes_sequences(ks, boundaries):
     pkpo_jax.piecewise_k(ks, boundaries)
 
 
+@pytest.mark.slow
 def test_max_k_is_known_before_a_run():
   """Inside jit a k beyond n gives NaN; here it can be compared with n."""
   for schedule, expected in (

@@ -83,6 +83,7 @@ def test_problems_visited_once_borrow_from_the_pool():
   assert error < 0.6 * raw
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("c", "n"),
   [
@@ -104,6 +105,7 @@ def test_a_prior_exists_for_every_pool(c, n):
 # --- The rule.
 
 
+@pytest.mark.slow
 def test_k_is_the_smallest_that_passes_the_target():
   _, c = pool(300, 0.5, 2.0, 16)
   n = np.full(300, 16)

@@ -48,6 +48,7 @@ def tunix(monkeypatch):
   del sys.modules["pkpo_jax.adapters.tunix"]
 
 
+@pytest.mark.slow
 def test_k_follows_the_step(tunix):
   adapter, found = tunix
   step, rewards = [0], np.array([0, 1, 1, 0, 0, 0, 0, 1.0])

@@ -46,11 +46,13 @@ def test_all_six_runs_of_the_paper_are_there():
   assert PAPER == [f"gemma2_{s}_{d}" for s in ("2b", "9b") for d in domains]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAPTOP_ONLY + ONE_CARD)
 def test_configs_for_a_laptop_and_for_one_card_are_valid(name):
   config_lib.check(get(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", gemma2.ARMS)
 @pytest.mark.parametrize("name", PAPER)
 def test_every_arm_is_valid(name, arm):

@@ -15,6 +15,7 @@ def make(path, *edits):
   return path
 
 
+@pytest.mark.slow
 def test_a_folder_is_described(tmp_path):
   path = make(
     tmp_path / "folder",

@@ -31,6 +31,7 @@ def test_a_policy_that_is_nan_stays_so():
   assert drawing.argmax(log_p) == 1 != models.PAD
 
 
+@pytest.mark.slow
 def test_tokens_are_those_of_jax_random_categorical():
   log_p = jax.nn.log_softmax(3 * jax.random.normal(KEY, (500, 40)))
   log_p = log_p.at[:, 0].set(-jnp.inf)

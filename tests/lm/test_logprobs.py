@@ -67,6 +67,7 @@ def test_scores_equal_a_plain_forward_of_each_sequence(batch):
   assert log_probs.dtype == entropies.dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_masked_positions_are_exactly_zero(batch):
   mask = batch[2]
   for values in score_batch(plain.tiny()[1], batch):
@@ -85,6 +86,7 @@ def test_what_is_masked_does_not_matter(batch):
     np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_the_temperature_matters(batch):
   """As a wrong one would: the reference above is at 0.7, this is at 1."""
   params = plain.tiny()[1]
@@ -239,6 +241,7 @@ def test_chunks_change_nothing(batch, chunk):
   )
 
 
+@pytest.mark.slow
 def test_a_prefix_is_scored_as_its_prompts_are(batch):
   """The two halves, which training calls apart, are the whole."""
   model, params = plain.tiny()

@@ -125,6 +125,7 @@ def test_unknown_names_and_fields_are_errors(spec, options, message):
     models.get_model(spec, **options)
 
 
+@pytest.mark.slow
 def test_init_params_are_those_of_gemma_but_for_the_embedding():
   model = models.get_model("gemma2_tiny", num_layers=1, num_embed=400)
   key = jax.random.key(3)
@@ -142,6 +143,7 @@ def test_init_params_are_those_of_gemma_but_for_the_embedding():
   assert np.std(table) == pytest.approx(96**-0.5, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cap", [5.0, None])
 def test_unembed_gives_the_models_own_logits(cap):
   model = plain.tiny_model(final_logit_softcap=cap)

@@ -113,6 +113,7 @@ def assert_as_plain_forwards(completions):
   np.testing.assert_allclose(completions.entropy, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_decoding_with_a_cache_equals_plain_forwards(drawn):
   assert_as_plain_forwards(drawn)
 
@@ -171,6 +172,7 @@ def test_without_stop_tokens_all_are_of_full_length(pairs):
   assert np.all(pairs.tokens != models.PAD)
 
 
+@pytest.mark.slow
 def test_pad_is_never_sampled_even_if_it_is_the_most_likely():
   model, params = plain.tiny()
   prompts, lengths = np.repeat(PROMPTS[3:], B, axis=0), np.repeat(LENGTHS[3], B)

@@ -58,6 +58,7 @@ def test_a_stop_string_is_found_however_a_vocabulary_splits_it():
   assert splits == 2 ** (len(encoded) - 1)
 
 
+@pytest.mark.slow
 @hypothesis.given(
   st.lists(st.text("ab", min_size=1, max_size=6), min_size=1, max_size=3),
   st.lists(st.text("ab", max_size=4), min_size=1, max_size=5),
@@ -233,6 +234,7 @@ def test_a_completion_ends_with_the_token_that_completes_a_stop_string():
     np.testing.assert_allclose(ours, np.where(mask, theirs, 0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_stop_strings_there_is_no_table_in_the_program():
   def trace(table):
     keys = jax.random.split(jax.random.key(0), (B, n))

@@ -102,6 +102,7 @@ def test_special_tokens_are_those_of_gemma(cls):
   assert (tokenizers.EOS, tokenizers.BOS) == (special.EOS, special.BOS)
 
 
+@pytest.mark.slow
 def test_importing_the_module_is_light():
   """And so are the formats, whose functions are imported when they are used."""
   program = """

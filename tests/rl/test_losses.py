@@ -122,6 +122,7 @@ def test_shapes_must_match(wrong):
     loss_of(*batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log_ratio", [89.0, 1000.0, np.inf])
 @pytest.mark.parametrize("weight", [1.0, 0.0, -1.0])
 @pytest.mark.parametrize("sign", [1, -1])
@@ -171,6 +172,7 @@ def kl_at_contexts(logits, sampler, other):
   return first + jax.nn.softmax(sampler[0]) @ second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [losses.kl_loss, losses.kl_estimate])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_kl_is_unbiased_away_from_the_policy_that_sampled(seed, estimator):

@@ -83,6 +83,7 @@ def test_rewards_are_the_grades_of_the_completions(rolled):
   assert reasons == [["counted"] * n] * 3
 
 
+@pytest.mark.slow
 def test_the_task_sees_every_completion_with_its_problem(rolled):
   """And those that it could not grade once more."""
   _, _, seen, result, *_ = rolled
@@ -244,6 +245,7 @@ def test_a_stop_string_and_what_follows_are_not_in_the_text():
   assert texts == [["a b.c", "a a", "b.c a", "a c", "c b.c"]]
 
 
+@pytest.mark.slow
 def test_stop_strings_of_the_task_and_of_the_worker_end_completions(rolled):
   """Of those that were sampled without any, what comes before."""
   _, params, _, whole, _, _ = rolled

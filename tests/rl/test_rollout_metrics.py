@@ -50,6 +50,7 @@ def test_max_at_k_is_the_mean_of_the_best_over_all_subsets():
   assert_is_curve_of(curve, expected)
 
 
+@pytest.mark.slow
 def test_estimates_are_those_of_the_estimators():
   rng = np.random.default_rng(1)
   rewards, valid = rng.random((5, 6)), rng.random((5, 6)) < 0.7

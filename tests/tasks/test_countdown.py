@@ -134,6 +134,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_answers_are_wrong_valid_and_fast(answer):
   task = tasks.get_task("countdown", num_train=1, num_test=1)

@@ -78,6 +78,7 @@ def test_takes_the_first_problems(data):
   assert ids == ["gsm8k/train/0", "gsm8k/train/1", "gsm8k/test/0"]
 
 
+@pytest.mark.slow
 def test_worked_examples_come_first_and_are_not_trained_on(data):
   task = gsm8k.GSM8K(data, few_shot=2, instruction="Go.")
   (problem,) = task.problems("train")
@@ -97,6 +98,7 @@ def test_worked_examples_come_first_and_are_not_trained_on(data):
   task.close()
 
 
+@pytest.mark.slow
 def test_grades(data):
   task = gsm8k.GSM8K(data)
   problems = task.problems("train")

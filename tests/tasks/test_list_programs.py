@@ -109,6 +109,7 @@ def test_behaviours_are_those_of_all_programs_with_their_shortest(behaviours):
   assert ("inc", "dec") not in programs
 
 
+@pytest.mark.slow
 def test_a_behaviour_like_a_shorter_one_is_not_used(behaviours):
   """By counting: at most half of the lists have the outputs of another."""
   used = list_programs.distinct(list_programs.behaviours(3))
@@ -121,6 +122,7 @@ def test_a_behaviour_like_a_shorter_one_is_not_used(behaviours):
   assert len(used) == 347
 
 
+@pytest.mark.slow
 def test_problems_are_what_their_ids_say(task):
   for problem in all_problems(task):
     words = program_of(problem)
@@ -221,6 +223,7 @@ def test_words_are_as_frequent_in_held_out_programs_as_in_others():
     assert abs(np.mean(gap)) < 5 * np.std(gap, ddof=1) / 30**0.5, word
 
 
+@pytest.mark.slow
 def test_the_seed_fixes_the_problems(task):
   again = list_programs.ListPrograms()
   other = list_programs.ListPrograms(seed=1)
@@ -338,6 +341,7 @@ def test_garbage_is_wrong_valid_and_fast(task, answer):
   assert grade == base.Grade(0.0, True, "malformed")
 
 
+@pytest.mark.slow
 def test_the_config_has_room_for_every_prompt_and_answer(task):
   limits = config.get_config()
   words = max(len(p.prompt.split()) for p in all_problems(task))
@@ -363,6 +367,7 @@ def test_other_sizes():
   assert grade.reason == "malformed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("options", "message"),
   [

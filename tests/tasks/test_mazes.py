@@ -168,6 +168,7 @@ def test_the_seed_fixes_the_problems(task):
   assert len({p.prompt for p in all_problems(task)}) == 256 + 128
 
 
+@pytest.mark.slow
 def test_thousands_are_drawn_in_a_second_or_two():
   start = time.process_time()
   task = mazes.Mazes(num_train=4000)
@@ -175,6 +176,7 @@ def test_thousands_are_drawn_in_a_second_or_two():
   assert time.process_time() - start < 4
 
 
+@pytest.mark.slow
 def test_all_there_are_can_be_had():
   """Without walls: 25 x 24 pairs of cells, but for the 80 of neighbours."""
   options = {"walls": 0.0, "detours": False, "num_test": 20}

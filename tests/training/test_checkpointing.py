@@ -133,6 +133,7 @@ def test_parameters_of_a_renamed_checkpoint_or_another_model_are_an_error(
     checkpointing.restore_params(tmp_path, 4, other)
 
 
+@pytest.mark.slow
 def test_damaged_parameters_are_never_restored(tmp_path):
   """A bit anywhere: an error, or it belongs to the optimiser."""
   save(tmp_path, 4)

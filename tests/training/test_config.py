@@ -19,6 +19,7 @@ def make_config(**changes):
   return config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "changes",
   [

@@ -57,6 +57,7 @@ def test_adapters_are_new_and_all_else_is_frozen(tmp_path):
   assert names and all("lora" in str(path) for path, _ in names)
 
 
+@pytest.mark.slow
 def test_a_reference_is_a_copy_of_the_base_policy(tmp_path, monkeypatch):
   """Only where a KL term needs it: the update overwrites the original."""
   config = tiny_config.get_config()

@@ -143,6 +143,7 @@ def test_another_config_is_trained_anew(trained, no_training, changes):
     base_policy(make_config(**changes), trained[1])
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_is_an_error_and_leaves_nothing(
   tmp_path, monkeypatch
 ):
@@ -165,6 +166,7 @@ def quick(monkeypatch):
   )
 
 
+@pytest.mark.slow
 def test_who_comes_second_takes_what_is_there(quick, tmp_path, monkeypatch):
   """Two runs of a sweep that finish the same base policy together."""
   config = make_config()

@@ -48,6 +48,7 @@ def test_scales_with_the_rewards(name):
     np.testing.assert_array_equal(scaled, 8 * weights)  # 8: no rounding.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", range(2, 8))
 def test_maxrl_is_a_harmonic_mixture(n):
   for rewards in exact.binary_groups(n):
@@ -58,6 +59,7 @@ def test_maxrl_is_a_harmonic_mixture(n):
     np.testing.assert_allclose(maxrl, blend, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 16384])
 def test_baselines_at_any_size(n):
   rewards = (np.arange(n) % 2).astype(np.float32)
@@ -75,6 +77,7 @@ def test_baselines_at_any_size(n):
     np.testing.assert_allclose(weights[name][0], values, rtol=3e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", [1, 2, 8191, 16382, 16383])
 def test_passk_training_where_almost_all_are_alike(c):
   """rho (1 - rho) loses no digits, at rho near 0 and near 1."""

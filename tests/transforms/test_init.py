@@ -18,6 +18,7 @@ def draw_k(data, name, n):
   )
 
 
+@pytest.mark.slow
 @transformed.properties
 @hypothesis.given(st.sampled_from(exact.NAMES), st.data())
 def test_permuting_samples_permutes_weights(name, data):
@@ -117,6 +118,7 @@ def test_traced_k_out_of_range_gives_nan(name):
     assert np.all(np.isnan(weights))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", exact.TAKES_K)
 def test_groups_that_a_mask_made_too_small_get_zeros(name):
   """One group of five, and one of two: k = 3 is in range for n = 5."""
@@ -176,6 +178,7 @@ def test_checks_its_group(name):
     transform(np.ones(4), 1, where=np.ones(4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", exact.NAMES)
 def test_weights_are_constants_to_the_gradient(name):
   """Rewards that are differentiable do not add a gradient of their own."""
@@ -184,6 +187,7 @@ def test_weights_are_constants_to_the_gradient(name):
   np.testing.assert_array_equal(slope(jnp.array([1.0, 0, 0.5, 0])), np.zeros(4))
 
 
+@pytest.mark.slow
 def test_estimators_stay_differentiable():
   slope = jax.grad(lambda g: pkpo_jax.max_at_k(g, 2))(jnp.array([1.0, 0, 3.0]))
   np.testing.assert_allclose(slope, [1 / 3, 0, 2 / 3], rtol=1e-6)

@@ -22,6 +22,7 @@ MIXTURES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("n", [2, 4, 7])
 def test_k_mixture_is_its_definition(n):
@@ -32,6 +33,7 @@ def test_k_mixture_is_its_definition(n):
   np.testing.assert_allclose(weights, expected, rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("centred", [False, True])
 def test_a_mask_drops_samples_and_the_k_that_they_are_too_few_for(centred):
   """What is left of the blend is exact: each k as far as it is defined."""
@@ -69,6 +71,7 @@ def test_k_mixture_is_unbiased():
     np.testing.assert_allclose(mean, true, atol=1e-14)
 
 
+@pytest.mark.slow
 @transformed.properties
 @hypothesis.given(transformed.rewards_of_length(5), st.integers(1, 5))
 def test_k_mixture_of_one_k_is_that_k(rewards, k):

@@ -31,6 +31,7 @@ def test_is_its_definition(name, n):
   transformed.assert_is_its_definition(name, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", exact.PKPO)
 def test_a_mask_drops_samples(name):
   transformed.assert_a_mask_drops_samples(name)
@@ -213,6 +214,7 @@ def test_sloo_minus_one_is_never_negative(rewards, k):
   assert np.all(transformed.jitted("sloo_minus_one", np.array(rewards), k) >= 0)
 
 
+@pytest.mark.slow
 @transformed.properties
 @hypothesis.given(a_name, a_group, st.data())
 def test_weights_follow_the_order_of_the_rewards(name, rewards, data):
@@ -231,6 +233,7 @@ def test_ties_get_equal_weights(name, rewards, data):
     assert len(set(weights[rewards == value])) == 1
 
 
+@pytest.mark.slow
 @transformed.properties
 @hypothesis.given(a_name, transformed.rewards_of_length(5), st.data())
 def test_what_is_masked_does_not_matter(name, rewards, data):
@@ -298,6 +301,7 @@ def test_float32_at_n_16384():
     assert np.max(error) < 4 * transformed.RANK_WEIGHT_ERROR, name
 
 
+@pytest.mark.slow
 def test_small_weights_keep_their_relative_precision_at_n_16384():
   """`sloo_minus_one` adds no terms of opposite signs."""
   for c in (1, 16, 500):

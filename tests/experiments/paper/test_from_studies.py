@@ -82,6 +82,7 @@ def test_a_missing_result_is_an_error_in_two_lines(
   assert not out.exists()
 
 
+@pytest.mark.slow
 def test_arms_are_left_out_only_when_asked(folder, tmp_path):
   draw("fig7_rolling_pass_at_k", tmp_path, results=folder, arms=["k8", "k1"])
   path = tmp_path / f"fig7_rolling_pass_at_k_{STUDY.name}.csv"

@@ -44,6 +44,7 @@ def best_of_k_moment(theta, k, power=1):
   return integrate.quad(integrand, 0, 1, **options)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", KS)
 def test_max_at_k_equals_another_quadrature(k):
   expected = [best_of_k_moment(theta, k) for theta in THETAS]
@@ -97,6 +98,7 @@ def test_gradient_has_the_range_of_the_papers_figure():
   assert -7.5 < curves.min() < -7 and 1.5 < curves.max() < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 2, 4, 8])
 def test_rank_weights_are_ratios_of_binomials(k):
   expected = [

@@ -95,6 +95,7 @@ def test_a_finished_run_without_its_result_is_not_trained(folders, trained):
   assert results.load(STUDY, folders.results).done[Run("k1", 1e-4, 1)]
 
 
+@pytest.mark.slow
 def test_a_changed_arm_is_run_again_in_another_folder(folders, trained):
   runner.run_study(STUDY, folders)
   changed = dataclasses.replace(

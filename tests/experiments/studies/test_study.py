@@ -90,6 +90,7 @@ def test_studies_that_cannot_be_run_are_refused(change, message):
     dataclasses.replace(TINY, **change)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", study_lib.known())
 def test_studies_in_the_folder_are_named_as_their_file_and_valid(name):
   study = study_lib.load(name)

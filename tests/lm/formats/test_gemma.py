@@ -14,6 +14,7 @@ from pkpo_jax.lm.formats import gemma, param_trees
 QUERY = gm.nn.config.QueryPreAttentionNormalisation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", gemma_fixtures.NAMES)
 def test_gemma_round_trip_keeps_every_bit(name, tmp_path, monkeypatch):
   model, params = loaded(name)
@@ -79,6 +80,7 @@ def test_a_published_checkpoint_is_flat_and_has_no_model_with_it(tmp_path):
     formats.load_gemma(tmp_path / "saved", model=other)
 
 
+@pytest.mark.slow
 def test_the_vision_tower_of_a_published_checkpoint_is_left_out(tmp_path):
   model, params = loaded("gemma3_tiny")
   whole = flat(params)

@@ -106,6 +106,7 @@ def test_a_config_read_wrongly_would_be_seen(name, change):
   assert error_of(model, params, name) > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_hugging_face_round_trip_keeps_every_bit(name, tmp_path):
   model, params = loaded(name)
@@ -211,6 +212,7 @@ def test_as_many_key_value_heads_as_heads(tmp_path):
   assert_same(formats.load_huggingface(tmp_path / "saved")[1], params)
 
 
+@pytest.mark.slow
 def test_host_memory_never_holds_the_whole_checkpoint(tmp_path):
   """Kept in half of its bytes, so the parameters alone are half of them."""
   model = models.get_model(

@@ -306,6 +306,7 @@ def test_says_why_an_answer_is_wrong(gold, text, reason):
   assert equality.grade(gold, text) == (0.0, True, reason)
 
 
+@pytest.mark.slow
 def test_grades_off_the_main_thread(workers):
   """math-verify's own time limits would raise there."""
   found = []
