@@ -9,7 +9,7 @@ Command, on every host of a slice (docs/pods.md):
   python -m experiments.train --distributed \
     --config=configs/gemma2_2b_arc.py:k8 --workdir=runs/gemma2_2b_arc_k8
 
-Arms and laptop mode: configs/gemma2.py. Compiled for v5e:8x16:
+Arms and laptop mode: configs/gemma2.py. Whether it fits a slice:
 docs/hardware.md.
 """
 

@@ -18,7 +18,7 @@ Command, on every host of a slice (docs/pods.md):
   python -m experiments.train --distributed \
     --config=configs/gemma2_9b_code.py:k8 --workdir=runs/gemma2_9b_code_k8
 
-Arms and laptop mode: configs/gemma2.py. Compiled for v5e:8x16:
+Arms and laptop mode: configs/gemma2.py. Whether it fits a slice:
 docs/hardware.md.
 """
 

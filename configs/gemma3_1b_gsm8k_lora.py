@@ -1,6 +1,6 @@
-"""Gemma 3 1B with LoRA on GSM8K, on one GPU or eight chips of TPU v5e.
+"""Gemma 3 1B with LoRA on GSM8K, for one GPU or eight chips of TPU v5e.
 
-Cost: a step takes at least the seconds of docs/hardware.md; not run yet.
+Cost: not run yet, nor compiled at this size.
 Expect: not run yet. Watch reward/pass@1 and pass@8 in metrics.jsonl.
 Command, after the weights (their licence asks for an account) and the data:
 
@@ -9,8 +9,8 @@ Command, after the weights (their licence asks for an account) and the data:
   python -m experiments.train --config=configs/gemma3_1b_gsm8k_lora.py:k8 \
     --workdir=runs/gemma3_1b_gsm8k_k8
 
-Without weights and data: --dry_run says what a step takes and needs. Compiled
-for one H100 and for v5e:2x4: docs/hardware.md.
+Whether it fits: python -m experiments.hardware --topology=h100:1x1, without a
+card; --dry_run says what a step takes, with random parameters.
 """
 
 import ml_collections

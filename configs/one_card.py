@@ -1,9 +1,8 @@
 """What the runs on one GPU share; the runs are *_gsm8k_lora.py.
 
-GSM8K with adapters: the weights stay in bfloat16 as they were published, and
-only 1 to 2 % as many numbers are trained, so that a model of 2B and everything
-beside it fit on one card, or on eight chips of v5e. All values are ours, and
-not tuned: nobody has run these to the end yet.
+GSM8K with adapters: the frozen weights are kept in bfloat16, and only adapters
+have gradients and optimiser state, for models of 1B and 2B on one card or on
+eight chips of v5e. All values are ours and not tuned, and nobody has run these.
 """
 
 import ml_collections

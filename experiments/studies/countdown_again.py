@@ -8,18 +8,6 @@ Command, after study countdown:
   python -m experiments.studies.run --study=countdown_again --processes=2
 """
 
-import dataclasses
-
 from experiments.studies import countdown
 
-MAIN = ("k1", "k8", "annealed")
-
-STUDY = dataclasses.replace(
-  countdown.STUDY,
-  name="countdown_again",
-  changes={**countdown.STUDY.changes, "base.seed": 1, "task.seed": 1},
-  arms={arm: countdown.STUDY.arms[arm] for arm in MAIN},
-  families={},
-  rates_from="countdown",
-  seeds=(1, 2, 3),
-)
+STUDY = countdown.STUDY.once_more(("k1", "k8", "annealed"))

@@ -8,18 +8,6 @@ Command, after study mazes:
   python -m experiments.studies.run --study=mazes_again --processes=2
 """
 
-import dataclasses
-
 from experiments.studies import mazes
 
-MAIN = ("k1", "k8", "annealed")
-
-STUDY = dataclasses.replace(
-  mazes.STUDY,
-  name="mazes_again",
-  changes={**mazes.STUDY.changes, "base.seed": 1, "task.seed": 1},
-  arms={arm: mazes.STUDY.arms[arm] for arm in MAIN},
-  families={},
-  rates_from="mazes",
-  seeds=(1, 2, 3),
-)
+STUDY = mazes.STUDY.once_more(("k1", "k8", "annealed"))

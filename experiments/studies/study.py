@@ -129,6 +129,18 @@ class Study:
       self._check_names("families", family.arms, self.arms)
       self._check_names("families", [family.rate_of], self.tuned_arms)
 
+  def once_more(self, arms: Iterable[str]) -> "Study":
+    """Some arms with another base and other problems, at the same rates."""
+    return dataclasses.replace(
+      self,
+      name=f"{self.name}_again",
+      changes={**self.changes, "base.seed": 1, "task.seed": 1},
+      arms={arm: self.arms[arm] for arm in arms},
+      families={},
+      rates_from=self.name,
+      seeds=(1, 2, 3),
+    )
+
   def _check_names(
     self, field: str, names: Iterable[str], known: Iterable[str]
   ) -> None:
