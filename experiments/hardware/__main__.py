@@ -103,7 +103,9 @@ def _compile(
   for alpha in report.ALPHAS:
     print(
       f"  {report.floor(compiled, alpha):.2f} s if a collective among four"
-      f" chips takes {alpha * 1e6:.0f} us to start."
+      f" chips takes {alpha * 1e6:.0f} us to start,"
+      f" {report.floor(compiled, alpha, quarter=True):.2f} s if one completion"
+      " in four is used."
     )
 
 
@@ -165,12 +167,15 @@ def _print_program(program: "report.Program", chip: "chips.Chip") -> None:
   share = "the chip's even share of the whole"
   if program.replication is not None:
     share = f"{program.replication:.2f} x the chip's share of the whole"
-  print(f"  arithmetic  {program.flops / 1e12:.1f} TFLOP, {share}")
+  cost = program.all
+  print(f"  arithmetic  {cost.flops / 1e12:.1f} TFLOP, {share}")
   for kind, x in program.collectives.items():
     in_decode = f", {x.in_decode} of them in decoding" if x.in_decode else ""
     print(f"  {kind:<19} {x.runs:>6} x, {x.bytes / 1e9:8.3f} GB{in_decode}")
-  floors = ", ".join(f"{kind} {x:.3f} s" for kind, x in program.floor.items())
-  print(f"  at least    {floors}")
+  print(
+    f"  at least    arithmetic {cost.arithmetic:.3f} s, memory"
+    f" {cost.memory:.3f} s, network {cost.network:.3f} s"
+  )
 
 
 def _print_largest(

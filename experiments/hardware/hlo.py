@@ -51,7 +51,11 @@ class Collective(NamedTuple):
 
 
 def collectives(
-  text: str, *, decode_steps: int | None = None, neighbours: int | None = None
+  text: str,
+  *,
+  decode_steps: int | None = None,
+  neighbours: int | None = None,
+  share: float = 1.0,
 ) -> dict[str, Collective]:
   """Sums up the collectives of a program by kind.
 
@@ -60,9 +64,10 @@ def collectives(
     decode_steps: how often the loop over new tokens runs, or the shortest of
       several, if there is one; it is known by that.
     neighbours: chips of a host, if hosts are joined by other links.
+    share: of its longest that a loop runs which data may end before.
   """
   bodies = dict(_computations(text))
-  times = _times(bodies)
+  times = _times(bodies, share)
   totals: dict[str, Collective] = {}
   seen = set()
   for name, lines in bodies.items():
@@ -105,7 +110,7 @@ def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
       lines.append(line)
 
 
-def _times(bodies: dict[str, list[str]]) -> dict[str, int]:
+def _times(bodies: dict[str, list[str]], share: float) -> dict[str, int]:
   """How often every computation runs: loops multiply."""
   times: dict[str, int] = defaultdict(int)
 
@@ -116,7 +121,7 @@ def _times(bodies: dict[str, list[str]]) -> dict[str, int]:
     for line in bodies.get(name, ()):
       inner = runs
       if loop := _CONDITION.search(line):
-        inner *= _trips(line, loop.group(1), bodies)
+        inner *= _trips(line, loop.group(1), bodies, share)
       for called in _CALLED.findall(line):
         for callee in re.findall(r"[\w.\-]+", called):
           visit(callee, inner)
@@ -125,8 +130,13 @@ def _times(bodies: dict[str, list[str]]) -> dict[str, int]:
   return times
 
 
-def _trips(loop: str, condition: str, bodies: dict[str, list[str]]) -> int:
-  """How often a loop runs: what its condition compares the counter with."""
+def _trips(
+  loop: str, condition: str, bodies: dict[str, list[str]], share: float
+) -> int:
+  """How often a loop runs: what its condition compares the counter with.
+
+  Where there is more to the condition, data may end the loop before.
+  """
   if known := _KNOWN.search(loop):
     return int(known.group(1))
   lines = list(bodies[condition])
@@ -134,8 +144,9 @@ def _trips(loop: str, condition: str, bodies: dict[str, list[str]]) -> int:
     for called in _CALLED.findall(line):
       for callee in re.findall(r"[\w.\-]+", called):
         lines += bodies.get(callee, [])
-  bounds = _BOUND.findall("\n".join(lines))
-  return max(map(int, bounds), default=1)
+  text = "\n".join(lines)
+  most = max(map(int, _BOUND.findall(text)), default=1)
+  return math.ceil(share * most) if " and(" in text else most
 
 
 def _sent(kind: str, result: str, line: str, group: int) -> float:

@@ -1,5 +1,6 @@
 """Compiles the programs of a config for a topology, and says what they need."""
 
+import functools
 import importlib.util
 import math
 import os
@@ -26,6 +27,34 @@ _GPU_COMPILER = pathlib.Path(".gpu_compiler")
 ALPHAS = (2e-6, 6e-6, 10e-6)
 
 
+class Cost(NamedTuple):
+  """What a program costs a chip, at least.
+
+  Attributes:
+    flops: floating-point operations.
+    arithmetic: seconds that these take, at the chip's peak.
+    memory: seconds, to read and write it.
+    network: seconds, to send what its collectives send.
+    latency: collectives among four chips whose starts take as long as those of
+      all its collectives.
+  """
+
+  flops: float
+  arithmetic: float
+  memory: float
+  network: float
+  latency: float
+
+  def seconds(self, alpha: float) -> float:
+    """At least; the three overlap, but not the starts of collectives.
+
+    Args:
+      alpha: seconds that a collective among four chips takes to start.
+    """
+    longest = max(self.arithmetic, self.memory, self.network)
+    return longest + alpha * self.latency
+
+
 class Program(NamedTuple):
   """What one compiled program needs on each chip.
 
@@ -33,35 +62,34 @@ class Program(NamedTuple):
     name: "sampler" or "update".
     seconds: of compilation.
     memory: bytes by kind; "beside" is what other programs keep there.
-    flops: floating-point operations.
     replication: how many times the arithmetic is done, 1 if no chip repeats
       the work of another; None where the compiler counts none.
     collectives: by kind.
-    floor: seconds that arithmetic, memory and network take at least.
-    latency: collectives among four chips whose starts take as long as those of
-      all its collectives.
+    all: if every completion is used.
+    quarter: if one completion in four is used in the update.
   """
 
   name: str
   seconds: float
   memory: dict[str, float]
-  flops: float
   replication: float | None
   collectives: dict[str, hlo.Collective]
-  floor: dict[str, float]
-  latency: float
+  all: Cost
+  quarter: Cost
 
   def to_json(self) -> dict[str, Any]:
     """Plain data."""
     kinds = {kind: x._asdict() for kind, x in self.collectives.items()}
-    return self._asdict() | {"collectives": kinds}
+    costs = {"all": self.all._asdict(), "quarter": self.quarter._asdict()}
+    return self._asdict() | {"collectives": kinds} | costs
 
   @classmethod
   def from_json(cls, data: dict[str, Any]) -> "Program":
     """What `to_json` made."""
     kinds = data["collectives"].items()
     found = {kind: hlo.Collective(**x) for kind, x in kinds}
-    return cls(**data | {"collectives": found})
+    costs = {name: Cost(**data[name]) for name in ("all", "quarter")}
+    return cls(**data | {"collectives": found} | costs)
 
 
 class DoesNotFitError(ValueError):
@@ -119,14 +147,18 @@ def compile_all(
     ]
 
 
-def floor(compiled: list[Program], alpha: float = 0.0) -> float:
+def floor(
+  compiled: list[Program], alpha: float = 0.0, *, quarter: bool = False
+) -> float:
   """Seconds that a step takes at least: sampler and update, one by one.
 
   Args:
     compiled: the programs of the step.
     alpha: seconds that a collective among four chips takes to start.
+    quarter: whether one completion in four is used, instead of all.
   """
-  return sum(max(x.floor.values()) + alpha * x.latency for x in compiled)
+  costs = (x.quarter if quarter else x.all for x in compiled)
+  return sum(cost.seconds(alpha) for cost in costs)
 
 
 def meshes(
@@ -166,34 +198,53 @@ def _compile(
     raise DoesNotFitError(_remedy(name, topology.name, reason)) from error
   seconds = time.perf_counter() - start
   memory = _memory(compiled, _beside(name, config, mesh))
-  chip = topology.chip
-  if memory["total"] > chip.hbm:
-    reason = f"needs {memory['total'] / GIB:.2f} GiB of {chip.hbm / GIB:.2f}"
+  if memory["total"] > topology.chip.hbm:
+    total, limit = (x / GIB for x in (memory["total"], topology.chip.hbm))
+    reason = f"needs {total:.2f} GiB of {limit:.2f}"
     raise DoesNotFitError(_remedy(name, topology.name, reason))
   decoding = sampler.stages(config.max_new_tokens) if name == "sampler" else []
-  operations, replication = _operations(traced, compiled, mesh, bool(decoding))
-  moved = hlo.collectives(
+  count = functools.partial(
+    hlo.collectives,
     compiled.as_text(),
     decode_steps=min((end - start for start, end in decoding), default=None),
     neighbours=topology.neighbours,
   )
   if decoding:
-    accessed = sum(
-      (end - start) * _read_by_a_token(config, mesh, slots=end)
-      for start, end in decoding
-    )
+    accessed = _read_in_decoding(config, mesh, decoding)
   else:
     accessed = _accessed(compiled, memory)
+
+  def cost(share: float) -> Cost:
+    done, _ = _operations(traced, compiled, mesh, bool(decoding), share)
+    return _cost(topology.chip, done, accessed, count(share=share))
+
+  return Program(
+    name=name,
+    seconds=seconds,
+    memory=memory,
+    replication=_operations(traced, compiled, mesh, bool(decoding))[1],
+    collectives=count(),
+    all=cost(1.0),
+    # Sampling does not know yet which completions will have a weight.
+    quarter=cost(1.0 if decoding else 0.25),
+  )
+
+
+def _cost(
+  chip: chips.Chip,
+  operations: float,
+  accessed: float,
+  moved: dict[str, hlo.Collective],
+) -> Cost:
+  """The cost of operations, of bytes accessed, and of what is moved."""
   between = sum(x.between_hosts for x in moved.values())
   within = sum(x.bytes for x in moved.values()) - between
-  floor = {
-    "arithmetic": operations / chip.flops,
-    "memory": accessed / chip.hbm_bandwidth,
-    "network": within / chip.links + between / chip.between_hosts,
-  }
-  latency = sum(x.latency for x in moved.values())
-  return Program(
-    name, seconds, memory, operations, replication, moved, floor, latency
+  return Cost(
+    flops=operations,
+    arithmetic=operations / chip.flops,
+    memory=accessed / chip.hbm_bandwidth,
+    network=within / chip.links + between / chip.between_hosts,
+    latency=sum(x.latency for x in moved.values()),
   )
 
 
@@ -243,6 +294,7 @@ def _operations(
   compiled: jax.stages.Compiled,
   mesh: jax.sharding.Mesh,
   decoding: bool,
+  share: float = 1.0,
 ) -> tuple[float, float | None]:
   """Operations on a chip, and how often the same is done on several.
 
@@ -253,13 +305,25 @@ def _operations(
   split over all chips.
   """
   once = flops.count(traced.jaxpr, once=True)
-  total = flops.count(traced.jaxpr)
+  total = flops.count(traced.jaxpr, share=share)
   if (cost := compiled.cost_analysis()) is None:  # as on GPUs
     return total / mesh.size, None
   replication = max(cost["flops"] / (once / mesh.size), 1.0)
   done_once = total - once if decoding else 0.0
   repeated = replication * (total - done_once)
   return (repeated + done_once) / mesh.size, replication
+
+
+def _read_in_decoding(
+  config: ml_collections.ConfigDict,
+  mesh: jax.sharding.Mesh,
+  stages: list[tuple[int, int]],
+) -> float:
+  """Bytes that all steps of decoding read on a chip."""
+  return sum(
+    (end - start) * _read_by_a_token(config, mesh, slots=end)
+    for start, end in stages
+  )
 
 
 def _read_by_a_token(

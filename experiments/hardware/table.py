@@ -113,7 +113,7 @@ def _rows(done: dict[str, Any], row: Row) -> list[str]:
   begin = f"| {name} | {row.topology} |"
   if measured is None or "error" in measured:
     reason = measured["error"] if measured else "not compiled yet"
-    return [f"{begin} {reason} |" + " |" * 7]
+    return [f"{begin} {reason} |" + " |" * 8]
   programs = [report.Program.from_json(x) for x in measured]
   lines = []
   for x in programs:
@@ -121,20 +121,24 @@ def _rows(done: dict[str, Any], row: Row) -> list[str]:
     cells = (
       x.name,
       f"{x.memory['total'] / GIB:.2f} of {limit / GIB:.2f}",
-      f"{x.flops / 1e12:.1f}",
+      f"{x.all.flops / 1e12:.1f}",
       "-" if x.replication is None else f"{x.replication:.2f}",
       f"{sum(c.bytes for c in x.collectives.values()) / 1e9:.2f}",
       str(sum(c.in_decode for c in x.collectives.values())),
-      " / ".join(
-        f"{x.floor[kind]:.2f}" for kind in ("arithmetic", "memory", "network")
-      ),
-      " / ".join(f"{alpha * x.latency:.2f}" for alpha in report.ALPHAS),
+      f"{x.all.arithmetic:.2f} / {x.all.memory:.2f} / {x.all.network:.2f}",
+      " / ".join(f"{alpha * x.all.latency:.2f}" for alpha in report.ALPHAS),
+      "",
     )
     lines.append(f"{begin} {' | '.join(cells)} |")
-  floors = [report.floor(programs, alpha) for alpha in report.ALPHAS]
-  step = " / ".join(f"**{x:.2f}**" for x in floors)
-  old = report.floor(programs)
-  return [*lines, f"{begin} step | | | | | | **{old:.2f}** | {step} |"]
+  every, quarter = (
+    " / ".join(
+      f"**{report.floor(programs, alpha, quarter=quarter):.2f}**"
+      for alpha in report.ALPHAS
+    )
+    for quarter in (False, True)
+  )
+  old = f"**{report.floor(programs):.2f}**"
+  return [*lines, f"{begin} step | | | | | | {old} | {every} | {quarter} |"]
 
 
 def _weak_row(done: dict[str, Any], row: Row) -> str:
@@ -160,7 +164,7 @@ Compiled by libtpu==0.0.52 for TPUs, and by XLA for GPUs, that were not there:
 row of it in full. All figures are for one chip and one step: 16 prompts, 16
 completions each, 512 + 1024 tokens (ARC 1024 + 256), bfloat16 on float32
 parameters, AdamW. Every completion is taken to be used, and to be as long as
-it may be.
+it may be, but for the last column.
 
 - *GiB*: everything that is in the chip's memory while the program runs.
 - *TFLOP*: operations of a chip; *share*: 1 if no chip repeats another's work.
@@ -173,7 +177,10 @@ it may be.
   the row of the step, the sum of both programs' largest.
 - *latency*, seconds for the starts of all collectives, if one among four chips
   takes 2 / 6 / 10 microseconds and one among eight twice that (sources in
-  experiments/hardware/report.py); in the row of the step, with everything."""
+  experiments/hardware/report.py); in the row of the step, with everything.
+- *25 % used*: the step with latency, where one completion in four has a weight,
+  as when a fourth of all answers is right: the update passes a fourth of its
+  microbatches."""
 _PODS_HEAD = """## TPU slices: the runs of the paper"""
 _GPUS_HEAD = """## GPUs
 
@@ -188,8 +195,8 @@ _ONE_CARD_HEAD = """## One card, or eight small chips
 LoRA on GSM8K: 16 prompts, 16 completions each, 256 + 512 tokens."""
 _HEADER = (
   "| config | chips | program | GiB | TFLOP | share | GB sent | in decode |"
-  " seconds at least | latency |",
-  "|---|---|---|---|---|---|---|---|---|---|",
+  " seconds at least | latency | 25 % used |",
+  "|---|---|---|---|---|---|---|---|---|---|---|",
 )
 _WEAK_HEAD = """## Weak scaling
 

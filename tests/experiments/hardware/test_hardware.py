@@ -59,6 +59,16 @@ def test_collectives_are_counted_once_a_channel_and_multiplied_by_loops():
   }
 
 
+def test_a_loop_that_data_may_end_runs_a_share_of_its_longest():
+  early = HLO.replace(
+    "%done = pred[] all", "%go = pred[] and(%a, %b)\n  %done = pred[] all"
+  )
+  found = hlo.collectives(early, decode_steps=10, share=0.25)
+  assert found["reduce-scatter"].runs == 3 * 3
+  assert found["all-gather"].runs == 1
+  assert hlo.collectives(HLO, share=0.25) == hlo.collectives(HLO)
+
+
 # What the GPU compiler writes: bounds in a fusion, operands before results.
 GPU_HLO = """
 %fused_and (p: pred[]) -> pred[] {
@@ -107,6 +117,21 @@ def test_operations_are_multiplied_by_loops():
   one, last = 2 * 2 * 3 * 3, 2 * 2 * 2 * 3
   assert flops.count(jaxpr) == 12 * one + last
   assert flops.count(jaxpr, once=True) == 2 * one + last
+  assert flops.count(jaxpr, share=0.25) == (5 + 2) * one + last
+
+
+def test_rows_that_leave_the_sampler_add_nothing_to_the_longest_run():
+  """On one device the rest goes on in loops of its own."""
+
+  def operations(n):
+    config = gemma2_2b_math.get_config("k8,laptop")
+    config.update(prompts_per_step=4, n=n, max_new_tokens=65)
+    mesh = sharding.make_mesh(1, 1, 1, devices=jax.devices()[:1])
+    with jax.set_mesh(mesh):
+      return flops.count(programs.trace_sampler(config, mesh).jaxpr)
+
+  few, many, more = (operations(n) for n in (2, 4, 6))  # from 16 rows on
+  assert more - many == many - few
 
 
 def test_a_loop_of_unknown_length_is_an_error():
@@ -232,7 +257,7 @@ def test_a_small_model_is_split_over_4_cards(tmp_path):
   between = sum(x["between_hosts"] for x in kinds)
   within = sum(x["bytes"] for x in kinds) - between
   expected = between / 50e9 + within / 450e9
-  assert update["floor"]["network"] == pytest.approx(expected)
+  assert update["all"]["network"] == pytest.approx(expected)
 
 
 ABOUT_2B = pytest.mark.verify(
