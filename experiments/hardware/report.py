@@ -99,6 +99,9 @@ class DoesNotFitError(ValueError):
 def use_topologies() -> None:
   """Lets jax compile for chips that are not here; call before using jax."""
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+  # Else libtpu warns that it finds neither; any will do.
+  os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+  os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
   # Two compilations at once don't fight for a TPU: there is none.
   os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
   jax.config.update("jax_platforms", "cpu")
