@@ -4,6 +4,15 @@ import json
 import pathlib
 from typing import Any, NamedTuple
 
+# What `read` looks at, beside a vocabulary.
+FILES = (
+  "added_tokens.json",
+  "chat_template.jinja",
+  "chat_template.json",
+  "config.json",
+  "generation_config.json",
+  "tokenizer_config.json",
+)
 _SPECIAL = {
   "bos_token": "<bos>",
   "eos_token": "<eos>",

@@ -20,6 +20,7 @@ import jax
 import ml_collections
 
 from pkpo_jax import multihost
+from pkpo_jax.lm import tokenizer_config
 from pkpo_jax.tasks import base
 from pkpo_jax.training import build_run
 
@@ -111,9 +112,14 @@ def contents(
     f"{split} problems": of_problems(problems)
     for split, problems in data.problems.items()
   }
-  path = config.tokenizer.get("path")
-  if path:
-    found["the tokenizer"] = _fingerprint(*_files(pathlib.Path(path)))
+  if config.tokenizer.get("path"):
+    path = pathlib.Path(config.tokenizer.path).expanduser()
+    found["the tokenizer"] = _fingerprint(*_files(path))
+    if path.is_file():
+      beside = [path.with_name(name) for name in tokenizer_config.FILES]
+      found["what stands beside the tokenizer"] = _fingerprint(
+        *_read([file for file in beside if file.exists()])
+      )
   return found
 
 
@@ -133,16 +139,16 @@ def of_problems(
 
 
 def _files(path: pathlib.Path) -> list[bytes | str]:
-  """Names and bytes of the files that tokenizers are read from."""
-  path = path.expanduser()
+  """A vocabulary, or what of its folder tokenizers are read from."""
   if path.is_file():
     return [path.read_bytes()]
-  return [
-    part
-    for file in sorted(path.glob("*"))
-    if file.suffix in _TOKENIZER_FILES
-    for part in (file.name, file.read_bytes())
-  ]
+  files = sorted(path.glob("*"))
+  return _read([file for file in files if file.suffix in _TOKENIZER_FILES])
+
+
+def _read(files: Sequence[pathlib.Path]) -> list[bytes | str]:
+  """Names and bytes."""
+  return [part for file in files for part in (file.name, file.read_bytes())]
 
 
 def _plain(x: Any) -> Any:

@@ -76,6 +76,22 @@ def test_a_tokenizer_is_its_files(tmp_path):
   assert provenance.contents(config, data([]))[name] != before
 
 
+def test_what_stands_beside_a_tokenizer_counts_too(tmp_path):
+  config = quick_config.get_config()
+  with config.unlocked():
+    config.tokenizer.path = str(tmp_path / "tokenizer.json")
+  (tmp_path / "tokenizer.json").write_text("{}")
+  found = provenance.contents(config, data([]))
+  (tmp_path / "other.json").write_text("[]")
+  assert provenance.contents(config, data([])) == found
+  for name in ("generation_config.json", "chat_template.jinja"):
+    (tmp_path / name).write_text("{}")
+    now = provenance.contents(config, data([]))
+    assert now["the tokenizer"] == found["the tokenizer"]
+    assert now != found
+    found = now
+
+
 def test_what_has_changed_is_refused_by_name(tmp_path):
   check = provenance.check_contents
   check(tmp_path, {"train problems": "1", "the tokenizer": "2"}, begun=False)
