@@ -30,6 +30,9 @@ _JAX = {
   "jax_numpy_rank_promotion": "allow",
   "jax_threefry_partitionable": True,
 }
+# Parts that take more than a config lists: whoever makes a model, a task or a
+# tokenizer of them names what it does not know.
+_OPEN = ("--config.model.", "--config.task.", "--config.tokenizer.")
 _SETTING = re.compile(r"  config\.([\w.]+) = (.+?)(?:  # (.*))?")
 
 
@@ -164,9 +167,8 @@ def _read_change(text: str) -> tuple[str, Any]:
   try:
     return name, ast.literal_eval(value)
   except (ValueError, SyntaxError):
-    return name, str(pathlib.Path(value).expanduser()) if value[
-      :1
-    ] == "~" else value
+    home = value.startswith("~")
+    return name, str(pathlib.Path(value).expanduser()) if home else value
 
 
 def _check_given_once(
@@ -197,6 +199,29 @@ def _load_config(
 
 
 def _read_config(
+  path: str, overrides: Sequence[str]
+) -> "ml_collections.ConfigDict":
+  """The config of a file, with options of its model and task added."""
+  listed, added = list(overrides), []
+  if any(x.startswith(_OPEN) for x in overrides):
+    known = _read_listed(path, [])
+    added = [x for x in overrides if _is_new(known, x)]
+    listed = [x for x in overrides if x not in added]
+  config = _read_listed(path, listed)
+  with config.unlocked():
+    for text in added:
+      config.update_from_flattened_dict(dict([_read_change(text)]))
+  return config
+
+
+def _is_new(config: "ml_collections.ConfigDict", override: str) -> bool:
+  """Whether a part that takes more than a config lists is given more."""
+  part, _, name = override.removeprefix("--config.").partition(".")
+  new = name.partition("=")[0] not in config.get(part, ())
+  return override.startswith(_OPEN) and new
+
+
+def _read_listed(
   path: str, overrides: Sequence[str]
 ) -> "ml_collections.ConfigDict":
   from absl import flags

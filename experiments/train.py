@@ -61,11 +61,12 @@ def main() -> None:
 
 
 def _prepare(args: argparse.Namespace) -> "build_run.Data":
-  """Checks all that a user may get wrong, before gemma is imported."""
+  """Checks all that a user may get wrong, most of it without gemma."""
   from pkpo_jax.training import build_run, config, workdir
 
   config.check(args.config)
   data = build_run.load_data(args.config)
+  build_run.build_model(args.config, data.tokenizer)
   if not args.dry_run:
     allowed = ["learning_rate"] if args.change_learning_rate else []
     workdir.claim(args.workdir, args.config, allowed=allowed)

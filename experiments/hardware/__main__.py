@@ -68,12 +68,13 @@ def _mesh(
   args: argparse.Namespace,
 ) -> tuple["chips.Topology", "jax.sharding.Mesh"]:
   """The chips, and the mesh of the config on them."""
-  from experiments.hardware import chips, report
+  from experiments.hardware import chips, programs, report
   from pkpo_jax.training import config
 
   report.use_topologies()
   topology = chips.topology(args.topology)
   config.check(args.config)
+  programs.model_of(args.config)
   return topology, report.mesh_of(args.config, topology)
 
 

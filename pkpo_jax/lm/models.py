@@ -114,8 +114,8 @@ def get_model(
   )
   if rank is None:
     return model
-  if rank < 1:
-    raise ValueError(f"lora_rank={rank} must be at least 1.")
+  if not isinstance(rank, int) or rank < 1:
+    raise ValueError(f"lora_rank={rank!r} must be an integer of at least 1.")
   return gm.nn.LoRA(rank=rank, model=model, dtype=dtype)
 
 
@@ -155,7 +155,11 @@ def _tiny_config() -> gm.nn.config.TransformerConfig:
 def _replace(
   config: gm.nn.config.TransformerConfig, fields: dict[str, Any]
 ) -> gm.nn.config.TransformerConfig:
-  """Changes fields of a config; ValueError for those it does not have."""
+  """Changes fields of a config.
+
+  Raises:
+    ValueError: it has no such field, or the value is of another type.
+  """
   known = {f.name for f in dataclasses.fields(config)}
   unknown = set(fields) - known - {"num_layers"}
   if unknown:
@@ -164,12 +168,23 @@ def _replace(
       f" remat, lora_rank, num_layers, {', '.join(sorted(known))}."
     )
   fields = dict(fields)
+  for name, value in fields.items():
+    _check_type(name, value, getattr(config, name))
   if "num_layers" in fields:
     pattern = fields.get("attention_types", config.attention_types)
     layers = fields.pop("num_layers")
     repeats = -(-layers // len(pattern))
     fields["attention_types"] = (tuple(pattern) * repeats)[:layers]
   return dataclasses.replace(config, **fields)
+
+
+def _check_type(name: str, value: Any, like: Any) -> None:
+  """Raises ValueError unless both are numbers, whole ones, or truth values."""
+  kinds: dict[type, Any] = {bool: bool, int: int, float: (int, float)}
+  allowed = kinds.get(type(like), object)
+  of_truth = isinstance(value, bool) and type(like) in (int, float)
+  if of_truth or not isinstance(value, allowed):
+    raise ValueError(f"{name}={value!r} must be of type {type(like).__name__}.")
 
 
 def init_params(model: nn.Module, key: chex.PRNGKey) -> Params:

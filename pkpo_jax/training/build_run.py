@@ -210,6 +210,9 @@ def _tokenizer(
       f"config.tokenizer.name={options['name']!r} does not go with"
       f" config.task.name={config.task.name!r}, which needs {needed}."
     )
+  if has_words and len(options) > 1:
+    others = ", ".join(f"config.tokenizer.{x}" for x in options if x != "name")
+    raise ValueError(f"{others} has no effect: words are those of the task.")
   if not isinstance(task, base.WordTask):
     return tokenizers.get_tokenizer(options.pop("name"), **options)
   if task.max_answer_words + 1 > config.max_new_tokens:
@@ -223,17 +226,25 @@ def _tokenizer(
 def build_model(
   config: ml_collections.ConfigDict, tokenizer: tokenizers.Tokenizer
 ) -> "nn.Module":
-  """The model, with an embedding for every id of the tokenizer."""
+  """The model, with an embedding for every id of the tokenizer.
+
+  Raises:
+    ValueError: `config.model` has an option that is unknown, out of range or
+      without an effect, or does not go with the tokenizer.
+  """
   from pkpo_jax.lm import models
 
-  if config.tokenizer.name == "words":
-    if "num_embed" in config.model:
-      raise ValueError(
-        f"config.model.num_embed={config.model.num_embed} has no effect: the"
-        f" vocabulary of the task has {tokenizer.vocab_size} words."
-      )
-    return models.get_model(config.model, num_embed=tokenizer.vocab_size)
-  model = models.get_model(config.model)
+  has_words = config.tokenizer.name == "words"
+  if has_words and "num_embed" in config.model:
+    raise ValueError(
+      f"config.model.num_embed={config.model.num_embed} has no effect: the"
+      f" vocabulary of the task has {tokenizer.vocab_size} words."
+    )
+  embeddings = {"num_embed": tokenizer.vocab_size} if has_words else {}
+  try:
+    model = models.get_model(config.model, **embeddings)
+  except ValueError as error:
+    raise ValueError(f"config.model: {error}") from error
   if model.config.num_embed < tokenizer.vocab_size:
     raise ValueError(
       f"The model has {model.config.num_embed} embeddings for the"

@@ -95,3 +95,25 @@ def test_a_command_sets_what_its_numbers_depend_on(name, value, capsys):
   finally:
     jax.config.update(name, default)
   assert f"{name.upper()} is not used" in capsys.readouterr().out
+
+
+def test_a_model_and_a_task_take_more_than_a_config_lists():
+  args = parse(
+    "--config=configs/countdown.py",
+    "--config.model.lora_rank=2",
+    "--config.task.partial=0.5",
+    "--config.tokenizer.path=weights/mine",
+    "--config.n=4",
+  )
+  config = args.config
+  assert (config.model.name, config.model.lora_rank) == ("gemma2_tiny", 2)
+  assert (config.task.partial, config.tokenizer.path) == (0.5, "weights/mine")
+  assert config.n == 4
+
+
+@pytest.mark.parametrize("part", ["loss.", "base.", ""])
+def test_other_parts_do_not(part, capsys):
+  with pytest.raises(SystemExit):
+    parse("--config=configs/countdown.py", f"--config.{part}lora_rank=2")
+  said = capsys.readouterr().err
+  assert f"config.{part}lora_rank: there is no such value" in said

@@ -104,3 +104,23 @@ def test_shipped_configs_split_over_one_host(devices, monkeypatch):
     train_step._check_microbatch(
       mesh, build_run.update_options(config), config.prompts_per_step
     )
+
+
+@pytest.mark.parametrize(
+  ("name", "value", "message"),
+  [
+    (
+      "model.lora_rnk",
+      2,
+      r"config.model: Unknown model options \['lora_rnk'\]",
+    ),
+    ("model.num_embed", 5, "config.model.num_embed=5 has no effect"),
+    ("tokenizer.path", "weights", "config.tokenizer.path has no effect: words"),
+  ],
+)
+def test_what_a_model_or_words_do_not_take_is_an_error(name, value, message):
+  config = make_config()
+  with config.unlocked():
+    config.update_from_flattened_dict({name: value})
+  with pytest.raises(ValueError, match=message):
+    build_run.build(config)
