@@ -61,6 +61,8 @@ def ask(folder):
       eos_token_id=None,
       max_new_tokens=NEW_TOKENS,
     )
+    if "text" in answers:  # in float32 it may err by 1e-4 here, and we by 3e-5
+      model = model.double()
     logits = model(whole, attention_mask=torch.ones_like(whole)).logits
   log_probs = torch.log_softmax(logits, dim=-1)
   if "text" in answers:  # of the tokens alone: the vocabulary is large

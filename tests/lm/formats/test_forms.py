@@ -176,8 +176,7 @@ def test_the_real_gemma_goes_through_an_export(python, real, tmp_path):
   logits, _ = plain.forward(model, params, tokens)
   log_probs = np.asarray(jax.nn.log_softmax(logits[:, :-1]))
   ours = np.take_along_axis(log_probs, tokens[:, 1:, None], 2)[..., 0]
-  # Two programs in float32, over 18 layers: their mean error is 3e-5.
-  np.testing.assert_allclose(ours, theirs["log_probs"], atol=2e-4)
+  np.testing.assert_allclose(ours, theirs["log_probs"], atol=1e-4)
   greedy = 1 + log_probs[:, start - 1 :, 1:].argmax(-1)
   np.testing.assert_array_equal(greedy, tokens[:, start:])
   for turns, key in ((True, "turns"), (False, "plain")):
