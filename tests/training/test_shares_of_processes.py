@@ -30,6 +30,7 @@ def test_more_processes_than_prompts_do_what_one_does(
     f"--config.n={n}",
     f"--config.microbatch.rows={prompts * n}",
     "--config.eval.every=1",
+    "--config.loss.entropy_coef=0.1",  # nothing is right: this has a gradient
     f"--config.mesh.data={count}",
     "--config.mesh.fsdp=1",
     f"--base_dir={tmp_path}",
@@ -43,6 +44,7 @@ def test_more_processes_than_prompts_do_what_one_does(
   ours, expected = (runs.records(tmp_path / x) for x in ("many", "one"))
   assert len(ours) == len(expected) == 2 + 3
   for mine, theirs in zip(ours, expected):
+    assert mine.pop("stage") == theirs.pop("stage")
     assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-5)
 
 
