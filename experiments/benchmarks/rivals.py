@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from gemma import gm
 
 from experiments.benchmarks import timing, tunix_environment, workloads
 from pkpo_jax.lm import models
+from pkpo_jax.lm.gemma_library import gm
 
 _WORKER = pathlib.Path(__file__).with_name("tunix_worker.py")
 

@@ -26,7 +26,8 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from gemma import gm
+
+from pkpo_jax.lm.gemma_library import gm
 
 _MASKED = -2.3819763e38  # gemma's
 

@@ -20,9 +20,9 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import ml_collections
-from gemma import gm
 
 from pkpo_jax.lm import attention, sharding, transformer
+from pkpo_jax.lm.gemma_library import gm
 
 Params = Any
 

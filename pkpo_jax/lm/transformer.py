@@ -25,9 +25,9 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from gemma import gm
 
 from pkpo_jax.lm import attention, sharding
+from pkpo_jax.lm.gemma_library import gm
 
 # What a layer keeps for its backward pass: everything, the results of its
 # matrix products with parameters, or nothing but its input.

@@ -40,7 +40,7 @@ class Vocabulary:
 
 def load_sentencepiece(name: str, path: str | None) -> Vocabulary:
   """Loads a SentencePiece model; without a path the one gemma finds."""
-  from gemma import gm
+  from pkpo_jax.lm.gemma_library import gm
 
   known = {"gemma2": gm.text.Gemma2Tokenizer, "gemma3": gm.text.Gemma3Tokenizer}
   model = known[name]() if path is None else known[name](path)

@@ -35,6 +35,7 @@ PAPER = sorted(
 )
 LAPTOP_ONLY = ["countdown", "list_programs", "mazes"]
 ONE_CARD = ["gemma2_2b_gsm8k_lora", "gemma3_1b_gsm8k_lora"]
+VERIFY = pytest.mark.verify("configs", "pkpo_jax")
 
 
 def get(name, *options):
@@ -80,7 +81,9 @@ def test_the_header_teaches(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["gemma2_2b_math", "gemma2_9b_arc"])
+@pytest.mark.parametrize(
+  "name", ["gemma2_2b_math", pytest.param("gemma2_9b_arc", marks=VERIFY)]
+)
 def test_shapes_of_the_update_at_full_size(name):
   """The state comes out as it went in; nothing is allocated."""
   config = get(name, "annealed")
@@ -173,9 +176,9 @@ def real(task, **options):
   return config
 
 
-@pytest.mark.slow
 @pytest.mark.vocabulary
 @pytest.mark.data
+@VERIFY
 @pytest.mark.parametrize(
   "task", ["gsm8k", pytest.param("mbpp", marks=pytest.mark.bwrap)]
 )
@@ -189,9 +192,8 @@ def test_real_problems_train(task, tmp_path, monkeypatch):
   _check_training(real(task, path=str(path)), tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.vocabulary
-@pytest.mark.verify("configs", "pkpo_jax")
+@VERIFY
 @pytest.mark.parametrize(
   "name",
   [

@@ -26,6 +26,8 @@ from helpers.rollouts import (
 from pkpo_jax.lm import models
 from pkpo_jax.rl import microbatches, train_step
 
+VERIFY = pytest.mark.verify("pkpo_jax/lm", "pkpo_jax/rl")
+
 
 @pytest.fixture(scope="module")
 def gradient_update():
@@ -190,6 +192,7 @@ def test_the_entropy_bonus_and_no_kl_at_the_reference(
 ):
   gradient, metrics = penalised(plain.tiny()[1])
   assert metrics["kl_to_reference"] == 0
+  assert metrics["fraction_updated"] == 1  # what has no weight, too
   assert_close(gradient, with_entropy, sample_gradients)
 
 
@@ -220,10 +223,10 @@ def test_the_kl_penalty_away_from_the_reference(
 @pytest.mark.parametrize(
   ("rewards", "terms", "rows", "lengths"),
   [
-    ("continuous", True, 4, (T,)),
     ("continuous", True, 2, (1, 3, T)),
     ("binary", False, 1, (1, 2, T)),
-    ("binary", False, 8, (2, T)),
+    pytest.param("continuous", True, 4, (T,), marks=VERIFY),
+    pytest.param("binary", False, 8, (2, T), marks=VERIFY),
   ],
 )
 def test_microbatches_add_up_to_the_whole(
@@ -263,26 +266,14 @@ def test_microbatches_add_up_to_the_whole(
       assert part_metrics[name] == same, name
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-  ("rows", "terms", "fraction"),
-  [
-    (1, {}, 6 / 16),
-    (4, {}, 8 / 16),
-    (16, {}, 1.0),
-    (4, {"loss.entropy_coef": ENTROPY}, 1.0),
-  ],
-)
-def test_what_has_no_gradient_is_left_out(make_rollout, rows, terms, fraction):
-  """6 are right, whosever they are: no more than they need of microbatches."""
-  config = make_config(k_opt=(1,), k_boundaries=(), transform="s", **terms)
-  config.microbatch.rows = rows
-  model, params = plain.tiny()
-  optimizer = recorder()
-  update = steps.compiled(model, config, optimizer)
-  state = train_step.init_state(params, optimizer)
-  _, metrics = update(state, make_rollout(REWARDS["binary"]), KEY, {}, None)
-  assert metrics["fraction_updated"] == pytest.approx(fraction)
+@pytest.mark.parametrize("k", [4, 3, 2, 1])
+def test_what_has_no_gradient_is_left_out(make_rollout, gradient_update, k):
+  """Whosever the weights are: no more microbatches of 4 than they need."""
+  weights = exact_weights(REWARDS["binary"], VALID["all"], k)
+  weighted = np.count_nonzero(np.array(weights) != 0)
+  _, metrics = gradient_update(make_rollout(REWARDS["binary"]), step=4 - k)
+  assert metrics["fraction_updated"] == -(-weighted // 4) * 4 / (B * n)
+  assert 0 < weighted < B * n
 
 
 @pytest.mark.slow

@@ -15,12 +15,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from etils import epath
-from gemma import gm
 from jax.experimental import multihost_utils
 from orbax import checkpoint as ocp
 
 from pkpo_jax.lm import models, transformer
 from pkpo_jax.lm.formats import param_trees, tensor_files
+from pkpo_jax.lm.gemma_library import gm
 
 _MODEL = "model.json"
 _VISION = (

@@ -23,7 +23,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gemma import gm
 from jax.experimental import multihost_utils
 
 from pkpo_jax.lm import models, sharding, transformer
@@ -33,6 +32,7 @@ from pkpo_jax.lm.formats import (
   param_trees,
   tensor_files,
 )
+from pkpo_jax.lm.gemma_library import gm
 
 _FLOATS = ("F32", "BF16", "F16", "F64")
 # Files about text, which an export has from its source.

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from gemma import gm
 
 from pkpo_jax.lm import models, transformer
+from pkpo_jax.lm.gemma_library import gm
 
 _LOCAL = gm.nn.config.AttentionType.LOCAL_SLIDING
 _GLOBAL = gm.nn.config.AttentionType.GLOBAL

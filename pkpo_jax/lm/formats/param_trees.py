@@ -10,9 +10,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from gemma import gm
 
 from pkpo_jax.lm import models, sharding, transformer
+from pkpo_jax.lm.gemma_library import gm
 
 Shapes = Mapping[str, tuple[int, ...]]
 

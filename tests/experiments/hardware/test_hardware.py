@@ -245,8 +245,10 @@ def test_a_small_model_is_split_over_4_chips(tmp_path):
   check_programs(sampler, update)
 
 
-@pytest.mark.slow
 @pytest.mark.gpu_compiler
+@pytest.mark.verify(
+  "experiments/hardware", "pkpo_jax/lm", "pkpo_jax/rl", "requirements.lock"
+)
 def test_a_small_model_is_split_over_4_cards(tmp_path):
   """Two hosts of two: what they send each other is told apart."""
   sampler, update = compiled_apart(tmp_path, "--topology=h100:2x2", *SMALL)
