@@ -101,7 +101,7 @@ def fit_prior(
   )
 
   def total(counts: jax.Array, prior: jax.Array) -> jax.Array:
-    return jnp.sum(jax.lax.digamma(counts + prior) - jax.lax.digamma(prior))
+    return jnp.sum(_digamma(counts + prior) - _digamma(prior))
 
   def improve(
     _: Any, prior: tuple[jax.Array, jax.Array]
@@ -115,6 +115,19 @@ def fit_prior(
 
   one = jnp.ones((), right.dtype)
   return jax.lax.fori_loop(0, _ITERATIONS, improve, (one, one))
+
+
+def _digamma(x: jax.Array) -> jax.Array:
+  """The digamma function of x > 0, to the precision of float32.
+
+  By Stirling's series, six places up the recurrence. Most of the time of a fit
+  is spent here, and `jax.lax.digamma`, which takes negative numbers as well,
+  takes ten times as long on a CPU.
+  """
+  y = x + 6
+  z = 1 / (y * y)
+  tail = z * (1 / 12 - z * (1 / 120 - z * (1 / 252 - z / 240)))
+  return jnp.log(y) - 0.5 / y - tail - sum(1 / (x + i) for i in range(6))
 
 
 def expected_pass_at_k(a: jax.Array, b: jax.Array, k_max: int) -> jax.Array:
