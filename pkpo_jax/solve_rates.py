@@ -95,26 +95,18 @@ def fit_prior(
   "Estimating a Dirichlet distribution", eq 55), which fractional counts have as
   well. Unvisited problems, with counts of 0, change nothing.
   """
-  right, graded = (
-    jnp.append(x, jnp.asarray(one, x.dtype))
-    for x, one in ((num_correct, _RIGHT), (num_samples, _SAMPLES))
-  )
+  right = jnp.append(num_correct, jnp.asarray(_RIGHT, num_correct.dtype))
+  graded = jnp.append(num_samples, jnp.asarray(_SAMPLES, num_samples.dtype))
+  counts = jnp.stack([right, graded - right, graded])
 
-  def total(counts: jax.Array, prior: jax.Array) -> jax.Array:
-    return jnp.sum(_digamma(counts + prior) - _digamma(prior))
+  def improve(_: Any, prior: jax.Array) -> jax.Array:
+    each = jnp.append(prior, jnp.sum(prior))[:, None]
+    totals = jnp.sum(_digamma(counts + each) - _digamma(each), axis=1)
+    return prior * totals[:2] / totals[2]
 
-  def improve(
-    _: Any, prior: tuple[jax.Array, jax.Array]
-  ) -> tuple[jax.Array, jax.Array]:
-    a, b = prior
-    per_count = total(graded, a + b)
-    return (
-      a * total(right, a) / per_count,
-      b * total(graded - right, b) / per_count,
-    )
-
-  one = jnp.ones((), right.dtype)
-  return jax.lax.fori_loop(0, _ITERATIONS, improve, (one, one))
+  start = jnp.ones(2, right.dtype)
+  a, b = jax.lax.fori_loop(0, _ITERATIONS, improve, start)
+  return a, b
 
 
 def _digamma(x: jax.Array) -> jax.Array:
