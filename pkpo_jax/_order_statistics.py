@@ -18,13 +18,15 @@ class Group(NamedTuple):
   """The rewards of one problem, sorted.
 
   Masked samples take the value of the best unmasked one, so that they sort to
-  the end with gaps of exactly zero and need no special case downstream.
+  the end with gaps of exactly zero and need no special case downstream. Bools
+  are counted, not sorted.
 
   Attributes:
     sorted: [size] rewards / unit in ascending order.
     unit: scalar power of two, see `_rewards.Rewards`. What is linear in the
       rewards is computed without it, and multiplied by it at the end.
-    order: [size] int, `rewards[order]` is `sorted`.
+    order: [size] int, `rewards[order]` is `sorted`; None for bools.
+    right: [size] bool, the rewards without the masked, if they are bools.
     ranks: [size] 1..size, as floats.
     mask: [size] bool, in the order of the samples.
     n: how many samples are unmasked, as a float scalar.
@@ -33,7 +35,8 @@ class Group(NamedTuple):
 
   sorted: jax.Array
   unit: jax.Array
-  order: jax.Array
+  order: jax.Array | None
+  right: jax.Array | None
   ranks: jax.Array
   mask: jax.Array
   n: jax.Array
@@ -50,21 +53,34 @@ def sort_group(
   """Checks and sorts `rewards` [n]; see `_rewards.check_rewards`."""
   checked = _rewards.check_rewards(name, rewards, where, shift_free=shift_free)
   values, mask, n = checked.values, checked.mask, checked.n
-  if where is not None:
-    least = jnp.finfo(values.dtype).min
-    best = jnp.max(values, initial=least, where=mask)
-    values = jnp.where(mask, values, jnp.where(n > 0, best, 0))
-  ranks = jnp.arange(1, values.size + 1)
-  in_order, order = jax.lax.sort((values, ranks - 1), num_keys=1)
+  ranks = jnp.arange(1, values.size + 1).astype(n.dtype)
+  order = right = None
+  if checked.binary:
+    right = values > 0
+    num_right = jnp.sum(right).astype(n.dtype)
+    in_order = jnp.where(ranks > n - num_right, jnp.max(values), 0)
+  else:
+    if where is not None:
+      least = jnp.finfo(values.dtype).min
+      best = jnp.max(values, initial=least, where=mask)
+      values = jnp.where(mask, values, jnp.where(n > 0, best, 0))
+    order = jnp.argsort(_integers(values))
+    in_order = values[order]
   return Group(
-    in_order,
-    checked.unit,
-    order,
-    ranks.astype(n.dtype),
-    mask,
-    n,
-    checked.finite,
+    in_order, checked.unit, order, right, ranks, mask, n, checked.finite
   )
+
+
+def _integers(values: jax.Array) -> jax.Array:
+  """Integers in the order of finite floats.
+
+  XLA compares them several times as fast as floats, whose NaN and -0 it has to
+  mind.
+  """
+  kind = f"int{8 * values.dtype.itemsize}"
+  bits = jax.lax.bitcast_convert_type(values, kind)
+  # Floats are a sign and a magnitude.
+  return jnp.where(bits < 0, bits ^ jnp.iinfo(kind).max, bits)
 
 
 def as_budget(
@@ -96,14 +112,21 @@ def gaps(group: Group) -> jax.Array:
   return jnp.diff(group.sorted)
 
 
-def climb(steps: jax.Array) -> jax.Array:
-  """[size] from 0 at rank 1, up by `steps` [size - 1] from rank to rank."""
+def climb(group: Group, steps: jax.Array) -> jax.Array:
+  """[size] from 0 at rank 1, up by `steps` [size - 1] from rank to rank.
+
+  Steps are 0 where the gap is.
+  """
+  if group.right is not None:  # at most one of the gaps is not 0
+    return jnp.where(group.sorted > 0, jnp.sum(steps), 0)
   return jnp.concatenate([jnp.zeros(1, steps.dtype), jnp.cumsum(steps)])
 
 
-def descend(steps: jax.Array) -> jax.Array:
+def descend(group: Group, steps: jax.Array) -> jax.Array:
   """[size] down to 0 at the last rank, by `steps` [size - 1] rank by rank."""
-  return climb(steps[::-1])[::-1]
+  if group.right is not None:
+    return jnp.where(group.sorted > 0, 0, jnp.sum(steps))
+  return climb(group, steps[::-1])[::-1]
 
 
 def leave_one_out(group: Group, k: jax.Array) -> jax.Array:
@@ -124,7 +147,7 @@ def above_without_best(group: Group, weights: jax.Array) -> jax.Array:
 
   The same for all shifts of the rewards. `weights` are those of n - 1.
   """
-  return descend(weights[:-1] * gaps(group))
+  return descend(group, weights[:-1] * gaps(group))
 
 
 def centre(group: Group, weights: jax.Array) -> jax.Array:
@@ -140,7 +163,7 @@ def centred_climb(group: Group, steps: jax.Array) -> jax.Array:
   and lowers the r others by the rest.
   """
   share = group.ranks[:-1] / jnp.maximum(group.n, 1)
-  return climb(steps * share) - descend(steps * (1 - share))
+  return climb(group, steps * share) - descend(group, steps * (1 - share))
 
 
 def masked(
@@ -170,9 +193,15 @@ def by_sample(
   defined: jax.Array,
   in_range: ArrayLike = True,
 ) -> jax.Array:
-  """Values by rank, in the unit of the group -> weights by sample."""
-  zeros = jnp.zeros_like(by_rank)
-  weights = zeros.at[group.order].set(by_rank, unique_indices=True)
+  """Values by rank, in the unit of the group -> weights by sample.
+
+  Equal rewards have equal values.
+  """
+  if group.right is not None:
+    weights = jnp.where(group.right, by_rank[-1], by_rank[0])
+  else:
+    zeros = jnp.zeros_like(by_rank)
+    weights = zeros.at[group.order].set(by_rank, unique_indices=True)
   weights = weights * group.unit
   finite = group.finite
   return masked(weights, group.mask, defined, finite=finite, in_range=in_range)

@@ -21,12 +21,14 @@ class Rewards(NamedTuple):
   """The rewards of one problem, in a unit with which no sum overflows.
 
   Attributes:
-    values: [n] rewards / unit, 0 where masked or not finite.
+    values: [n] rewards / unit, 0 where masked.
     unit: scalar, the power of two of the largest magnitude: dividing by it
       rounds nothing, and squares neither overflow nor vanish.
     mask: [n] bool, in the order of the samples.
     n: how many samples are unmasked, as a float scalar.
-    finite: scalar bool, whether all unmasked rewards are finite.
+    finite: scalar bool, whether all unmasked rewards are finite; if not, what
+      is computed of them means nothing.
+    binary: whether they came as bools. Known before anything is computed.
   """
 
   values: jax.Array
@@ -34,6 +36,7 @@ class Rewards(NamedTuple):
   mask: jax.Array
   n: jax.Array
   finite: jax.Array
+  binary: bool
 
 
 class Budget(NamedTuple):
@@ -75,21 +78,24 @@ def check_rewards(
   else:
     rewards = np.asarray(rewards)
   _check_shape(name, rewards)
+  binary = rewards.dtype == jnp.bool_
+  if binary:  # nothing to round or to refuse
+    rewards = jnp.asarray(rewards)
   mask = _check_mask(name, rewards.shape, where)
   counted = _counted(rewards.shape, where)
   if isinstance(rewards, np.ndarray):
     rewards = jnp.asarray(_on_host(name, rewards, counted, shift_free))
   elif counted is not None and not isinstance(rewards, jax.core.Tracer):
     _check_values(name, rewards, jax.device_get(rewards), counted)
-  usable = jnp.isfinite(rewards)
-  finite = jnp.all(usable | ~mask)
   # Before anything is computed of them: what is masked may be NaN, and
   # jax_debug_nans must not stop at it.
-  rewards = jnp.where(mask & usable, rewards, jnp.zeros_like(rewards))
+  rewards = jnp.where(mask, rewards, jnp.zeros_like(rewards))
   values = _promote(rewards, mask, shift_free)
-  unit = _unit(values)
+  largest = jax.lax.stop_gradient(jnp.max(jnp.abs(values)))
+  unit = _unit(largest)
   n = jnp.sum(mask).astype(values.dtype)
-  return Rewards(values / unit, unit, mask, n, finite)
+  finite = jnp.isfinite(largest)  # NaN is the largest where there is one
+  return Rewards(values * (1 / unit), unit, mask, n, finite, binary)
 
 
 def check_k(name: str, n: int, k: Any, last: int) -> None:
@@ -267,10 +273,13 @@ def _promote(
   return rewards.astype(jnp.float32)
 
 
-def _unit(values: jax.Array) -> jax.Array:
-  """The power of two of the largest magnitude of `values` [n], clipped."""
-  largest = jax.lax.stop_gradient(jnp.max(jnp.abs(values)))
-  _, exponent = jnp.frexp(largest)
-  most = jnp.finfo(values.dtype).maxexp - 28  # its inverse is a normal number
-  exponent = jnp.clip(exponent, -most, most)
-  return jnp.ldexp(jnp.ones((), values.dtype), exponent)
+def _unit(largest: jax.Array) -> jax.Array:
+  """The power of two of the largest magnitude, clipped."""
+  dtype = largest.dtype
+  most = 2.0 ** (jnp.finfo(dtype).maxexp - 28)  # its inverse is a normal number
+  largest = jnp.clip(largest, 1 / most, most)
+  # A float without its mantissa. Infinity is all bits of the exponent.
+  kind = f"uint{8 * dtype.itemsize}"
+  exponent = np.array(np.inf, dtype).view(kind)
+  bits = jax.lax.bitcast_convert_type(largest, kind)
+  return jax.lax.bitcast_convert_type(bits & exponent, dtype)

@@ -95,26 +95,31 @@ def fit_prior(
   "Estimating a Dirichlet distribution", eq 55), which fractional counts have as
   well. Unvisited problems, with counts of 0, change nothing.
   """
-  right, graded = (
-    jnp.append(x, jnp.asarray(one, x.dtype))
-    for x, one in ((num_correct, _RIGHT), (num_samples, _SAMPLES))
-  )
+  right = jnp.append(num_correct, jnp.asarray(_RIGHT, num_correct.dtype))
+  graded = jnp.append(num_samples, jnp.asarray(_SAMPLES, num_samples.dtype))
+  counts = jnp.stack([right, graded - right, graded])
 
-  def total(counts: jax.Array, prior: jax.Array) -> jax.Array:
-    return jnp.sum(jax.lax.digamma(counts + prior) - jax.lax.digamma(prior))
+  def improve(_: Any, prior: jax.Array) -> jax.Array:
+    each = jnp.append(prior, jnp.sum(prior))[:, None]
+    totals = jnp.sum(_digamma(counts + each) - _digamma(each), axis=1)
+    return prior * totals[:2] / totals[2]
 
-  def improve(
-    _: Any, prior: tuple[jax.Array, jax.Array]
-  ) -> tuple[jax.Array, jax.Array]:
-    a, b = prior
-    per_count = total(graded, a + b)
-    return (
-      a * total(right, a) / per_count,
-      b * total(graded - right, b) / per_count,
-    )
+  start = jnp.ones(2, right.dtype)
+  a, b = jax.lax.fori_loop(0, _ITERATIONS, improve, start)
+  return a, b
 
-  one = jnp.ones((), right.dtype)
-  return jax.lax.fori_loop(0, _ITERATIONS, improve, (one, one))
+
+def _digamma(x: jax.Array) -> jax.Array:
+  """The digamma function of x > 0, to the precision of float32.
+
+  By Stirling's series, six places up the recurrence. Most of the time of a fit
+  is spent here, and `jax.lax.digamma`, which takes negative numbers as well,
+  takes ten times as long on a CPU.
+  """
+  y = x + 6
+  z = 1 / (y * y)
+  tail = z * (1 / 12 - z * (1 / 120 - z * (1 / 252 - z / 240)))
+  return jnp.log(y) - 0.5 / y - tail - sum(1 / (x + i) for i in range(6))
 
 
 def expected_pass_at_k(a: jax.Array, b: jax.Array, k_max: int) -> jax.Array:

@@ -1,5 +1,6 @@
 """pkpo_jax._order_statistics: the checks and sums that all estimates share."""
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import exact
+from helpers import bits, exact
 
 from pkpo_jax import _order_statistics as ranks
 
@@ -26,6 +27,37 @@ def test_a_group_is_sorted_with_the_masked_at_its_end():
   assert group.n == 3 and group.finite
   gaps = ranks.gaps(group) * group.unit
   np.testing.assert_array_equal(gaps, [3, 1, 0])
+
+
+@pytest.mark.parametrize("width", [32, 64])
+def test_integers_are_in_the_order_of_floats(width):
+  with bits.enable_x64(width == 64):
+    limits = np.finfo(f"float{width}")
+    above = [0.0, limits.smallest_subnormal, limits.tiny, 0.5, 1, limits.max]
+    values = np.array([-x for x in above[::-1]] + above, limits.dtype)
+    integers = ranks._integers(jnp.array(values))
+    assert integers.dtype == f"int{width}"
+    np.testing.assert_array_equal(np.diff(integers) > 0, True)
+
+
+@pytest.mark.parametrize("where", [None, np.array([True, False, True, True])])
+def test_bools_are_the_same_without_a_sort(where):
+  def everything(rewards):
+    group = ranks.sort_group("f", rewards, where)
+    steps = ranks.gaps(group) * group.ranks[1:]
+    climbed, descended = (f(group, steps) for f in (ranks.climb, ranks.descend))
+    weights = [ranks.by_sample(group, x, True) for x in (climbed, descended)]
+    return group.sorted, group.n, climbed, descended, *weights
+
+  for bools in itertools.product([False, True], repeat=4):
+    both = everything(np.array(bools)), everything(np.array(bools, float))
+    for found, expected in zip(*both):
+      np.testing.assert_array_equal(found, expected, err_msg=str(bools))
+  sorts = [
+    " sort[" in str(jax.make_jaxpr(everything)(np.ones(4, dtype)))
+    for dtype in (bool, float)
+  ]
+  assert sorts == [False, True]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -52,9 +84,9 @@ def test_rank_weights_are_shares_of_subsets(n):
 
 
 def test_climb_and_descend():
-  steps = jnp.array([1.0, 2.0, 4.0])
-  np.testing.assert_array_equal(ranks.climb(steps), [0, 1, 3, 7])
-  np.testing.assert_array_equal(ranks.descend(steps), [7, 6, 4, 0])
+  group, steps = sort(np.arange(4.0)), jnp.array([1.0, 2.0, 4.0])
+  np.testing.assert_array_equal(ranks.climb(group, steps), [0, 1, 3, 7])
+  np.testing.assert_array_equal(ranks.descend(group, steps), [7, 6, 4, 0])
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
@@ -77,7 +109,7 @@ def test_centre_leaves_out_the_masked():
 def test_centred_climb_is_a_climb_that_is_centred():
   steps = jnp.array([1.0, 2.0, 4.0, 0.0])
   group = sort(np.arange(5.0), np.array([True, True, True, True, False]))
-  expected = ranks.centre(group, ranks.climb(steps))
+  expected = ranks.centre(group, ranks.climb(group, steps))
   climbed = ranks.centred_climb(group, steps)
   np.testing.assert_allclose(climbed[:4], expected[:4], rtol=1e-6)
 

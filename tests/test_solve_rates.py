@@ -98,8 +98,31 @@ def test_problems_visited_once_borrow_from_the_pool():
   ],
 )
 def test_a_prior_exists_for_every_pool(c, n):
+  """The one of another implementation, too."""
   prior = solve_rates.fit_prior(jnp.array(c, float), jnp.array(n, float))
   assert all(np.isfinite(x) and x > 0 for x in prior), prior
+  with bits.enable_x64(True):
+    prior = solve_rates.fit_prior(jnp.array(c, float), jnp.array(n, float))
+  c, n = np.append(c, 1.0), np.append(n, 2.0)
+  a = b = 1.0
+  for _ in range(200):
+    each, right, wrong = (
+      np.sum(special.digamma(x + p) - special.digamma(p))
+      for x, p in ((n, a + b), (c, a), (n - c, b))
+    )
+    a, b = a * right / each, b * wrong / each
+  np.testing.assert_allclose([float(x) for x in prior], [a, b], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("x64", "error"), [(False, 3e-6), (True, 1e-9)])
+def test_digamma(x64, error):
+  with bits.enable_x64(x64):
+    x = jnp.array(np.logspace(-4, 5, 50))
+    found = np.asarray(solve_rates._digamma(x), float)
+  expected = special.digamma(np.asarray(x, float))
+  assert np.all(
+    np.abs(found - expected) <= error * np.maximum(1, np.abs(expected))
+  )
 
 
 # --- The rule.

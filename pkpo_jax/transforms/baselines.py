@@ -160,7 +160,7 @@ def maxrl(
   del k
   group = ranks.sort_group("maxrl", rewards, where)
   least = group.sorted[0] / jnp.maximum(group.n, 1)
-  weights = least + ranks.climb(_tail_steps(group))
+  weights = least + ranks.climb(group, _tail_steps(group))
   return ranks.by_sample(group, weights, group.n > 0)
 
 
@@ -267,7 +267,7 @@ def _variance_of_the_best(group: ranks.Group, weights: jax.Array) -> jax.Array:
   unmasked = jnp.where(group.ranks <= group.n, weights, 0)
   up_to = jnp.cumsum(unmasked)[:-1]
   above = jnp.cumsum(unmasked[::-1])[::-1][1:]
-  below = ranks.climb(gaps * up_to)[:-1]
+  below = ranks.climb(group, gaps * up_to)[:-1]
   return jnp.sum(gaps * above * (2 * below + gaps * up_to))
 
 

@@ -61,7 +61,7 @@ def k_mixture(
   if centred:
     weights = ranks.centred_climb(group, blend[:-1] * ranks.gaps(group))
     return ranks.by_sample(group, weights, defined)
-  weights = ranks.climb(blend[1:] * ranks.gaps(group))
+  weights = ranks.climb(group, blend[1:] * ranks.gaps(group))
   at_one = baselines.rloo(rewards, where=where)
   return ranks.by_sample(group, weights, defined) + k_weights[0] * at_one
 

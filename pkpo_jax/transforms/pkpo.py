@@ -123,7 +123,7 @@ def sloo_minus_one(
   # From rank r to r + 1 the weight climbs by C(r, k-1) / C(n, k) times the
   # gap: no term is negative, so nothing cancels.
   steps = ranks.rank_weights(group, group.n, k)[1:] * ranks.gaps(group)
-  weights = ranks.climb(steps)
+  weights = ranks.climb(group, steps)
   # At k = 1 that is (g - min g) / n, and centred it is (1 - 1/n) rloo.
   at_one = ranks.centre(group, weights) * group.n / jnp.maximum(group.n - 1, 1)
   weights = jnp.where(k == 1, at_one, weights)
@@ -179,4 +179,4 @@ def _s_by_rank(group: ranks.Group, k: jax.Array) -> jax.Array:
   """`s` at each rank: k/n of the best at the top, less gap by gap below."""
   weights = ranks.rank_weights(group, group.n, k)
   top = k / jnp.maximum(group.n, 1) * group.sorted[-1]
-  return top - ranks.descend(weights[:-1] * ranks.gaps(group))
+  return top - ranks.descend(group, weights[:-1] * ranks.gaps(group))
