@@ -10,10 +10,18 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 # These files take longest: what starts last keeps the other workers waiting.
 LONGEST = (
-  "test_hardware.py",
-  "test_gemma2.py",
   "test_many_processes.py",
+  "test_gradients.py",
+  "test_whole_study.py",
+  "test_notebooks.py",
+  "test_models.py",
+  "test_train_step.py",
+  "test_gemma2.py",
   "test_commands.py",
+  "test_sampler.py",
+  "test_layouts.py",
+  "test_hardware.py",
+  "test_kills.py",
 )
 # What a test may need beyond .venv, by its marker.
 NEEDS = {

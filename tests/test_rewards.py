@@ -235,18 +235,18 @@ def test_a_concrete_reward_that_is_not_finite(bad, array):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_traced_reward_that_is_not_finite_gives_nan(name, bad):
+def test_a_traced_reward_that_is_not_finite_gives_nan(name):
   """It neither vanishes nor becomes a number; nor does one under a mask."""
-  rewards = np.array([0.5, bad, 2.0, 1.0], np.float32)
   function = jax.jit(lambda g, where: ALL[name](g, where=where))
   where = np.array([True, True, False, True])
-  values = np.asarray(function(rewards, where))
-  assert np.all(
-    np.isnan(values) if values.ndim == 0 else np.isnan(values) == where
-  )
-  values = function(rewards, np.array([True, False, True, True]))
-  assert np.all(np.isfinite(values))
+  for bad in (np.inf, -np.inf, np.nan):
+    rewards = np.array([0.5, bad, 2.0, 1.0], np.float32)
+    values = np.asarray(function(rewards, where))
+    assert np.all(
+      np.isnan(values) if values.ndim == 0 else np.isnan(values) == where
+    )
+    values = function(rewards, np.array([True, False, True, True]))
+    assert np.all(np.isfinite(values))
   closed = jax.jit(lambda where: ALL[name](rewards, where=where))
   np.testing.assert_array_equal(
     np.isnan(closed(where)), np.isnan(function(rewards, where))

@@ -4,18 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import plain
+from helpers import jax_settings, plain
 
 from pkpo_jax.lm import logprobs, sampler, stop_strings, tokenizers
 
 WORDS = tokenizers.WordTokenizer([*"abcdefghi"])
 pytestmark = pytest.mark.slow
 MODES = {
-  "rank": lambda: jax.numpy_rank_promotion("raise"),
-  "dtype": lambda: jax.numpy_dtype_promotion("strict"),
-  "x64": lambda: jax.enable_x64(True),
-  "nans": lambda: jax.debug_nans(True),
-  "infs": lambda: jax.debug_infs(True),
+  "strict": {
+    "jax_numpy_rank_promotion": "raise",
+    "jax_numpy_dtype_promotion": "strict",
+  },
+  "x64": {"jax_enable_x64": True},
+  "debug": {"jax_debug_nans": True, "jax_debug_infs": True},
 }
 
 
@@ -61,7 +62,7 @@ def usual():
 @pytest.mark.parametrize("mode", MODES)
 def test_a_policy_samples_and_is_scored(usual, mode):
   model, params = plain.tiny()
-  with MODES[mode]():
+  with jax_settings.changed(**MODES[mode]):
     completions, scored, gradient = sample_and_score(model, params)
   types = [x.dtype for x in (*completions, *scored)]
   assert types == ["int32", "float32", "float32", "bool", "float32", "float32"]

@@ -21,7 +21,7 @@ MOMENTS = {
   "batch of an evaluation": (3, 0.05),
   "start": (1, 6.0),
 }
-START = 9.0  # seconds of a processor that a start takes, about
+START = 4.0  # seconds of a processor that a start takes, about
 OPTIONS = ("--config.eval.every=6",)
 
 

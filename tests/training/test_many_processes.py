@@ -10,7 +10,7 @@ import pytest
 from helpers import process_pair
 
 STEPS = process_pair.STEPS
-# One run, stopped and continued, is for every change; all else is rarely due.
+# One run is for every change; all else is rarely due.
 VERIFY = pytest.mark.verify(
   "pkpo_jax/multihost.py", "pkpo_jax/lm", "pkpo_jax/rl", "pkpo_jax/training"
 )
@@ -32,7 +32,7 @@ def pair(base_dir, tmp_path_factory):
   return folder, process_pair.run_pair(folder, base_dir)
 
 
-@pytest.mark.slow
+@VERIFY
 def test_two_processes_stopped_and_continued_do_what_one_does(
   base_dir, tmp_path
 ):
@@ -51,14 +51,14 @@ def test_two_processes_stopped_and_continued_do_what_one_does(
   process_pair.assert_same_to_rounding(workdir, single)
 
 
-@VERIFY
+@pytest.mark.slow
 def test_two_processes_do_what_one_does(pair, base_dir, tmp_path):
   """2 processes x 4 devices against 1 x 8, on the same mesh."""
   process_pair.run_alone(tmp_path, base_dir)
   process_pair.assert_same_to_rounding(pair[0], tmp_path)
 
 
-@VERIFY
+@pytest.mark.slow
 def test_only_the_first_process_talks(pair):
   first, second = map(process_pair.own_lines, pair[1])
   assert any(line.startswith("Done.") for line in first)
