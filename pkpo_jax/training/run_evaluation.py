@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pkpo_jax import multihost
-from pkpo_jax.lm import models, sharding
+from pkpo_jax.lm import models
 from pkpo_jax.rl import evaluation, rollout_metrics
 from pkpo_jax.tasks import base as task_lib
 from pkpo_jax.training import (
   build_run,
   checkpointing,
   evaluation_record,
-  initial_policy,
   provenance,
+  saved_policy,
 )
 from pkpo_jax.training import config as config_lib
 from pkpo_jax.training import evaluation_request as request_lib
@@ -107,20 +107,10 @@ class Evaluator:
 
   def _policy(self, step: int) -> tuple[models.Params, str]:
     """All parameters of a policy, and a fingerprint of their bits."""
-    config, parts = self._request.config, self._parts
-    frozen: models.Params = {}
-    if step == request_lib.BASE or "lora_rank" in config.model:
-      base = initial_policy.initial_params(config, parts, self._base_dir)
-      found = initial_policy.contents_of(base)
-      provenance.require_contents(self._request.workdir, found)
-      frozen, trained = base
-    if step != request_lib.BASE:
-      shapes = models.split(parts.model, models.abstract_params(parts.model))[1]
-      trained = checkpointing.restore_params(
-        self._request.workdir / "checkpoints",
-        step,
-        sharding.with_shardings(shapes),
-      )
+    request = self._request
+    frozen, trained = saved_policy.load(
+      request.workdir, step, request.config, self._parts, self._base_dir
+    )
     sums = multihost.fetch(checkpointing.checksums((frozen, trained)))
     fingerprint = config_lib.fingerprint(str(sums.tolist()))
     return models.merge(frozen, trained), fingerprint

@@ -146,7 +146,9 @@ def test_wrong_options_are_errors(
   assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("module", ["train", "pretrain", "evaluate", "curves"])
+@pytest.mark.parametrize(
+  "module", ["train", "pretrain", "evaluate", "export", "curves"]
+)
 def test_help_teaches(module, run_here, monkeypatch):
   monkeypatch.chdir(ROOT)
   monkeypatch.setenv("COLUMNS", "80")

@@ -91,10 +91,8 @@ def check_params(model: nn.Module, params: models.Params) -> None:
   """
   if not isinstance(model, gm.nn.Transformer):
     raise ValueError(
-      f"Only a Transformer can be saved, not a {type(model).__name__}. Of a"
-      " LoRA, save its .model with gemma.peft.split_params(params).original,"
-      " and the adapters, which have no place in it, with"
-      " gm.ckpts.save_params."
+      f"Only a Transformer can be saved, not a {type(model).__name__}; the"
+      " adapters of a LoRA are merged by lm.lora.merge first."
     )
   expected = shapes_by_name(models.abstract_params(model))
   check_same(expected, shapes_by_name(params), "The tree of parameters")

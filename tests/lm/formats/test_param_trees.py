@@ -3,10 +3,9 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from gemma import peft
 from helpers import plain
 
-from pkpo_jax.lm import models, sharding
+from pkpo_jax.lm import lora, models, sharding
 from pkpo_jax.lm.formats import param_trees
 
 TREE = {"layer_0": {"w": jnp.zeros((2, 3))}, "scale": jnp.ones(4)}
@@ -58,7 +57,8 @@ def test_parameters_of_another_model_are_refused():
 def test_adapters_are_refused_with_the_remedy():
   model = plain.tiny_model(lora_rank=2)
   params = models.abstract_params(model)
-  with pytest.raises(ValueError, match=r"LoRA.*split_params"):
+  with pytest.raises(ValueError, match="LoRA are merged by lm.lora.merge"):
     param_trees.check_params(model, params)
-  base = peft.split_params(params).original
-  param_trees.check_params(model.model, base)
+  param_trees.check_params(
+    *lora.merge(model, models.init_params(model, jax.random.key(0)))
+  )
