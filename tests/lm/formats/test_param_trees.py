@@ -57,7 +57,7 @@ def test_parameters_of_another_model_are_refused():
 def test_adapters_are_refused_with_the_remedy():
   model = plain.tiny_model(lora_rank=2)
   params = models.abstract_params(model)
-  with pytest.raises(ValueError, match="LoRA are merged by lm.lora.merge"):
+  with pytest.raises(ValueError, match=r"LoRA are merged by lm\.lora\.merge"):
     param_trees.check_params(model, params)
   param_trees.check_params(
     *lora.merge(model, models.init_params(model, jax.random.key(0)))
