@@ -15,8 +15,6 @@ from typing import Any
 
 from experiments.benchmarks import rivals, timing, workloads
 
-WORKLOADS = (*workloads.STEPS, workloads.UNEVEN)
-
 
 def measure(workload: workloads.Workload, repetitions: int) -> dict[str, Any]:
   """Tokens a second of all contenders."""
@@ -61,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   """Measures, prints, and writes --out and a picture."""
   args = timing.arguments(__doc__, "runs/benchmarks/sampler.json", argv)
   results = []
-  for workload in WORKLOADS:
+  for workload in workloads.STEPS:
     print(f"Measuring {workload.name}", flush=True)
     results.append(measure(workload, args.repetitions))
     print(table(results[-1:]), flush=True)

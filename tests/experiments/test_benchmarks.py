@@ -111,7 +111,6 @@ def tiny(monkeypatch):
   monkeypatch.setattr(workloads, "MODEL", workloads.MODEL | small)
   monkeypatch.setattr(workloads, "STEPS", (workload,))
   monkeypatch.setattr(step, "MICROBATCHES", (1, 4))
-  monkeypatch.setattr(sampler, "WORKLOADS", (workload,))
   return workload
 
 
@@ -150,8 +149,6 @@ def test_steps_and_samples_are_measured_and_drawn(
     (first,) = json.loads(out.read_text())["results"]
     assert all(len(x) == 7 for x in first["seconds"].values())
     assert out.with_suffix(".png").stat().st_size > 1000
-    if benchmark is step:
-      assert first["fraction_updated"]["dense"] == 1
     assert tiny.name in capsys.readouterr().out
     if benchmark is step:
       assert first["speedup"]["dense"] == pytest.approx(
