@@ -36,6 +36,7 @@ def test_recipes_are_short():
   "pkpo_jax/adapters/any_trainer.py",
   "tests/adapters/other_trainers.py",
 )
+@pytest.mark.timeout(1800)  # pip takes most of it
 @pytest.mark.parametrize("name", PACKAGES)
 def test_a_recipe_runs(name, tmp_path):
   environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
