@@ -89,8 +89,8 @@ def test_an_evaluation_is_the_same_on_any_mesh_and_processes(tmp_path):
 def test_a_copy_of_the_folder_is_refused_by_all(tmp_path, monkeypatch):
   """Both have the config and the checkpoint; only one has the first's lock."""
   run = tmp_path / "run"
-  options = [*QUICK, f"--base_dir={tmp_path}", "--config.mesh.fsdp=2"]
-  single = ["-m", "experiments.train", *options, f"--workdir={run}"]
+  options = [QUICK[0], f"--base_dir={tmp_path}", "--config.mesh.fsdp=2"]
+  single = ["-m", "experiments.train", *options, *QUICK[1:], f"--workdir={run}"]
   process_pair.run_single(*single, devices=2)
   shutil.copytree(run, tmp_path / "copy")
   command = [
