@@ -179,8 +179,15 @@ def _replace(
 
 
 def _check_type(name: str, value: Any, like: Any) -> None:
-  """Raises ValueError unless both are numbers, whole ones, or truth values."""
-  kinds: dict[type, Any] = {bool: bool, int: int, float: (int, float)}
+  """Raises ValueError unless both are numbers, whole ones, or truth values.
+
+  In place of a number that is not whole, such as a soft-cap, None is none.
+  """
+  kinds: dict[type, Any] = {
+    bool: bool,
+    int: int,
+    float: (int, float, type(None)),
+  }
   allowed = kinds.get(type(like), object)
   of_truth = isinstance(value, bool) and type(like) in (int, float)
   if of_truth or not isinstance(value, allowed):
