@@ -137,6 +137,7 @@ def _start(workdir, *options, **variables):
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
     text=True,
+    preexec_fn=runs.heed_signals,
   )
 
 

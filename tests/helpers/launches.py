@@ -8,7 +8,6 @@ import contextlib
 import multiprocessing
 import os
 import pathlib
-import signal
 import socket
 import sys
 import tempfile
@@ -109,7 +108,7 @@ def _run(arguments, plan, log, streams, variables):
   os.setsid()
   os.chdir(runs.ROOT)
   os.environ.update(variables)
-  signal.signal(signal.SIGINT, signal.default_int_handler)
+  runs.heed_signals()
   _redirect(streams, log)
   moments.follow(plan)
   sys.argv = ["experiments.train", *arguments]

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +34,12 @@ def environment():
   return os.environ | {"PYTHONPATH": paths}
 
 
+def heed_signals():
+  """Undoes what nohup, or a shell's background, has all it starts ignore."""
+  signal.signal(signal.SIGHUP, signal.SIG_DFL)
+  signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start(line, **options):
   """Starts a shell with a line, at the head of its own process group."""
   return subprocess.Popen(
@@ -41,6 +48,7 @@ def start(line, **options):
     env=environment(),
     text=True,
     start_new_session=True,
+    preexec_fn=heed_signals,
     **options,
   )
 
