@@ -10,9 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 # These files take longest: what starts last keeps the other workers waiting.
 LONGEST = (
-  "test_many_processes.py",
   "test_gradients.py",
-  "test_whole_study.py",
   "test_notebooks.py",
   "test_models.py",
   "test_train_step.py",

@@ -116,11 +116,8 @@ def loss_and_memory(remat):
   return program(params, *batch), memory
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-  "remat",
-  [pytest.param("dots", marks=pytest.mark.verify("pkpo_jax/lm")), "full"],
-)
+@pytest.mark.verify("pkpo_jax/lm")
+@pytest.mark.parametrize("remat", ["dots", "full"])
 def test_remat_changes_memory_and_nothing_else(remat):
   """Five layers: a scan over the pattern of two, and one layer left over."""
   (plain_loss, plain_grads), plain_memory = loss_and_memory("none")

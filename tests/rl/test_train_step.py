@@ -239,7 +239,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.verify("pkpo_jax/lm", "pkpo_jax/rl")
 def test_the_settings_of_jax_do_not_matter(make_rollout):
   """With every term of the loss, and rewards that could not be graded."""
   config = make_config(

@@ -51,14 +51,14 @@ def test_two_processes_stopped_and_continued_do_what_one_does(
   process_pair.assert_same_to_rounding(workdir, single)
 
 
-@pytest.mark.slow
+@VERIFY
 def test_two_processes_do_what_one_does(pair, base_dir, tmp_path):
   """2 processes x 4 devices against 1 x 8, on the same mesh."""
   process_pair.run_alone(tmp_path, base_dir)
   process_pair.assert_same_to_rounding(pair[0], tmp_path)
 
 
-@pytest.mark.slow
+@VERIFY
 def test_only_the_first_process_talks(pair):
   first, second = map(process_pair.own_lines, pair[1])
   assert any(line.startswith("Done.") for line in first)

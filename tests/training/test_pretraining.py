@@ -199,7 +199,7 @@ for i in range(10):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.verify("pkpo_jax/training/pretraining.py")
 def test_many_write_the_same_policies_at_once(tmp_path):
   start = str(time.time() + 15)
   writers = [

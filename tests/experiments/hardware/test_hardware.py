@@ -210,8 +210,17 @@ def test_a_mesh_that_does_not_fit_the_slice_is_an_error():
   assert "does not cover 4 devices" in result.stdout + result.stderr
 
 
-@pytest.mark.slow
+ABOUT_2B = pytest.mark.verify(
+  "configs/gemma2.py",
+  "configs/gemma2_2b_math.py",
+  "experiments/hardware",
+  "pkpo_jax/lm",
+  "pkpo_jax/rl",
+)
+
+
 @pytest.mark.libtpu
+@ABOUT_2B
 def test_what_does_not_fit_into_memory_is_an_error_with_a_remedy():
   """A tiny model, but a cache of 16 x 4096 x 16k tokens."""
   result = compile_apart(
@@ -260,15 +269,6 @@ def test_a_small_model_is_split_over_4_cards(tmp_path):
   within = sum(x["bytes"] for x in kinds) - between
   expected = between / 50e9 + within / 450e9
   assert update["all"]["network"] == pytest.approx(expected)
-
-
-ABOUT_2B = pytest.mark.verify(
-  "configs/gemma2.py",
-  "configs/gemma2_2b_math.py",
-  "experiments/hardware",
-  "pkpo_jax/lm",
-  "pkpo_jax/rl",
-)
 
 
 @pytest.mark.gpu_compiler

@@ -18,7 +18,12 @@ from helpers import tiny_study
 from experiments.studies import results
 from experiments.studies import run as runner
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.verify(
+  "experiments/studies",
+  "experiments/paper",
+  "pkpo_jax/training",
+  "tests/helpers/tiny_study.py",
+)
 
 ROOT = pathlib.Path(__file__).parents[3]
 STUDY = tiny_study.STUDY
