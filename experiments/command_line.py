@@ -18,6 +18,7 @@ from experiments import streams
 if TYPE_CHECKING:
   import ml_collections
 
+_SPEAKING = ("builtins", "json", "pkpo_jax")  # whose errors are for the user
 _MISTAKES = (AttributeError, KeyError, TypeError, ValueError)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")  # s3://, gs://, file:/
 # Settings of jax that a run's numbers depend on: as jax has them by default,
@@ -265,7 +266,7 @@ def mistakes(parser: argparse.ArgumentParser) -> Iterator[None]:
   try:
     yield
   except (ValueError, OSError, ImportError, RuntimeError) as error:
-    if type(error).__module__ not in ("builtins", "json.decoder"):
+    if type(error).__module__.partition(".")[0] not in _SPEAKING:
       raise
     parser.error(str(error))
 

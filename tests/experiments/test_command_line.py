@@ -1,6 +1,7 @@
 """experiments.command_line: what options may say, and what jax is set to."""
 
 import argparse
+import json
 import pathlib
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import jax
 import pytest
 
 from experiments import command_line
+from pkpo_jax.training import lock
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -117,3 +119,21 @@ def test_other_parts_do_not(part, capsys):
     parse("--config=configs/countdown.py", f"--config.{part}lora_rank=2")
   said = capsys.readouterr().err
   assert f"config.{part}lora_rank: there is no such value" in said
+
+
+@pytest.mark.parametrize(
+  ("error", "code"),
+  [
+    (ValueError("n=0"), 2),
+    (lock.HeldError("n=0"), 2),
+    (json.JSONDecodeError("n=0", "", 0), 2),
+    (jax.errors.JaxRuntimeError("n=0"), None),
+  ],
+)
+def test_errors_that_speak_to_the_user_end_in_two_lines(error, code, capsys):
+  parser = command_line.parser("Doc.")
+  ending = SystemExit if code else type(error)
+  with pytest.raises(ending) as raised, command_line.mistakes(parser):
+    raise error
+  assert getattr(raised.value, "code", None) == code
+  assert capsys.readouterr().err.startswith("Error: n=0") == bool(code)

@@ -158,7 +158,8 @@ def records(workdir):
 
 
 def saved_steps(workdir):
-  return sorted(int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*"))
+  names = [path.name for path in (workdir / "checkpoints").iterdir()]
+  return sorted(int(name) for name in names if name.isdigit())
 
 
 def saved(workdir):
