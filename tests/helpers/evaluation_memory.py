@@ -18,7 +18,6 @@ def main(n: int) -> None:
   report.use_topologies()
   jax.config.update("jax_platforms", "cpu")
   config = gemma2_2b_math.get_config("k8")
-  config.mesh.update(data=1, fsdp=16, tensor=1)
   slice_ = topologies.get_topology_desc(
     platform="tpu", topology_name="v5e:4x4"
   ).devices
