@@ -6,22 +6,17 @@ Usage: python tests/helpers/evaluation_memory.py N, with 0 for greedy decoding.
 import sys
 
 import jax
-from jax.experimental import topologies
 
 from configs import gemma2_2b_math
-from experiments.hardware import programs, report
-from pkpo_jax.lm import sharding
+from experiments.hardware import chips, programs, report
 from pkpo_jax.rl import evaluation
 
 
 def main(n: int) -> None:
   report.use_topologies()
-  jax.config.update("jax_platforms", "cpu")
   config = gemma2_2b_math.get_config("k8")
-  slice_ = topologies.get_topology_desc(
-    platform="tpu", topology_name="v5e:4x4"
-  ).devices
-  with jax.set_mesh(sharding.make_mesh(**config.mesh, devices=slice_)) as mesh:
+  mesh = report.mesh_of(config, chips.topology("v5e:4x4"))
+  with jax.set_mesh(mesh):
     batch = evaluation.plan_batch(
       500, n or 1, prompts=config.prompts_per_step, samples=config.n
     )
