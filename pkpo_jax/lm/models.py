@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from pkpo_jax.lm import attention, sharding, transformer
+from pkpo_jax.lm import attention, model_options, sharding, transformer
 from pkpo_jax.lm.gemma_library import gm
 
 Params = Any
@@ -107,7 +107,7 @@ def get_model(
       f"remat={remat!r} must be one of {sorted(transformer.REMAT)}."
     )
   model = transformer.Transformer(
-    config=_replace(config, fields),
+    config=model_options.replace(config, fields),
     dtype=dtype,
     remat=remat,
     tokens="batch.tokens",
@@ -150,48 +150,6 @@ def _tiny_config() -> gm.nn.config.TransformerConfig:
     attention_types=(local, global_, local, global_),
     sliding_window_size=8,
   )
-
-
-def _replace(
-  config: gm.nn.config.TransformerConfig, fields: dict[str, Any]
-) -> gm.nn.config.TransformerConfig:
-  """Changes fields of a config.
-
-  Raises:
-    ValueError: it has no such field, or the value is of another type.
-  """
-  known = {f.name for f in dataclasses.fields(config)}
-  unknown = set(fields) - known - {"num_layers"}
-  if unknown:
-    raise ValueError(
-      f"Unknown model options {sorted(unknown)}; known: name, dtype,"
-      f" remat, lora_rank, num_layers, {', '.join(sorted(known))}."
-    )
-  fields = dict(fields)
-  for name, value in fields.items():
-    _check_type(name, value, getattr(config, name))
-  if "num_layers" in fields:
-    pattern = fields.get("attention_types", config.attention_types)
-    layers = fields.pop("num_layers")
-    repeats = -(-layers // len(pattern))
-    fields["attention_types"] = (tuple(pattern) * repeats)[:layers]
-  return dataclasses.replace(config, **fields)
-
-
-def _check_type(name: str, value: Any, like: Any) -> None:
-  """Raises ValueError unless both are numbers, whole ones, or truth values.
-
-  In place of a number that is not whole, such as a soft-cap, None is none.
-  """
-  kinds: dict[type, Any] = {
-    bool: bool,
-    int: int,
-    float: (int, float, type(None)),
-  }
-  allowed = kinds.get(type(like), object)
-  of_truth = isinstance(value, bool) and type(like) in (int, float)
-  if of_truth or not isinstance(value, allowed):
-    raise ValueError(f"{name}={value!r} must be of type {type(like).__name__}.")
 
 
 def init_params(model: nn.Module, key: chex.PRNGKey) -> Params:
