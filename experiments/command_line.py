@@ -113,6 +113,15 @@ def add_base_dir(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def add_distributed(parser: argparse.ArgumentParser) -> None:
+  """Adds --distributed, for runs of several processes."""
+  parser.add_argument(
+    "--distributed",
+    action="store_true",
+    help="this is one of several processes, see docs/pods.md",
+  )
+
+
 def path(text: str) -> pathlib.Path:
   """The path that an option names; ~ is the home folder.
 

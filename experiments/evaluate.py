@@ -104,11 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     metavar="FILE",
     help="an evaluation of the same problems, to compare with",
   )
-  add(
-    "--distributed",
-    action="store_true",
-    help="this is one of several processes, see docs/pods.md",
-  )
+  command_line.add_distributed(parser)
   command_line.add_changes(parser, evaluation_request.CHANGEABLE)
   return parser
 

@@ -67,11 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     help="of the folder (default: huggingface)",
   )
   command_line.add_base_dir(parser)
-  add(
-    "--distributed",
-    action="store_true",
-    help="this is one of several processes, see docs/pods.md",
-  )
+  command_line.add_distributed(parser)
   command_line.add_changes(parser, evaluation_request.CHANGEABLE)
   return parser
 

@@ -31,11 +31,7 @@ def main() -> None:
     help="where this one run keeps all it writes (default: runs/countdown)",
   )
   command_line.add_base_dir(parser)
-  parser.add_argument(
-    "--distributed",
-    action="store_true",
-    help="this is one of several processes, see docs/pods.md",
-  )
+  command_line.add_distributed(parser)
   parser.add_argument(
     "--dry_run",
     action="store_true",

@@ -1,7 +1,6 @@
 """The commands as a user runs them; test_kills and test_faults end them."""
 
 import pathlib
-import runpy
 import subprocess
 import sys
 import time
@@ -91,23 +90,6 @@ def test_evaluate_compares_with_the_base_policy(uninterrupted, base_dir):
   assert "gain" in output
   files = {path.name for path in (uninterrupted / "evaluations").iterdir()}
   assert files == {"step0_test_n4_t1.json", f"step{STEPS}_test_n4_t1.json"}
-
-
-@pytest.fixture
-def run_here(monkeypatch, capsys):
-  """Runs a command in this process: its exit code and what it prints."""
-
-  def run(module, *options):
-    monkeypatch.setattr(sys, "argv", [module, *options])
-    code = 0
-    try:
-      runpy.run_module(f"experiments.{module}", None, "__main__", True)
-    except SystemExit as end:
-      code = end.code
-    printed = capsys.readouterr()
-    return code, printed.out + printed.err
-
-  return run
 
 
 def test_evaluate_needs_a_run(tmp_path, run_here):

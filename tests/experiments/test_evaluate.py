@@ -1,7 +1,6 @@
 """experiments.evaluate: its table, and what it says before and after."""
 
-import runpy
-import sys
+import functools
 
 import pytest
 from helpers import saved_run
@@ -79,18 +78,8 @@ def run(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-  def run(*options):
-    monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, options)])
-    code = 0
-    try:
-      runpy.run_module("experiments.evaluate", None, "__main__", True)
-    except SystemExit as end:
-      code = end.code
-    printed = capsys.readouterr()
-    return code, printed.out + printed.err
-
-  return run
+def command(run_here):
+  return functools.partial(run_here, "evaluate")
 
 
 @pytest.mark.parametrize(

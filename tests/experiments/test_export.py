@@ -1,10 +1,8 @@
 """experiments.export: what it writes is the policy of the run."""
 
+import functools
 import pathlib
-import runpy
-import sys
 
-import jax
 import numpy as np
 import pytest
 from helpers import plain, saved_run
@@ -23,18 +21,8 @@ def run(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-  def run(*options):
-    monkeypatch.setattr(sys, "argv", ["export", *map(str, options)])
-    code = 0
-    try:
-      runpy.run_module("experiments.export", None, "__main__", True)
-    except SystemExit as end:
-      code = end.code
-    printed = capsys.readouterr()
-    return code, printed.out + printed.err
-
-  return run
+def command(run_here):
+  return functools.partial(run_here, "export")
 
 
 @pytest.mark.slow
@@ -54,7 +42,6 @@ def test_the_folder_holds_the_newest_policy(kind, run, command, tmp_path):
   first = saved_policy.load(run, saved_policy.BASE, config, parts, tmp_path)
   other, _ = plain.forward(parts.model, models.merge(*first), TOKENS)
   assert np.abs(other - expected).max() > 1e-3
-  jax.tree.map(np.testing.assert_array_equal, policy[0], {})
 
 
 @pytest.mark.parametrize(
