@@ -49,7 +49,8 @@ def merge(
         precision="highest",
       )  # fmt: skip
       merged[target] = merged[target].astype(jnp.float32) + change
-  return model.model, flax.traverse_util.unflatten_dict(merged)
+  plain = models.without_adapters(model)
+  return plain, flax.traverse_util.unflatten_dict(merged)
 
 
 def _adapted(path: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:

@@ -110,6 +110,7 @@ def get_model(
     config=model_options.replace(config, fields),
     dtype=dtype,
     remat=remat,
+    lora_rank=rank,
     tokens="batch.tokens",
   )
   if rank is None:
@@ -182,7 +183,9 @@ def abstract_params(model: nn.Module) -> Params:
 
 def without_adapters(model: nn.Module) -> nn.Module:
   """Returns the model that a `gm.nn.LoRA` wraps; any other unchanged."""
-  return model.model if isinstance(model, gm.nn.LoRA) else model
+  if isinstance(model, gm.nn.LoRA):
+    return model.model.clone(lora_rank=None)
+  return model
 
 
 def split(model: nn.Module, params: Params) -> tuple[Params, Params]:
@@ -209,6 +212,20 @@ def merge(frozen: Params, trained: Params) -> Params:
 def compute_params(model: nn.Module, params: Params) -> Params:
   """Rounds parameters to the type that the model computes in."""
   return jax.tree.map(lambda x: x.astype(model.dtype), params)
+
+
+def stack_layers(model: nn.Module, params: Params) -> Params:
+  """Stacks the layers that training runs as a scan, for `remat`.
+
+  An update that reads completions many times stacks them once: tens of arrays
+  for the compiler instead of hundreds, and no copies in between.
+  """
+  return without_adapters(model).stack_layers(params)
+
+
+def unstack_layers(model: nn.Module, params: Params) -> Params:
+  """Undoes `stack_layers`, of parameters or of their gradient."""
+  return without_adapters(model).unstack_layers(params)
 
 
 def compute_shapes(model: nn.Module, params: Params) -> Params:

@@ -31,6 +31,7 @@ _RULES = (
   (r"scale", (None,)),
 )
 _TRANSPOSED_GATING = (None, "tensor", "fsdp")  # 2 F D, as some Gemmas have it
+_SCANNED = "scanned/"  # arrays with a leading dimension, of layers
 _LORA = r"/lora/[ab]$"  # two thin factors: D or F or heads, and the rank
 
 
@@ -333,6 +334,9 @@ def _spec(
   mesh: Mesh | jax.sharding.AbstractMesh, name: str, x: Any
 ) -> PartitionSpec:
   """Finds the mesh axes of a parameter, and checks that they divide it."""
+  if _SCANNED in name:
+    layer = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+    return PartitionSpec(None, *_spec(mesh, name.replace(_SCANNED, ""), layer))
   if math.prod(x.shape) <= 1:
     return PartitionSpec()
   if re.search(_LORA, name):

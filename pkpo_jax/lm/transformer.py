@@ -37,6 +37,11 @@ REMAT = {
   "full": jax.checkpoint_policies.nothing_saveable,
 }
 
+# In stacked parameters, the layers of the scan; sharding.py knows the name.
+SCANNED = "scanned"
+
+Params = dict[str, Any]
+
 # (block, its parameters, x, the KeysValues of each KVCache) -> x, KeysValues
 _Layer = Callable[..., tuple[chex.Array, attention.KeysValues | None]]
 
@@ -77,9 +82,12 @@ class Transformer(gm.nn.Transformer):
   Attributes:
     remat: "none", "dots" or "full": how much the backward pass of training
       computes again. Other than "none" makes the layers a scan.
+    lora_rank: of the adapters that a `gm.nn.LoRA` around this adds. flax keeps
+      programs by the fields of this module, which must not serve another rank.
   """
 
   remat: str = "none"
+  lora_rank: int | None = None
 
   def __post_init__(self) -> None:
     """Refuses a dtype that Gemma's activations exceed."""
@@ -167,9 +175,10 @@ class Transformer(gm.nn.Transformer):
       [R, L, D], and what the layers returned beside it.
     """
     blocks = [block.clone(parent=None) for block in self.blocks]
-    params = [block.variables["params"] for block in self.blocks]
     period = _period(self.config.attention_types)
-    end = len(blocks) // period * period if scan else 0
+    end = self.num_scanned if scan else 0
+    params = self.variables["params"]
+    groups = self.stack_layers(params)[SCANNED] if end else {}
 
     def run(
       x: chex.Array,
@@ -183,20 +192,59 @@ class Transformer(gm.nn.Transformer):
         new.append(out)
       return x, new
 
-    groups = [
-      jax.tree.map(lambda *x: jnp.stack(x), *params[i:end:period])
-      for i in range(period if end else 0)
-    ]
     x, new = jax.lax.scan(
       lambda x, group: run(x, blocks, *group),
       x,
-      (groups, [kv and kv.scanned for kv in kvs]),
+      (list(groups.values()), [kv and kv.scanned for kv in kvs]),
       length=end // period,
     )
-    x, rest = run(
-      x, blocks[end:], params[end:], [kv and kv.unrolled for kv in kvs]
-    )
+    rest = [params[block.name] for block in self.blocks[end:]]
+    x, rest = run(x, blocks[end:], rest, [kv and kv.unrolled for kv in kvs])
     return x, KVCache(new, rest)
+
+  @property
+  def num_scanned(self) -> int:
+    """How many layers, from the first, run as a scan in training."""
+    if self.remat == "none":
+      return 0
+    kinds = self.config.attention_types
+    return len(kinds) // _period(kinds) * _period(kinds)
+
+  def stack_layers(self, params: Params) -> Params:
+    """Stacks what the layers of the scan have alike.
+
+    Args:
+      params: parameters or some of them, such as the adapters of LoRA.
+
+    Returns:
+      The same, where `layer_i` of all i that are scanned are SCANNED: one
+      subtree for each layer of the pattern, whose arrays have the repetitions
+      of the pattern as their first dimension. As it is if it is so already.
+    """
+    period = _period(self.config.attention_types)
+    layers = [f"layer_{i}" for i in range(self.num_scanned)]
+    if not params or not layers or SCANNED in params:
+      return params
+    return {name: x for name, x in params.items() if name not in layers} | {
+      SCANNED: {
+        str(i): jax.tree.map(
+          lambda *x: jnp.stack(x), *(params[name] for name in layers[i::period])
+        )
+        for i in range(period)
+      }
+    }
+
+  def unstack_layers(self, params: Params) -> Params:
+    """Undoes `stack_layers`."""
+    if SCANNED not in params:
+      return params
+    period = _period(self.config.attention_types)
+    return {name: x for name, x in params.items() if name != SCANNED} | {
+      f"layer_{i}": jax.tree.map(
+        lambda x, i=i: x[i // period], params[SCANNED][str(i % period)]
+      )
+      for i in range(self.num_scanned)
+    }
 
 
 def _recomputed(layer: _Layer, policy: Callable[..., bool] | None) -> _Layer:

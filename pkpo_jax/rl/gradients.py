@@ -88,9 +88,10 @@ def gradient(
     weights: [B, n] float32, from the transform.
 
   Returns:
-    The gradient, float32; and what is measured of it: the loss, which tokens
-    the clip stops, the completions that passed through the model, how far log
-    p(token) is from the sampler's, and KL(policy || reference) if it counts.
+    The gradient, float32, as `models.stack_layers` has the parameters; and what
+    is measured of it: the loss, which tokens the clip stops, the completions
+    that passed through the model, how far log p(token) is from the sampler's,
+    and KL(policy || reference) if it counts.
   """
   rollout, weights = sharding.replicate((rollout, weights))  # to sort them
   every = options.entropy_coef or options.kl_coef
@@ -107,7 +108,8 @@ def gradient(
     options.microbatch_rows,
   )
   rounded, frozen, reference = (
-    models.compute_params(model, x) for x in (params, frozen, reference)
+    models.stack_layers(model, models.compute_params(model, x))
+    for x in (params, frozen, reference)
   )
 
   def read(trained):
@@ -208,7 +210,7 @@ def _sum_up(
     totals: counts over all problems.
     rows: completions, in microbatches.
     longest: [R / M] int32, see `microbatches.flat_list`.
-    trained: the parameters that are trained, rounded.
+    trained: the parameters that are trained, rounded and stacked.
     prompts: what the completions read of them.
     others: the arguments of `loss_of` that have no gradient.
   """

@@ -125,14 +125,16 @@ def train_step(
     )
     # Adam would move the parameters without any gradient too, by what its
     # moments remember: the empty rollouts that follow one that taught something
-    # would move them further than it did.
+    # would move them further than it did. (What is so small that its norm is 0
+    # is nothing beside Adam's epsilon.)
     norm = optax.tree.norm(grads)
     # And one that is not finite would leave nothing of them.
     finite = jnp.isfinite(norm) & jnp.isfinite(measured.sums["loss"])
-    skipped = _all_zero(grads) | ~finite
+    skipped = (norm == 0) | ~finite
+    grads = optimizers.clip(grads, norm, options.max_grad_norm)
     params, opt_state = optimizers.apply(
       optimizer,
-      optimizers.clip(grads, norm, options.max_grad_norm),
+      models.unstack_layers(model, grads),
       state.opt_state,
       state.params,
       state.step,
@@ -194,12 +196,6 @@ class _Update(NamedTuple):
   measured: gradients.Measured
   norm: chex.Array
   skipped: chex.Array
-
-
-def _all_zero(grads: models.Params) -> chex.Array:
-  return ~functools.reduce(
-    jnp.logical_or, [jnp.any(x != 0) for x in jax.tree.leaves(grads)]
-  )
 
 
 def _metrics(updates: _Update, max_grad_norm: float) -> Metrics:

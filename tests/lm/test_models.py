@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -185,6 +186,16 @@ def test_remat_and_lora_rank_are_checked():
     models.get_model("gemma2_tiny", remat="some")
   with pytest.raises(ValueError, match="lora_rank=0 must be an integer"):
     models.get_model("gemma2_tiny", lora_rank=0)
+
+
+@pytest.mark.slow
+def test_one_process_makes_adapters_of_several_ranks():
+  """flax keeps programs by the fields of a module, which must tell them."""
+  for rank in (2, 3, 2):
+    params = init_params(plain.tiny_model(lora_rank=rank), jax.random.key(0))
+    flat = flax.traverse_util.flatten_dict(params)
+    ranks = {x.shape[-1] for name, x in flat.items() if name[-1] == "a"}
+    assert ranks == {rank}
 
 
 @pytest.mark.slow

@@ -58,6 +58,9 @@ def test_a_mesh_must_cover_the_devices(sizes):
     ("opt_state/0/mu/mlp/linear", (16, 8), ("tensor", "fsdp")),
     ("mlp/linear/lora/a", (16, 3), ("fsdp", None)),
     ("mlp/linear/lora/b", (3, 5), (None, None)),
+    ("scanned/0/mlp/linear", (13, 16, 8), (None, "tensor", "fsdp")),
+    ("scanned/1/mlp/linear/lora/a", (4, 16, 3), (None, "fsdp", None)),
+    ("scanned/1/pre_attention_norm/scale", (13, 7), (None, None)),
     ("step", (), ()),
   ],
 )

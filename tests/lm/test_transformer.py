@@ -61,6 +61,42 @@ def test_a_scan_leaves_over_what_fills_no_pattern(three_layers, remat):
   np.testing.assert_array_equal(unrolled, x)
 
 
+@pytest.mark.parametrize("lora_rank", [None, 2])
+@pytest.mark.parametrize(
+  ("num_layers", "remat", "left"),
+  [(3, "full", ["layer_2"]), (4, "dots", []), (1, "full", [])],
+)
+def test_layers_of_a_scan_are_stacked_and_back(
+  num_layers, remat, left, lora_rank
+):
+  model = plain.tiny_model(
+    num_layers=num_layers, remat=remat, lora_rank=lora_rank
+  )
+  params = plain.random_params(model)
+  for part in (*models.split(model, params), params):
+    stacked = models.stack_layers(model, part)
+    kept = [name for name in stacked if name.startswith("layer_")]
+    assert kept == (left if part else [])
+    assert models.stack_layers(model, stacked) is stacked
+    back = models.unstack_layers(model, stacked)
+    jax.tree.map(np.testing.assert_array_equal, back, part)
+
+
+def test_without_a_scan_nothing_is_stacked(three_layers):
+  model, params = three_layers
+  assert models.stack_layers(model, params) is params
+  assert models.unstack_layers(model, params) is params
+
+
+@pytest.mark.slow
+def test_stacked_parameters_compute_the_same(three_layers):
+  model, params = three_layers
+  model = model.clone(remat="full")
+  x, _ = apply(model, params, PROMPTS, True)
+  same, _ = apply(model, models.stack_layers(model, params), PROMPTS, True)
+  np.testing.assert_array_equal(same, x)
+
+
 @pytest.mark.slow
 def test_a_prompt_is_read_once_for_all_its_completions(three_layers):
   """Teacher forcing keeps nothing, and each row sees its own prompt."""

@@ -277,6 +277,32 @@ def test_what_has_no_gradient_is_left_out(make_rollout, gradient_update, k):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("lora_rank", [None, pytest.param(2, marks=VERIFY)])
+def test_layers_that_run_as_a_scan_change_nothing(make_rollout, lora_rank):
+  """Their parameters are stacked in the update, and apart in its result."""
+  model = plain.tiny_model(num_layers=3, lora_rank=lora_rank)
+  frozen, trained = models.split(model, plain.random_params(model))
+  reference = jax.tree.map(lambda x: 0.9 * x, trained)
+  config = make_config(**{"loss.kl_coef": KL, "k_opt": (2,)}, k_boundaries=())
+
+  def gradient(model):
+    update = steps.compiled(model, config, recorder())
+    state = train_step.init_state(trained, recorder())
+    some = make_rollout(REWARDS["continuous"])
+    after, metrics = update(state, some, KEY, frozen, reference)
+    return after.opt_state, metrics
+
+  one_by_one, metrics = gradient(model)
+  wrapped = models.without_adapters(model).clone(remat="full")
+  model = wrapped if lora_rank is None else model.clone(model=wrapped)
+  scanned, same = gradient(model)
+  assert jax.tree.structure(scanned) == jax.tree.structure(trained)
+  assert_close(scanned, one_by_one, one_by_one)
+  for name, value in metrics.items():
+    assert same[name] == pytest.approx(float(value), rel=1e-4, abs=2e-6), name
+
+
+@pytest.mark.slow
 def test_adapters_alone_are_trained(make_rollout):
   """The first gradient of LoRA: of B, which is zero, alone."""
   model = plain.tiny_model(lora_rank=2)
