@@ -1,5 +1,6 @@
 """One run at a time in a folder: a lock that names who holds it."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -7,6 +8,7 @@ import pathlib
 import socket
 import time
 import warnings
+from collections.abc import Iterator
 from typing import IO
 
 
@@ -65,6 +67,32 @@ def release(folder: pathlib.Path) -> None:
   if file is not None:
     with file:
       _write(file, {})
+
+
+@contextlib.contextmanager
+def in_turn(path: pathlib.Path, waiting: str) -> Iterator[None]:
+  """A context that one process at a time is in; others wait for it.
+
+  Nothing may depend on it but the work that is saved: some file systems have
+  no locks, and who comes as another leaves may not see it.
+
+  Args:
+    path: of an empty file, which is there meanwhile.
+    waiting: what to print before a wait.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with path.open("a") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+      print(waiting, flush=True)
+      fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # a file system without locks: then all at once
+      pass
+    try:
+      yield
+    finally:
+      path.unlink(missing_ok=True)
 
 
 def _write(file: IO[str], holder: dict[str, str | int]) -> None:

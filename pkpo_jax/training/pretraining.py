@@ -21,7 +21,7 @@ from pkpo_jax import multihost
 from pkpo_jax.lm import logprobs, models, sharding, tokenizers
 from pkpo_jax.rl import losses
 from pkpo_jax.tasks import base
-from pkpo_jax.training import build_run, checkpointing, progress_bar
+from pkpo_jax.training import build_run, checkpointing, lock, progress_bar
 from pkpo_jax.training import config as config_lib
 
 _CHECKSUMS = "checksums.json"  # one number for each array
@@ -59,11 +59,28 @@ def train_or_load(
         f"{folder} does not hold the base policy of this config, {path.name};"
         " make it with experiments.pretrain in one process first."
       )
-    _save(path, _pretrain(config, parts), described)
+    _train_once(path, config, parts, described)
   if multihost.is_first():
     print(f"Base policy: loaded from {path}")
   like = models.abstract_params(models.without_adapters(parts.model))
   return _load(path, sharding.with_shardings(like))
+
+
+def _train_once(
+  path: pathlib.Path,
+  config: ml_collections.ConfigDict,
+  parts: build_run.Parts,
+  described: str,
+) -> None:
+  """Trains and saves, unless another process does: then waits for it."""
+  waiting = f"Base policy: waiting for another run, which trains {path}"
+  with contextlib.ExitStack() as stack:
+    # Where nothing can be written, saving says so.
+    with contextlib.suppress(OSError):
+      turn = lock.in_turn(path.with_suffix(".lock"), waiting)
+      stack.enter_context(turn)
+    if not path.exists():
+      _save(path, _pretrain(config, parts), described)
 
 
 def is_trained(

@@ -55,3 +55,29 @@ def test_the_lock_of_a_killed_process_is_taken_with_a_word(
   lock.acquire(tmp_path)
   assert capsys.readouterr().out == ""
   lock.release(tmp_path)
+
+
+TAKE_TURNS = """
+import pathlib, sys, time
+from pkpo_jax.training import lock
+path = pathlib.Path(sys.argv[1])
+with lock.in_turn(path / "turn", "waiting"):
+  print("in", flush=True)
+  done = (path / "done").exists()
+  sys.stdin.read()
+  (path / "done").touch()
+print(done)
+"""
+
+
+def test_processes_take_turns(tmp_path):
+  """The second waits, says so, and finds what the first has done."""
+  command = [sys.executable, "-c", TAKE_TURNS, str(tmp_path)]
+  pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+  first = subprocess.Popen(command, text=True, **pipes)
+  assert first.stdout.readline() == "in\n"
+  second = subprocess.Popen(command, text=True, **pipes)
+  assert second.stdout.readline() == "waiting\n"
+  assert first.communicate()[0] == "False\n"
+  assert second.communicate()[0] == "in\nTrue\n"
+  assert [path.name for path in tmp_path.iterdir()] == ["done"]

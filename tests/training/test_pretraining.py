@@ -1,5 +1,7 @@
 """pkpo_jax.training.pretraining: a base policy is trained once."""
 
+import errno
+import fcntl
 import itertools
 import json
 import math
@@ -168,8 +170,16 @@ def quick(monkeypatch):
 
 @pytest.mark.slow
 def test_who_comes_second_takes_what_is_there(quick, tmp_path, monkeypatch):
-  """Two runs of a sweep that finish the same base policy together."""
+  """Two runs of a sweep that finish the same base policy together.
+
+  As they do where a file system has no locks; else the second waits.
+  """
   config = make_config()
+
+  def no_locks(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+  monkeypatch.setattr(fcntl, "flock", no_locks)
   train = pretraining._pretrain
 
   def slow(*arguments):
