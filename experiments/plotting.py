@@ -31,8 +31,9 @@ _RC = {
   "font.size": 9,
   "grid.alpha": 0.3,
   "grid.linewidth": 0.5,
+  "legend.columnspacing": 1.2,
   "legend.frameon": False,
-  "legend.handlelength": 3.2,
+  "legend.handlelength": 2.9,
   "lines.linewidth": 1.5,
   "lines.markersize": 4.5,
 }

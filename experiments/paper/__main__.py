@@ -27,19 +27,23 @@ def draw_all(out: str, results: pathlib.Path) -> list[str]:
   """Draws what can be drawn.
 
   Returns:
-    For everything else a line that says why, and what to do.
+    For everything else a line that says why, and what to do: one a study,
+    unless reasons differ.
   """
   for name in TOY:
     importlib.import_module(f"experiments.paper.{name}").draw(out)
-  left = []
+  left: dict[tuple[str, str], list[str]] = {}
   for study in study_lib.known():
     for name in study_lib.load(study).figures:
       module = importlib.import_module(f"experiments.paper.{name}")
       try:
         module.draw(out, study=study, results=results)
       except ValueError as error:
-        left.append(f"{name} of {study}: {error}")
-  return left
+        left.setdefault((study, str(error)), []).append(name)
+  return [
+    f"{study} ({', '.join(names)}): {reason}"
+    for (study, reason), names in left.items()
+  ]
 
 
 def main() -> None:

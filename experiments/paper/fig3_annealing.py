@@ -1,7 +1,8 @@
 """Figure 3: training pass@k when k changes while training.
 
-A dotted line marks where k changes. Annealed from a large k to 1, a run keeps
-much of the exploration and ends with the pass@1 of k = 1.
+The arm whose k changes, at the dotted line, beside the arms that keep its first
+and its last k. Annealed from a large k to 1, says the paper, a run keeps much
+of the exploration and ends with the pass@1 of k = 1.
 
 Example:
   python -m experiments.paper.fig3_annealing --study=countdown
@@ -12,8 +13,10 @@ Writes fig3_annealing_STUDY.png, and .csv with the numbers in it.
 import pathlib
 from collections.abc import Sequence
 
+from configs import arms as arms_lib
 from experiments import plotting
 from experiments.paper import from_studies
+from experiments.studies import study as study_lib
 
 
 def draw(
@@ -23,11 +26,12 @@ def draw(
   results: pathlib.Path = from_studies.RESULTS,
   arms: Sequence[str] = (),
 ) -> None:
-  """Draws rolling pass@k of the arms of a study, one of them annealed.
+  """Draws rolling pass@k of an annealed arm and of what it goes through.
 
   Raises:
     ValueError: a result is missing, or no arm changes its k.
   """
+  arms = arms or compared(study)
   data = from_studies.load(study, results, arms)
   boundaries = {
     step
@@ -47,6 +51,21 @@ def draw(
     for step in boundaries:
       panel.axvline(step, color="0.3", linestyle=":", linewidth=1)
   plotting.save(figure, rows, out, from_studies.name_of("fig3_annealing", data))
+
+
+def compared(study: str) -> list[str]:
+  """Arms whose k changes, and those that have one of their k all along."""
+  arms = study_lib.load(study).arms
+  annealed = [arm for arm, x in arms.items() if x.get("k_boundaries")]
+  passed = {k for arm in annealed for k in arms[arm]["k_opt"]}
+  constant = [arm for arm, x in arms.items() if _only_k(x) in passed]
+  return constant + annealed
+
+
+def _only_k(changes: arms_lib.Arm) -> int | None:
+  """The k of an arm that changes nothing else."""
+  ks = changes.get("k_opt", ())
+  return ks[0] if len(changes) == len(ks) == 1 else None
 
 
 if __name__ == "__main__":

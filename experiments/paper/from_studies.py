@@ -158,7 +158,7 @@ def draw_panels(
   for panel in panels[len(titles) :]:
     panel.set_axis_off()
   handles, labels = panels[0].get_legend_handles_labels()
-  columns = min(len(labels), 6)
+  columns = min(len(labels), 7)
   figure.legend(
     handles,
     labels,

@@ -95,6 +95,18 @@ def test_figure_3_needs_an_arm_whose_k_changes(folder, tmp_path):
     draw("fig3_annealing", tmp_path, results=folder, arms=["k1", "k8"])
 
 
+@pytest.mark.parametrize(
+  ("study", "arms"),
+  [
+    ("mazes", ["k1", "k8", "annealed"]),
+    ("tests.helpers.tiny_study", ["k1", "annealed"]),
+    ("mazes_far", []),
+  ],
+)
+def test_figure_3_is_of_what_is_annealed_and_of_its_ends(study, arms):
+  assert fig3_annealing.compared(study) == arms
+
+
 def test_figure_3_marks_where_k_changes(folder, tmp_path, monkeypatch):
   saved = []
   monkeypatch.setattr(plotting, "save", lambda figure, *_: saved.append(figure))
