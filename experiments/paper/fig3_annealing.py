@@ -13,7 +13,6 @@ Writes fig3_annealing_STUDY.png, and .csv with the numbers in it.
 import pathlib
 from collections.abc import Sequence
 
-from configs import arms as arms_lib
 from experiments import plotting
 from experiments.paper import from_studies
 from experiments.studies import study as study_lib
@@ -54,18 +53,18 @@ def draw(
 
 
 def compared(study: str) -> list[str]:
-  """Arms whose k changes, and those that have one of their k all along."""
+  """Arms whose k changes, after those that have one of their k all along."""
   arms = study_lib.load(study).arms
-  annealed = [arm for arm, x in arms.items() if x.get("k_boundaries")]
-  passed = {k for arm in annealed for k in arms[arm]["k_opt"]}
-  constant = [arm for arm, x in arms.items() if _only_k(x) in passed]
-  return constant + annealed
-
-
-def _only_k(changes: arms_lib.Arm) -> int | None:
-  """The k of an arm that changes nothing else."""
-  ks = changes.get("k_opt", ())
-  return ks[0] if len(changes) == len(ks) == 1 else None
+  annealed = {arm: x for arm, x in arms.items() if x.get("k_boundaries")}
+  ends = [
+    {**x, "k_opt": (k,), "k_boundaries": ()}
+    for x in annealed.values()
+    for k in x["k_opt"]
+  ]
+  constant = [
+    arm for arm, x in arms.items() if {"k_boundaries": (), **x} in ends
+  ]
+  return [*constant, *annealed]
 
 
 if __name__ == "__main__":
