@@ -1,5 +1,6 @@
 """Collectives of a compiled program, from its text."""
 
+import functools
 import math
 import re
 from collections import defaultdict
@@ -83,7 +84,7 @@ def collectives(
         continue
       seen.add(key)
       kind, runs, group = match.group(2), times[name], _group(line)
-      sent = runs * _sent(kind, match.group(1), line, len(group))
+      sent = runs * _sent_by(match)
       leaves = neighbours and len({i // neighbours for i in group}) > 1
       old = totals.get(kind, Collective(0, 0, 0.0, 0.0, 0.0))
       in_decode = decode_steps is not None and runs >= decode_steps
@@ -111,20 +112,40 @@ def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _times(bodies: dict[str, list[str]], share: float) -> dict[str, int]:
-  """How often every computation runs: loops multiply."""
+  """How often every computation runs: loops multiply.
+
+  Of the branches of a conditional the one that sends most runs.
+  """
   times: dict[str, int] = defaultdict(int)
+
+  @functools.cache
+  def calls(name: str) -> list[tuple[str, int]]:
+    """The computations that one calls, and how often each."""
+    found = []
+    for line in bodies.get(name, ()):
+      runs = 1
+      if loop := _CONDITION.search(line):
+        runs = _trips(line, loop.group(1), bodies, share)
+      callees = re.findall(r"[\w.\-]+", " ".join(_CALLED.findall(line)))
+      if " conditional(" in line and callees:
+        callees = [max(callees, key=sent)]
+      found += [(callee, runs) for callee in callees]
+    return found
+
+  @functools.cache
+  def sent(name: str) -> float:
+    """Bytes that a run of a computation sends, about."""
+    own = (_COLLECTIVE.search(line) for line in bodies.get(name, ()))
+    return sum(_sent_by(match) for match in own if match) + sum(
+      runs * sent(callee) for callee, runs in calls(name)
+    )
 
   def visit(name: str, runs: int) -> None:
     if runs <= times[name]:
       return
     times[name] = runs
-    for line in bodies.get(name, ()):
-      inner = runs
-      if loop := _CONDITION.search(line):
-        inner *= _trips(line, loop.group(1), bodies, share)
-      for called in _CALLED.findall(line):
-        for callee in re.findall(r"[\w.\-]+", called):
-          visit(callee, inner)
+    for callee, inner in calls(name):
+      visit(callee, runs * inner)
 
   visit("ENTRY", 1)
   return times
@@ -149,8 +170,10 @@ def _trips(
   return math.ceil(share * most) if " and(" in text else most
 
 
-def _sent(kind: str, result: str, line: str, group: int) -> float:
+def _sent_by(collective: re.Match) -> float:
   """Bytes that one chip sends for one collective, in a ring."""
+  result, kind, line = collective[1], collective[2], collective.string
+  group = len(_group(line))
   # Started asynchronously, the result is the operands, then the results.
   result = re.sub(r"\{[^}]*\}", "", result)  # layouts have parentheses too
   if "-start(" in line and result.startswith("(("):

@@ -69,6 +69,29 @@ def test_a_loop_that_data_may_end_runs_a_share_of_its_longest():
   assert hlo.collectives(HLO, share=0.25) == hlo.collectives(HLO)
 
 
+# Lengths of a microbatch: one of them runs, and in it a loop.
+BRANCHES = """
+%short (p: f32[8]) -> f32[8] {
+  %ar = f32[8]{0} all-reduce(%p), channel_id=1, replica_groups=[2,4]<=[8]
+}
+%body (p: s32[]) -> s32[] {
+  %ar.2 = f32[4]{0} all-reduce(%p), channel_id=2, replica_groups=[2,4]<=[8]
+}
+%long (p: f32[8]) -> f32[8] {
+  %v = (s32[]) while(%x), condition=%c, body=%body, backend_config={"known_trip_count":{"n":"5"}}
+}
+ENTRY %main (a: f32[8]) -> f32[8] {
+  %c = f32[8] conditional(%i, %a, %a), branch_computations={%short, %long}
+}
+"""  # noqa: E501
+
+
+def test_of_branches_the_one_that_sends_most_is_counted():
+  found = hlo.collectives(BRANCHES)
+  assert found["all-reduce"].runs == 5
+  assert found["all-reduce"].bytes == 5 * 2 * 16 * 3 / 4
+
+
 # What the GPU compiler writes: bounds in a fusion, operands before results.
 GPU_HLO = """
 %fused_and (p: pred[]) -> pred[] {
