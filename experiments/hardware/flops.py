@@ -13,7 +13,8 @@ def count(closed: Any, *, once: bool = False, share: float = 1.0) -> float:
   Args:
     closed: a closed jaxpr; what its results don't need is left out, as
       compilers do.
-    once: every loop runs a single time, as XLA's own count has it.
+    once: every loop runs a single time, as XLA's own count has it; none where
+      the share is 0.
     share: of the trips after which its counter ends it that a `while` runs.
 
   Returns:
@@ -41,7 +42,9 @@ def _count(jaxpr: core.Jaxpr, once: bool, share: float) -> float:
       for sub in _jaxprs(value)
     ]
     work = max(inner) if name == "cond" else sum(inner)
-    if work and not once:  # a loop without products may be of any length
+    if once:
+      work *= name != "while" or share > 0
+    elif work:  # a loop without products may be of any length
       work *= _trips(eqn, share)
     total += work
   return total

@@ -16,6 +16,9 @@ _KINDS = (
   "all-to-all",
   "collective-permute",
 )
+# What the TPU compiler calls a fusion of an all-reduce and of taking one's own
+# part: it sends what a reduce-scatter does.
+_SCATTERED = "all-reduce-scatter"
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(_KINDS)})(-start)?\((.*)")
 _CALLED = re.compile(
@@ -85,6 +88,8 @@ def collectives(
       seen.add(key)
       kind, runs, group = match.group(2), times[name], _group(line)
       sent = runs * _sent_by(match)
+      if name.startswith(_SCATTERED):
+        kind, sent = "reduce-scatter", sent / 2
       leaves = neighbours and len({i // neighbours for i in group}) > 1
       old = totals.get(kind, Collective(0, 0, 0.0, 0.0, 0.0))
       in_decode = decode_steps is not None and runs >= decode_steps

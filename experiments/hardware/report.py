@@ -218,14 +218,14 @@ def _compile(
     accessed = _accessed(compiled, memory)
 
   def cost(share: float) -> Cost:
-    done, _ = _operations(traced, compiled, mesh, bool(decoding), share)
+    done, _ = _operations(traced, compiled, mesh, share)
     return _cost(topology.chip, done, accessed, count(share=share))
 
   return Program(
     name=name,
     seconds=seconds,
     memory=memory,
-    replication=_operations(traced, compiled, mesh, bool(decoding))[1],
+    replication=_operations(traced, compiled, mesh)[1],
     collectives=count(),
     all=cost(1.0),
     # Sampling does not know yet which completions will have a weight.
@@ -296,25 +296,25 @@ def _operations(
   traced: jax.stages.Traced,
   compiled: jax.stages.Compiled,
   mesh: jax.sharding.Mesh,
-  decoding: bool,
   share: float = 1.0,
 ) -> tuple[float, float | None]:
   """Operations on a chip, and how often the same is done on several.
 
   XLA counts what a chip does, but every loop once, also those that it makes of
   a product to gather its factors meanwhile: it may count less than the chip's
-  share, which is the least there is. What its loops do after their first run
-  is taken to be repeated as all the rest; but not in decoding, where rows are
-  split over all chips.
+  share, which is the least there is. In the loops over new tokens and over
+  microbatches rows are split over all chips, see `sharding.check_rows`: what
+  is done more than once is outside, the prefill of few prompts.
   """
-  once = flops.count(traced.jaxpr, once=True)
-  total = flops.count(traced.jaxpr, share=share)
+  count = functools.partial(flops.count, traced.jaxpr)
+  total = count(share=share)
   if (cost := compiled.cost_analysis()) is None:  # as on GPUs
     return total / mesh.size, None
-  replication = max(cost["flops"] / (once / mesh.size), 1.0)
-  done_once = total - once if decoding else 0.0
-  repeated = replication * (total - done_once)
-  return (repeated + done_once) / mesh.size, replication
+  outside = count(once=True, share=0.0)
+  inside = count(once=True) - outside
+  again = max(cost["flops"] * mesh.size - inside - outside, 0.0)
+  done = total + again * count(share=0.0) / max(outside, 1.0)
+  return done / mesh.size, done / total
 
 
 def _read_in_decoding(

@@ -18,8 +18,9 @@ problem and for each completion that is needed. A microbatch is cut to the
 shortest of a few static lengths that holds its longest completion. All this is
 one compiled program: loops and branches on the device leave out the rest.
 
-On a mesh, a microbatch splits over all devices, and its gradient is scattered
-to those that keep the parameters: sums are nowhere whole.
+On a mesh, the parameters are gathered once for all of this; a microbatch splits
+over all devices, and its gradient is scattered to those that keep the
+parameters: sums are nowhere whole.
 """
 
 import functools
@@ -108,8 +109,7 @@ def gradient(
     options.microbatch_rows,
   )
   rounded, frozen, reference = (
-    models.stack_layers(model, models.compute_params(model, x))
-    for x in (params, frozen, reference)
+    _gathered(model, x) for x in (params, frozen, reference)
   )
 
   def read(trained):
@@ -125,9 +125,19 @@ def gradient(
     model, options, totals, rows, longest, rounded, read_prompts, others
   )
   (to_params,) = pull(_cast(total.to_prompts, read_prompts))
+  to_params = sharding.constrain_params(to_params)
   sums, largest = total.measured
   counts = _counts(rollout.completions.mask, weights, used, sums)
   return _add(total.to_params, to_params), Measured(sums, counts, largest)
+
+
+def _gathered(model: nn.Module, params: models.Params) -> models.Params:
+  """Rounds and stacks parameters, and gathers them once for all microbatches.
+
+  As the sampler does: so there is room for them.
+  """
+  params = models.stack_layers(model, models.compute_params(model, params))
+  return sharding.gather_over_fsdp(params)
 
 
 def _read(

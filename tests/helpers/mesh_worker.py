@@ -21,8 +21,10 @@ from pkpo_jax.rl import train_step
 def run(out: pathlib.Path, data: int, fsdp: int, tensor: int) -> None:
   config = tiny_config.get_config()
   with config.unlocked():
-    # Dimensions that 8 divides.
-    config.model.update(num_heads=8, num_kv_heads=4, num_layers=2)
+    # Dimensions that 8 divides. On several devices the layers are a scan, as in
+    # the configs of pods, and one layer that is left over.
+    config.model.update(num_heads=8, num_kv_heads=4, num_layers=3)
+    config.model.remat = "none" if data * fsdp * tensor == 1 else "full"
   config.update(prompts_per_step=8, n=4, logits_chunk=2)
   config.microbatch.rows = 8
   model = models.get_model(config.model, num_embed=64)

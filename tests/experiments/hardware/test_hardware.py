@@ -69,6 +69,19 @@ def test_a_loop_that_data_may_end_runs_a_share_of_its_longest():
   assert hlo.collectives(HLO, share=0.25) == hlo.collectives(HLO)
 
 
+def test_an_all_reduce_of_which_each_keeps_its_part_is_a_reduce_scatter():
+  fused = """
+%all-reduce-scatter.2.clone (p: f32[8]) -> f32[2] {
+  %ar = f32[8]{0} all-reduce(%p), channel_id=1, replica_groups=[2,4]<=[8]
+}
+ENTRY %main (a: f32[8]) -> f32[2] {
+  %c = f32[2] fusion(%a), kind=kCustom, calls=%all-reduce-scatter.2.clone
+}
+"""
+  expected = hlo.Collective(1, 0, 32 * 3 / 4, 0.0, 1.0)
+  assert hlo.collectives(fused) == {"reduce-scatter": expected}
+
+
 # Lengths of a microbatch: one of them runs, and in it a loop.
 BRANCHES = """
 %short (p: f32[8]) -> f32[8] {
@@ -141,6 +154,7 @@ def test_operations_are_multiplied_by_loops():
   assert flops.count(jaxpr) == 12 * one + last
   assert flops.count(jaxpr, once=True) == 2 * one + last
   assert flops.count(jaxpr, share=0.25) == (5 + 2) * one + last
+  assert flops.count(jaxpr, once=True, share=0.0) == one + last
 
 
 def test_rows_that_leave_the_sampler_add_nothing_to_the_longest_run():
