@@ -194,6 +194,6 @@ def parser(description: str | None) -> argparse.ArgumentParser:
   _LOGGER.setLevel(logging.INFO)
   result = command_line.parser(description)
   result.add_argument(
-    "--out", default="figures", help="folder to write to (default: figures)"
+    "--out", default="figures", help="folder to write to (default: %(default)s)"
   )
   return result

@@ -59,12 +59,27 @@ def judge(*found: Difference) -> str:
 
 
 def near_k_eval(data: Data) -> Finding:
-  """The best row of a column is the k_opt nearest to its k_eval."""
-  found = interaction.of_study(data)
+  """The best row of a column is the k_opt nearest to its k_eval.
+
+  Judged by what is trained for: pass@k, or max@k where rewards have parts.
+  """
+  measure = data.study.measure
+  found = interaction.of_study(data, measure)
   if found is None:
     return Finding("Fewer than two constant k were trained.", "not asked")
-  number = Difference(found.mean, *found.over_seeds)
-  return Finding(interaction.text(data), judge(number))
+  seen = " ".join(
+    interaction.text(data, name) for name in dict.fromkeys(("pass", measure))
+  )
+  holds = judge(Difference(found.mean, *found.over_seeds))
+  best = interaction.best_rows(data, measure)
+  nearest = interaction.nearest_rows(data)
+  hits = sum(best.get(k) == arm for k, arm in nearest.items())
+  if holds == HOLDS and hits < len(nearest):
+    holds = (
+      "larger k_opt gain more at larger k_eval; the nearest row is the best at"
+      f" {hits} of {len(nearest)} k_eval"
+    )
+  return Finding(seen, holds)
 
 
 def annealing(data: Data) -> Finding:

@@ -135,6 +135,16 @@ def best_rows(data: Data, measure: str = "pass") -> dict[int, str]:
   return best
 
 
+def nearest_rows(data: Data) -> dict[int, str]:
+  """k_eval -> the arm of constant k that is nearest on a scale of log k."""
+  ks = constant_k(list(data.by_arm))
+
+  def nearest(k_eval: int) -> str:
+    return min(ks, key=lambda arm: abs(np.log2(ks[arm] / k_eval)))
+
+  return {k: nearest(k) for k in data.study.k_eval}
+
+
 def text(data: Data, measure: str = "pass") -> str:
   """Both, in Markdown; "" for a study that has fewer than two constant k."""
   found = of_study(data, measure)
@@ -144,9 +154,10 @@ def text(data: Data, measure: str = "pass") -> str:
     f"{arm} at {k}" for k, arm in best_rows(data, measure).items()
   )
   return (
-    f"Best of constant k by k_eval: {rows}. Interaction of log2 k_opt and log2"
-    f" k_eval, percent: {100 * found.mean:.3f}; 95 % interval over seeds"
-    f" {_range(found.over_seeds)}, over problems {_range(found.over_problems)}."
+    f"Best of constant k by {measure}@k_eval: {rows}. Interaction of log2 k_opt"
+    f" and log2 k_eval, percent: {100 * found.mean:.3f}; 95 % interval over"
+    f" seeds {_range(found.over_seeds)}, over problems"
+    f" {_range(found.over_problems)}."
   )
 
 

@@ -224,7 +224,8 @@ def _section(
       f" {finding.holds}."
     )
     if section.module == "tables":
-      parts += tables.of_held_out(data, "pass")[1:2]
+      for measure in dict.fromkeys(("pass", data.study.measure)):
+        parts += tables.of_held_out(data, measure)[1:2]
     else:
       picture = f"paper/{from_studies.name_of(section.module, data)}.png"
       parts.append(f"![{section.title}, {study}]({picture})")

@@ -156,3 +156,24 @@ def test_the_interaction_decides_on_the_tables():
   assert claims.near_k_eval(data_of(falling)).holds == claims.FAILS
   alone = {"k1": held_out(0.2, 0.6)}
   assert claims.near_k_eval(data_of(alone)).holds == "not asked"
+
+
+def test_a_row_that_is_best_everywhere_is_not_the_nearest():
+  """Though it gains more where k_eval is larger."""
+  above = {"k1": held_out(0.1, 0.2), "k8": held_out(0.2, 0.6)}
+  assert claims.near_k_eval(data_of(above)).holds == (
+    "larger k_opt gain more at larger k_eval; the nearest row is the best at 1"
+    " of 2 k_eval"
+  )
+
+
+def test_rewards_with_parts_are_judged_by_their_maximum():
+  """By pass@k the claim would fail."""
+  by_max = {"k1": {"test max@1": 0.3, "test max@8": 0.4}}
+  by_max["k8"] = {"test max@1": 0.2, "test max@8": 0.6}
+  by_pass = {"k1": held_out(0.2, 0.6), "k8": held_out(0.3, 0.4)}
+  data = data_of({arm: by_pass[arm] | by_max[arm] for arm in by_max})
+  data = data._replace(study=dataclasses.replace(STUDY, measure="max"))
+  found = claims.near_k_eval(data)
+  assert found.holds == claims.HOLDS
+  assert "by pass@k_eval" in found.seen and "by max@k_eval" in found.seen

@@ -63,7 +63,8 @@ def test_findings_and_tables_of_results(sections, results):
   page = report.text(results)
   assert "no results yet" not in page
   assert f"**{STUDY.name}** (seeds 1, 2, commit abc1234, 0.5 hours): " in page
-  assert f"| Tables | {sections[0].claim} | {STUDY.name}: yes |" in page
+  tables = f"| Tables | {sections[0].claim} | {STUDY.name}: larger k_opt gain"
+  assert tables in page
   assert "| k8 | 22.00 ± 0.00 |" in page
   assert f"| [{STUDY.name}](" in page and "15 of 15 | 1.2, measured |" in page
   assert page.count("](paper/") == 4
