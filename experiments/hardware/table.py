@@ -165,7 +165,8 @@ parameters, AdamW. Every completion is taken to be used, and to be as long as
 it may be, but for the last column.
 
 - *GiB*: everything that is in the chip's memory while the program runs.
-- *TFLOP*: operations of a chip; *share*: 1 if no chip repeats another's work.
+- *TFLOP*: operations of a chip; *share*: 1 if no chip repeats another's work;
+  above it where prompts are fewer than chips, and several chips read each.
 - *GB sent* over the network by all collectives; *in decode*: how many of them
   are in the loop over new tokens: one of a single byte each time, which asks
   whether all rows are done; with tensor parallelism two in every layer, and
