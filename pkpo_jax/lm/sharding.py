@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp", "tensor")
@@ -68,12 +69,14 @@ def make_mesh(
       f" {len(devices)} devices; the three must multiply to that (one of them"
       " may be -1)."
     )
-  return jax.make_mesh(
-    tuple(sizes.values()),
-    AXES,
-    axis_types=(AxisType.Auto,) * len(AXES),
-    devices=devices,
-  )
+  shape, types = tuple(sizes.values()), (AxisType.Auto,) * len(AXES)
+  try:
+    return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
+  except NotImplementedError:  # as 2 x 4 x 8 on a torus of 4 x 4 x 4
+    torus = mesh_utils.create_device_mesh(
+      shape, devices, allow_split_physical_axes=True
+    )
+    return Mesh(torus, AXES, axis_types=types)
 
 
 def param_shardings(mesh: Mesh, tree: Any) -> Any:

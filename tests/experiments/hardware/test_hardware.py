@@ -247,6 +247,16 @@ def test_a_mesh_that_does_not_fit_the_slice_is_an_error():
   assert "does not cover 4 devices" in result.stdout + result.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.libtpu
+def test_an_axis_of_the_mesh_may_split_a_side_of_the_torus():
+  """tensor = 8 on 4 x 4 x 4 chips: two sides, one of them in half."""
+  config = "--config=configs/gemma2_9b_math.py"
+  result = compile_apart(config, "--topology=v5p:4x4x4", "--arrays")
+  assert result.returncode == 0, result.stderr
+  assert "64 chips as data 2 x fsdp 4 x tensor 8" in result.stdout
+
+
 ABOUT_2B = pytest.mark.verify(
   "configs/gemma2.py",
   "configs/gemma2_2b_math.py",
