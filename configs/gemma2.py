@@ -112,5 +112,6 @@ def _to_laptop(config: ml_collections.ConfigDict) -> None:
   config.microbatch.rows = 8
   config.update(learning_rate=1e-3, warmup_steps=0)
   config.num_steps, config.k_boundaries = 2, (1,) * len(config.k_boundaries)
+  config.patience = 0
   config.mesh.update(data=-1, fsdp=1, tensor=1)  # 2 prompts split over no fsdp
   config.eval.update(every=2, num_problems=4)

@@ -222,7 +222,9 @@ def test_laptop_mode_has_a_gradient(tmp_path):
 @pytest.mark.parametrize("name", PAPER)
 def test_laptop_mode_needs_nothing(name):
   """Neither data nor a vocabulary: what it names can be built as it is."""
-  data = build_run.load_data(get(name, "k8,laptop"))
+  config = get(name, "k8,laptop")
+  config_lib.check(config)
+  data = build_run.load_data(config)
   assert len(data.problems["train"]) >= 4 and not any(data.dropped.values())
 
 
