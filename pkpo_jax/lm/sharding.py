@@ -32,7 +32,9 @@ _RULES = (
   (r"scale", (None,)),
 )
 _TRANSPOSED_GATING = (None, "tensor", "fsdp")  # 2 F D, as some Gemmas have it
-_SCANNED = "scanned/"  # arrays with a leading dimension, of layers
+# The name in stacked parameters of layers that run as a scan: their arrays have
+# a leading dimension more, see `transformer.Transformer.stack_layers`.
+SCANNED = "scanned"
 _LORA = r"/lora/[ab]$"  # two thin factors: D or F or heads, and the rank
 
 
@@ -337,9 +339,10 @@ def _spec(
   mesh: Mesh | jax.sharding.AbstractMesh, name: str, x: Any
 ) -> PartitionSpec:
   """Finds the mesh axes of a parameter, and checks that they divide it."""
-  if _SCANNED in name:
+  above, scanned, own = name.rpartition(f"{SCANNED}/")
+  if scanned:
     layer = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
-    return PartitionSpec(None, *_spec(mesh, name.replace(_SCANNED, ""), layer))
+    return PartitionSpec(None, *_spec(mesh, above + own, layer))
   if math.prod(x.shape) <= 1:
     return PartitionSpec()
   if re.search(_LORA, name):

@@ -37,8 +37,7 @@ REMAT = {
   "full": jax.checkpoint_policies.nothing_saveable,
 }
 
-# In stacked parameters, the layers of the scan; sharding.py knows the name.
-SCANNED = "scanned"
+_SCANNED = sharding.SCANNED
 
 Params = dict[str, Any]
 
@@ -178,7 +177,7 @@ class Transformer(gm.nn.Transformer):
     period = _period(self.config.attention_types)
     end = self.num_scanned if scan else 0
     params = self.variables["params"]
-    groups = self.stack_layers(params)[SCANNED] if end else {}
+    groups = self.stack_layers(params)[_SCANNED] if end else {}
 
     def run(
       x: chex.Array,
@@ -217,16 +216,16 @@ class Transformer(gm.nn.Transformer):
       params: parameters or some of them, such as the adapters of LoRA.
 
     Returns:
-      The same, where `layer_i` of all i that are scanned are SCANNED: one
+      The same, where `layer_i` of all i that are scanned are "scanned": one
       subtree for each layer of the pattern, whose arrays have the repetitions
       of the pattern as their first dimension. As it is if it is so already.
     """
     period = _period(self.config.attention_types)
     layers = [f"layer_{i}" for i in range(self.num_scanned)]
-    if not params or not layers or SCANNED in params:
+    if not params or not layers or _SCANNED in params:
       return params
     return {name: x for name, x in params.items() if name not in layers} | {
-      SCANNED: {
+      _SCANNED: {
         str(i): jax.tree.map(
           lambda *x: jnp.stack(x), *(params[name] for name in layers[i::period])
         )
@@ -236,12 +235,12 @@ class Transformer(gm.nn.Transformer):
 
   def unstack_layers(self, params: Params) -> Params:
     """Undoes `stack_layers`."""
-    if SCANNED not in params:
+    if _SCANNED not in params:
       return params
     period = _period(self.config.attention_types)
-    return {name: x for name, x in params.items() if name != SCANNED} | {
+    return {name: x for name, x in params.items() if name != _SCANNED} | {
       f"layer_{i}": jax.tree.map(
-        lambda x, i=i: x[i // period], params[SCANNED][str(i % period)]
+        lambda x, i=i: x[i // period], params[_SCANNED][str(i % period)]
       )
       for i in range(self.num_scanned)
     }
