@@ -2,7 +2,7 @@
 
 At the rates that study mazes has chosen, so that nothing is tuned here.
 
-Cost: nine runs of about four minutes on one core.
+Cost: eighteen runs of about three minutes on one core.
 Command, after study mazes:
 
   python -m experiments.studies.run --study=mazes_again --processes=2
