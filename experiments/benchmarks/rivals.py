@@ -17,56 +17,73 @@ from pkpo_jax.lm.gemma_library import gm
 _WORKER = pathlib.Path(__file__).with_name("tunix_worker.py")
 
 
-class Tunix:
-  """A process that waits for its turns, see tunix_worker.py."""
+class Worker:
+  """A process that waits for its turns: it answers lines with lines."""
 
-  def __init__(self, workload: workloads.Workload, microbatch: int = 4):
-    """Starts it; updates by that many prompts. Compiles nothing yet."""
+  def __init__(self, *command: str | pathlib.Path, **settings: str):
+    """Starts a command, with settings added to its environment."""
+    self._command = command
     self._process = subprocess.Popen(
-      [tunix_environment.python(), _WORKER],
+      command,
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       stderr=subprocess.DEVNULL,
       text=True,
-      env=os.environ | {"JAX_PLATFORMS": jax.default_backend()},
+      env=os.environ | settings,
+    )
+
+  def send(self, line: str) -> None:
+    """Writes a line to it."""
+    assert self._process.stdin
+    self._process.stdin.write(line + "\n")
+    self._process.stdin.flush()
+
+  def answer(self, start: str) -> list[str]:
+    """The words of its next line that starts so, after the first.
+
+    Raises:
+      RuntimeError: it has ended.
+    """
+    assert self._process.stdout
+    for line in self._process.stdout:
+      if line.startswith(start):
+        return line.split()[1:]
+    raise RuntimeError(
+      f"{' '.join(map(str, self._command))} ended; run it by hand to see why:"
+      " the lines it takes are in its docstring."
+    )
+
+  def close(self) -> None:
+    """Ends the process."""
+    self._process.kill()
+    self._process.wait()
+
+
+class Tunix(Worker):
+  """GRPO and sampling of google-tunix, see tunix_worker.py."""
+
+  def __init__(self, workload: workloads.Workload, microbatch: int = 4):
+    """Updates by that many prompts. Compiles nothing yet."""
+    super().__init__(
+      tunix_environment.python(), _WORKER, JAX_PLATFORMS=jax.default_backend()
     )
     spec = {
       "model": workloads.MODEL,
       "window": workloads.WINDOW,
       "micro_batch": microbatch,
     }
-    self._send(json.dumps(workload._asdict() | spec))
-    self.versions = self._answer("ready").split(maxsplit=1)[1].strip()
-
-  def _send(self, line: str) -> None:
-    assert self._process.stdin
-    self._process.stdin.write(line + "\n")
-    self._process.stdin.flush()
-
-  def _answer(self, start: str) -> str:
-    assert self._process.stdout
-    for line in self._process.stdout:
-      if line.startswith(start):
-        return line
-    raise RuntimeError(
-      f"{_WORKER.name} ended; run it by hand to see why: its first lines are"
-      " in its docstring."
-    )
+    self.send(json.dumps(workload._asdict() | spec))
+    self.versions = " ".join(self.answer("ready"))
 
   def sample(self) -> float:
     """Seconds."""
-    self._send("sample")
-    return float(self._answer("seconds").split()[1])
+    self.send("sample")
+    return float(*self.answer("seconds"))
 
   def step(self, rate: float) -> dict[str, float]:
     """Seconds of a step of GRPO."""
-    self._send(f"step {rate}")
-    return {"seconds": float(self._answer("seconds").split()[1])}
-
-  def close(self) -> None:
-    """Ends the process."""
-    self._process.kill()
-    self._process.wait()
+    self.send(f"step {rate}")
+    return {"seconds": float(*self.answer("seconds"))}
 
 
 class GemmaSampler:

@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import jax
@@ -81,9 +82,19 @@ def spread(values: list[float]) -> str:
 
 
 def arguments(
-  doc: str | None, out: str, argv: Sequence[str] | None
+  doc: str | None,
+  out: str,
+  argv: Sequence[str] | None,
+  more: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> argparse.Namespace:
-  """The command line of a benchmark, parsed."""
+  """The command line of a benchmark, parsed.
+
+  Args:
+    doc: what the benchmark says of itself.
+    out: where its results go by default.
+    argv: the arguments, or None for those of the program.
+    more: options of its own, each with what `add_argument` takes.
+  """
   p = command_line.parser(doc)
   p.add_argument(
     "--repetitions",
@@ -97,6 +108,8 @@ def arguments(
     default=pathlib.Path(out),
     help="the JSON file to write; the picture beside it (default: %(default)s)",
   )
+  for option, settings in more.items():
+    p.add_argument(option, **settings)
   args = p.parse_args(argv)
   if args.repetitions < MIN_REPETITIONS:
     p.error(f"--repetitions {args.repetitions} is less than {MIN_REPETITIONS}.")

@@ -17,6 +17,7 @@ from experiments.benchmarks import (
   rivals,
   sampler,
   step,
+  steps_against,
   timing,
   transforms,
   tunix_environment,
@@ -184,6 +185,53 @@ def test_two_checkouts_take_turns(monkeypatch, tmp_path, capsys):
   with pytest.raises(SystemExit):
     against.main([f"--checkout={tmp_path}"])
   assert "has no pkpo_jax" in capsys.readouterr().err
+
+
+TWICE = """
+import json, os
+assert json.loads(input()) == [8, 4, 5, 3, []]
+slow = 1 + ("there" in os.environ["PYTHONPATH"])
+print("ready", flush=True)
+while True:
+  transform, size, rate = input().split()
+  # There, microbatches of 2 are fastest; here, of 8.
+  best = int(size) == (2 if slow == 2 else 8)
+  print("seconds", slow * (3.0 - 2 * best), slow * 0.5, flush=True)
+"""
+
+
+def test_steps_of_two_checkouts_take_turns(tiny, monkeypatch, tmp_path, capsys):
+  """Each with the microbatches that are fastest for it."""
+  worker = tmp_path / "worker.py"
+  worker.write_text(TWICE)
+  monkeypatch.setattr(steps_against, "_WORKER", worker)
+  there = tmp_path / "there"
+  arguments = [f"--checkout={there}", "--sizes", "1", "2"]
+  with pytest.raises(SystemExit):
+    steps_against.main(arguments)
+  error = capsys.readouterr().err
+  assert "there has no experiments/benchmarks/workloads.py" in error
+  (there / "experiments/benchmarks").mkdir(parents=True)
+  (there / "experiments/benchmarks/workloads.py").touch()
+  out = tmp_path / "out.json"
+  steps_against.main([*arguments, f"--out={out}"])
+  ratios = json.loads(out.read_text())["results"][tiny.name]
+  assert ratios == {"sampling": [2.0] * 28} | dict.fromkeys(
+    step.RATES, [2.0] * 7
+  )
+  assert "| 8 x 4 x (5 + 3) | 2.00 (2.00 to 2.00) |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.verify("experiments/benchmarks", "pkpo_jax/lm", "pkpo_jax/rl")
+def test_this_checkout_takes_steps():
+  workload = workloads.Workload(4, 4, 5, 3)
+  checkout = steps_against.Checkout(steps_against.HERE, workload)
+  try:
+    total, sampling = checkout.step(step.TYPICAL, 4)
+  finally:
+    checkout.close()
+  assert total > sampling > 0
 
 
 @pytest.mark.slow
