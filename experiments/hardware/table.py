@@ -49,7 +49,7 @@ PODS = (
 _FSDP = {"mesh.fsdp": 8, "mesh.tensor": 1}
 GPUS = (
   Row("gemma2_2b_math", "h100:1x8", _FSDP),
-  Row("gemma2_2b_math", "h100:1x8"),
+  Row("gemma2_2b_math", "h100:1x8", {"mesh.fsdp": 2, "mesh.tensor": 4}),
   Row("gemma2_2b_math", "h100:4x8", _FSDP),
   Row("gemma2_2b_math", "h200:1x8", _FSDP),
   Row("gemma2_2b_math", "a100-80:2x8", _FSDP),
