@@ -2,7 +2,7 @@
 
 At the rates that study countdown has chosen, so that nothing is tuned here.
 
-Cost: eighteen runs of about two minutes on one core.
+Cost: eighteen runs of about one minute on one core.
 Command, after study countdown:
 
   python -m experiments.studies.run --study=countdown_again --processes=2
