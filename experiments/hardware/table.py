@@ -60,10 +60,14 @@ ONE_CARD = tuple(
   for model in ("gemma3_1b", "gemma2_2b")
   for topology in ("h100:1x1", "v5e:2x4")
 )
-# One prompt a chip, so that the work of a chip stays the same.
+# A prompt and two rows of a microbatch a chip: its work stays the same.
 WEAK = (
   _SMALL,
-  Row("gemma2_2b_math", "v5e:16x16", {"prompts_per_step": 256}),
+  Row(
+    "gemma2_2b_math",
+    "v5e:16x16",
+    {"prompts_per_step": 256, "microbatch.rows": 512},
+  ),
 )
 
 
