@@ -47,12 +47,14 @@ PODS = (
 )
 # Within a host every card is a neighbour of every other.
 _FSDP = {"mesh.fsdp": 8, "mesh.tensor": 1}
+# Between hosts gradients are reduced once a microbatch: few, large ones.
+_HOSTS = {**_FSDP, "microbatch.rows": 128}
 GPUS = (
   Row("gemma2_2b_math", "h100:1x8", _FSDP),
   Row("gemma2_2b_math", "h100:1x8", {"mesh.fsdp": 2, "mesh.tensor": 4}),
-  Row("gemma2_2b_math", "h100:4x8", _FSDP),
+  Row("gemma2_2b_math", "h100:4x8", _HOSTS),
   Row("gemma2_2b_math", "h200:1x8", _FSDP),
-  Row("gemma2_2b_math", "a100-80:2x8", _FSDP),
+  Row("gemma2_2b_math", "a100-80:2x8", _HOSTS),
   Row("gemma2_2b_math", "b200:1x8", _FSDP),
 )
 ONE_CARD = tuple(
