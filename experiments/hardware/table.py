@@ -206,7 +206,9 @@ _HEADER = (
 _WEAK_HEAD = """## Weak scaling
 
 Gemma 2 2B on MATH with one prompt a chip, the mesh growing in data: GB that a
-chip sends in a step."""
+chip sends in a step. The update sends more as prompts get more: rows of a
+microbatch may belong to prompts of any chip, so that the keys and values of all
+prompts are gathered for each, and their gradients added up."""
 _WEAK_HEADER = (
   "| slice | chips | sampler | of which | update | of which |",
   "|---|---|---|---|---|---|",
