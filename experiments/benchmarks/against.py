@@ -124,10 +124,7 @@ def table(results: dict[str, dict[str, list[float]]]) -> str:
   ]
   lines[1] += "|"
   for name in results[shapes[0]]:
-    cells = []
-    for shape in shapes:
-      low, middle, high = statistics.quantiles(results[shape][name], n=4)
-      cells.append(f"{middle:.2f} ({low:.2f} to {high:.2f})")
+    cells = [timing.middle_half(results[shape][name]) for shape in shapes]
     lines.append(f"| {name} | {' | '.join(cells)} |")
   return "\n".join(lines)
 

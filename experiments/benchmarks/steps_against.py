@@ -15,7 +15,6 @@ import argparse
 import functools
 import json
 import pathlib
-import statistics
 import sys
 from collections.abc import Sequence
 
@@ -100,10 +99,7 @@ def table(results: dict[str, dict[str, list[float]]]) -> str:
     "|---" * (len(names) + 1) + "|",
   ]
   for workload, ratios in results.items():
-    cells = []
-    for name in names:
-      low, middle, high = statistics.quantiles(ratios[name], n=4)
-      cells.append(f"{middle:.2f} ({low:.2f} to {high:.2f})")
+    cells = [timing.middle_half(ratios[name]) for name in names]
     lines.append(f"| {workload} | {' | '.join(cells)} |")
   return "\n".join(lines)
 

@@ -81,6 +81,12 @@ def spread(values: list[float]) -> str:
   return f"{middle} ({low} to {high})"
 
 
+def middle_half(values: list[float]) -> str:
+  """The median, and the quartiles around it."""
+  low, middle, high = statistics.quantiles(values, n=4)
+  return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
 def arguments(
   doc: str | None,
   out: str,

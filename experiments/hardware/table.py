@@ -52,6 +52,7 @@ _HOSTS = {**_FSDP, "microbatch.rows": 128}
 GPUS = (
   Row("gemma2_2b_math", "h100:1x8", _FSDP),
   Row("gemma2_2b_math", "h100:1x8", {"mesh.fsdp": 2, "mesh.tensor": 4}),
+  Row("gemma2_2b_math", "h100:4x8", _FSDP),
   Row("gemma2_2b_math", "h100:4x8", _HOSTS),
   Row("gemma2_2b_math", "h200:1x8", _FSDP),
   Row("gemma2_2b_math", "a100-80:2x8", _HOSTS),
