@@ -2,7 +2,8 @@
 
 GSM8K with adapters: the frozen weights are kept in bfloat16, and only adapters
 have gradients and optimiser state, for models of 1B and 2B on one card or on
-eight chips of v5e. All values are ours and not tuned, and nobody has run these.
+eight chips of v5e. All values are ours and not tuned; on one H100 their programs
+were timed (docs/pods.md), but nobody has trained with them.
 """
 
 import ml_collections

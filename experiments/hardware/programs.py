@@ -40,9 +40,11 @@ def trace_sampler(
   model = model_of(config)
   B = config.prompts_per_step
   whole = sharding.replicated(mesh)
+  frozen, trained = models.split(model, models.abstract_params(model))
+  params = models.merge(models.compute_shapes(model, frozen), trained)
   return sampler.program.trace(
     model,
-    sharding.with_shardings(models.abstract_params(model)),
+    sharding.with_shardings(params),
     _int32((B, config.max_prompt_tokens), sharding=whole),
     _int32((B,), sharding=whole),
     jax.eval_shape(

@@ -198,7 +198,8 @@ buffers come on top of the memory, which is that of
 XLA_PYTHON_CLIENT_MEM_FRACTION=.92."""
 _ONE_CARD_HEAD = """## One card, or eight small chips
 
-LoRA on GSM8K: 16 prompts, 16 completions each, 256 + 512 tokens."""
+LoRA on GSM8K: 16 prompts, 16 completions each, 256 + 512 tokens. What one H100
+takes in fact is in [pods.md](pods.md#gpus), measured."""
 _HEADER = (
   "| config | chips | program | GiB | TFLOP | share | GB sent | in decode |"
   " seconds at least | latency | 25 % used |",
