@@ -1,7 +1,7 @@
 """Gemma 2 2B with LoRA on GSM8K, for one GPU or eight chips of TPU v5e.
 
-Cost: 8.3 s a step on one H100, where a fourth of the answers is right: some
-1.2 hours with the evaluations (measured with random parameters, docs/pods.md).
+Cost: 8.3 s a step on one H100 where a fourth of the answers is right, with
+random parameters (docs/pods.md): some 1.2 hours, evaluations included.
 Expect: not run yet. Watch reward/pass@1 and pass@8 in metrics.jsonl.
 Command, after the weights (their licence asks for an account) and the data:
 
@@ -13,7 +13,8 @@ Command, after the weights (their licence asks for an account) and the data:
 Whether it fits: python -m experiments.hardware --topology=h100:1x1, without a
 card. What a step takes on yours, without weights or data:
 
-  python -m experiments.hardware.measure --config=configs/gemma2_2b_gsm8k_lora.py
+  python -m experiments.hardware.measure \
+    --config=configs/gemma2_2b_gsm8k_lora.py
 """
 
 import ml_collections

@@ -2,8 +2,8 @@
 
 GSM8K with adapters: the frozen weights are kept in bfloat16, and only adapters
 have gradients and optimiser state, for models of 1B and 2B on one card or on
-eight chips of v5e. All values are ours and not tuned; on one H100 their programs
-were timed (docs/pods.md), but nobody has trained with them.
+eight chips of v5e. All values are ours and not tuned. Their programs were timed
+on one H100 (docs/pods.md); nobody has trained with them yet.
 """
 
 import ml_collections
