@@ -112,8 +112,9 @@ def _measure_sampler(
   keys = [
     jax.random.split(jax.random.key(i), shape) for i in range(1 + repetitions)
   ]
-  placed = jax.device_put((_prompts(config), keys), sharding.replicated(mesh))
-  prompts, keys = placed
+  prompts, keys = jax.device_put(
+    (_prompts(config), keys), sharding.replicated(mesh)
+  )
   seconds, completions = _repeat(
     lambda i: run(params, *prompts, keys[i], config.temperature), repetitions
   )
@@ -162,13 +163,13 @@ def _rollout(
   rewards: np.ndarray,
 ) -> rollout_lib.Rollout:
   """The completions with rewards [n], the same for every prompt."""
-  shape = B, _ = config.prompts_per_step, config.n
+  B, n = config.prompts_per_step, config.n
   rollout = rollout_lib.Rollout(
     *_prompts(config),
     jax.device_get(completions),
-    rewards=np.broadcast_to(rewards, shape).astype(np.float32),
-    valid=np.ones(shape, bool),
-    truncated=np.zeros(shape, bool),
+    rewards=np.broadcast_to(rewards, (B, n)).astype(np.float32),
+    valid=np.ones((B, n), bool),
+    truncated=np.zeros((B, n), bool),
   )
   rows = sharding.rows_sharding(jax.sharding.get_mesh(), B)
   return multihost.place(rollout, rows)
