@@ -7,12 +7,14 @@ Example:
 Compiles the very programs that training runs, and runs them on the TPU or the
 GPUs that are here, with random parameters and prompts: it needs no weights, no
 vocabulary and no data. Prompts are as long as they may be, and so are nearly
-all completions. Prints seconds of sampling; of an update where every completion
-has a weight, and of one where one in four has; what the matrix products reach;
-and the most of a device's memory that was in use. docs/hardware.md has what
-they take at least. It takes minutes, most of them to compile.
+all completions. Prints seconds of sampling; of an update where all rewards
+differ, and of one where one answer in four is right; how many completions have
+a weight then; what the matrix products reach; and the most of a device's memory
+that was in use. docs/hardware.md has what they take at least. It takes minutes,
+most of them to compile.
 """
 
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +25,7 @@ import ml_collections
 import numpy as np
 
 from experiments import command_line
+from experiments.benchmarks import timing
 from experiments.hardware import flops, programs
 from pkpo_jax import multihost
 from pkpo_jax.lm import models, sampler, sharding
@@ -189,18 +192,15 @@ def _repeat(
   """Seconds of each run after the first, and the last result."""
   seconds = []
   for i in range(1 + repetitions):
-    start = time.perf_counter()
-    result = jax.block_until_ready(run(i))
-    seconds.append(time.perf_counter() - start)
+    taken, result = timing.timed(functools.partial(run, i))
+    seconds.append(taken)
   return seconds[1:], result
 
 
 def _print(name: str, seconds: list[float], operations: float) -> None:
-  middle = statistics.median(seconds)
+  rate = operations / statistics.median(seconds) / 1e12
   print(
-    f"{name:<11} {middle:.3f} s ({min(seconds):.3f} to {max(seconds):.3f}),"
-    f" {operations / middle / 1e12:.3g} TFLOP/s",
-    flush=True,
+    f"{name:<11} {timing.spread(seconds)} s, {rate:.3g} TFLOP/s", flush=True
   )
 
 

@@ -15,7 +15,7 @@ from pkpo_jax.lm import sharding
 
 SMALL = (
   "--config.prompts_per_step=4",
-  "--config.n=4",
+  "--config.n=8",
   "--config.max_prompt_tokens=32",
   "--config.max_new_tokens=16",
   "--config.microbatch.rows=4",
@@ -39,15 +39,16 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.slow
 def test_prints_seconds_of_both_programs_on_a_mesh():
-  arm = "--config=configs/mazes.py:k4"
+  arm = "--config=configs/mazes.py:k2"
   out = run(arm, *SMALL, "--repetitions=1").stdout
   assert "4 x cpu as data 2 x fsdp 2 x tensor 1" in out
-  (sample,) = re.findall(r"^sample +(\d\.\d{3}) s", out, re.M)
+  (sample,) = re.findall(r"^sample +([\d.]+) \(", out, re.M)
   (rate,) = re.findall(r"([\d,]+) tokens a second", out)
-  expected = 4 * 4 * 16 / float(sample)
-  assert float(rate.replace(",", "")) == pytest.approx(expected, rel=0.05)
+  expected = 4 * 8 * 16 / float(sample)
+  assert float(rate.replace(",", "")) == pytest.approx(expected, rel=0.01)
   used = [int(x) for x in re.findall(r"^update +(\d+)% \d", out, re.M)]
-  assert used == [25, 25]  # of n = k = 4 different rewards one has a weight
+  assert len(used) == 2
+  assert used[0] > used[1] == 25
 
 
 def test_an_option_out_of_range_is_refused():
