@@ -86,6 +86,12 @@ def bounds(
   return np.array(lower), np.array(upper)
 
 
+def commits(data: Data) -> str:
+  """Commits of the code that trained what is reported."""
+  runs = [result for some in data.by_arm.values() for result in some]
+  return ", ".join(sorted({x for run in runs for x in run.commit.split(", ")}))
+
+
 def counted(data: Data, stage: str) -> str:
   """How many problems means are over, and answers of all runs lack a grade."""
   columns = [

@@ -236,9 +236,10 @@ def _source(data: Data) -> str:
   """Seeds, commits, and hours of what is reported."""
   runs = [result for some in data.by_arm.values() for result in some]
   seeds = ", ".join(map(str, data.study.reported_seeds))
-  commits = ", ".join(sorted({result.commit for result in runs}))
   hours = sum(result.seconds for result in runs) / 3600
-  return f"seeds {seeds}, commit {commits}, {hours:.1f} hours"
+  return (
+    f"seeds {seeds}, commit {from_studies.commits(data)}, {hours:.1f} hours"
+  )
 
 
 def _published() -> str:

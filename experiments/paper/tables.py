@@ -219,8 +219,8 @@ def text(data: Data, folder: pathlib.Path) -> str:
   """All tables of a study with their headings, as Markdown."""
   study = data.study
   seeds = ", ".join(map(str, study.reported_seeds))
-  commits = sorted({r.commit for runs in data.by_arm.values() for r in runs})
-  parts = [f"# Study {study.name}: seeds {seeds}, commit {', '.join(commits)}"]
+  commits = from_studies.commits(data)
+  parts = [f"# Study {study.name}: seeds {seeds}, commit {commits}"]
   for measure in measures(data):
     parts += of_held_out(data, measure)
   parts += [

@@ -38,7 +38,8 @@ class Result(NamedTuple):
 
   Attributes:
     run: which one.
-    commit: of the code that finished it, after a stop if there was one.
+    commit: of the code that trained it; two with a comma between, where a run
+      went on with another one.
     seconds: of all its steps and evaluations.
     train: metric -> [steps].
     test: metric -> [evaluations] on the held-out problems; the first is of the
@@ -96,7 +97,7 @@ def write(
     folder: of the results of all studies.
     run: which one.
     records: of its metrics.jsonl.
-    commit: of the code that made it.
+    commit: of the code that trained it.
     by_problem: pass@k and max@k of each held-out problem at the end.
 
   Returns:

@@ -14,7 +14,6 @@ committed; draw them with python -m experiments.paper.
 
 import logging
 import pathlib
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
   from experiments.studies import results as results_lib
 
-_ROOT = pathlib.Path(__file__).parents[2]
 _WAIT = 10.0  # seconds between looks at what other processes have finished
 
 
@@ -63,11 +61,10 @@ def run_study(study: Study, folders: Folders) -> int:
   """
   from experiments.studies import results
 
-  commit = current_commit()
-  trained = _finish_all(study, folders, study.runs_to_tune, commit)
+  trained = _finish_all(study, folders, study.runs_to_tune)
   best = results.best_runs(study, folders.results)
   families = study.runs_of_families(best)
-  trained += _finish_all(study, folders, families, commit)
+  trained += _finish_all(study, folders, families)
   best = results.best_runs(study, folders.results)
   if unknown := set(study.reported) - set(best):
     raise ValueError(
@@ -76,12 +73,10 @@ def run_study(study: Study, folders: Folders) -> int:
       f" --study={study.rates_from}."
     )
   reported = study.runs_to_report(best)
-  return trained + _finish_all(study, folders, reported, commit)
+  return trained + _finish_all(study, folders, reported)
 
 
-def _finish_all(
-  study: Study, folders: Folders, runs: Sequence[Run], commit: str
-) -> int:
+def _finish_all(study: Study, folders: Folders, runs: Sequence[Run]) -> int:
   """Finishes runs that have no result, and waits for those of others."""
   from experiments.studies import results
   from pkpo_jax.training import lock
@@ -93,7 +88,7 @@ def _finish_all(
       if run in results.load(study, folders.results).done:
         continue
       try:
-        _finish(study, folders, run, commit)
+        _finish(study, folders, run)
         trained += 1
       except lock.HeldError:
         busy.append(run)
@@ -103,14 +98,14 @@ def _finish_all(
   return trained
 
 
-def _finish(study: Study, folders: Folders, run: Run, commit: str) -> None:
+def _finish(study: Study, folders: Folders, run: Run) -> None:
   """Trains a run to its end and writes its result.
 
   Raises:
     HeldError: another process is at work on it.
   """
   from experiments.studies import results
-  from pkpo_jax.training import held_out, lock
+  from pkpo_jax.training import held_out, lock, provenance
 
   config, folder = study.make_config(run), workdir(study, folders, run)
   folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +118,7 @@ def _finish(study: Study, folders: Folders, run: Run, commit: str) -> None:
       folders.results,
       run,
       _metrics(folder),
-      commit,
+      provenance.commits(folder),
       held_out.read(folder),
     )
     print(f"Wrote {path}")
@@ -176,28 +171,6 @@ def _metrics(folder: pathlib.Path) -> list[dict[str, Any]]:
 def _last_step(folder: pathlib.Path) -> int:
   """How many steps a run has done; its last one is its last evaluation."""
   return max((record["step"] for record in _metrics(folder)), default=0)
-
-
-def current_commit() -> str:
-  """The commit of this code, "-dirty" if it has changed but for results."""
-
-  def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-      ["git", "-C", _ROOT, *arguments],
-      capture_output=True,
-      text=True,
-      check=False,
-    )
-
-  try:
-    head = git("rev-parse", "--short", "HEAD")
-  except OSError:  # no git here
-    return "unknown"
-  if head.returncode:
-    return "unknown"
-  code = (".", f":(exclude){study_lib.RESULTS}")
-  changed = git("diff", "--quiet", "HEAD", "--", *code).returncode
-  return head.stdout.strip() + ("-dirty" if changed else "")
 
 
 class _State(NamedTuple):

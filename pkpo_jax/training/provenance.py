@@ -58,6 +58,20 @@ def record_start(
     file.write(json.dumps(start) + "\n")
 
 
+def commits(workdir: pathlib.Path) -> str:
+  """Commits of the code that a run's steps were made with, in order.
+
+  Seven digits each, with "+" if a tracked file differed; a start that was
+  followed by another one from no later step has left nothing.
+  """
+  kept: list[dict[str, Any]] = []
+  for line in (workdir / "starts.jsonl").read_text().splitlines():
+    start = json.loads(line)
+    kept = [x for x in kept if x["step"] < start["step"]] + [start]
+  names = [x["commit"] or "unknown" for x in kept]
+  return ", ".join(dict.fromkeys(x[:7] + "+" * x.endswith("+") for x in names))
+
+
 def check_contents(
   workdir: pathlib.Path, found: dict[str, str], *, begun: bool
 ) -> None:

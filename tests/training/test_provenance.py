@@ -37,6 +37,24 @@ def test_other_code_at_a_resume_is_named(tmp_path, capsys):
   assert "commit: 0000 -> " in said and "versions" not in said
 
 
+@pytest.mark.parametrize(
+  ("starts", "commits"),
+  [
+    ([(0, "a" * 40)], "aaaaaaa"),
+    ([(0, "a" * 40 + "+")], "aaaaaaa+"),
+    ([(0, None)], "unknown"),
+    ([(0, "a" * 40), (5, "a" * 40)], "aaaaaaa"),
+    ([(0, "b" * 40), (5, "a" * 40), (9, "b" * 40)], "bbbbbbb, aaaaaaa"),
+    ([(0, "a" * 40), (0, "b" * 40)], "bbbbbbb"),  # killed before it saved
+    ([(0, "a" * 40), (5, "b" * 40), (3, "c" * 40)], "aaaaaaa, ccccccc"),
+  ],
+)
+def test_commits_are_those_that_made_steps(tmp_path, starts, commits):
+  lines = (json.dumps({"step": i, "commit": c}) + "\n" for i, c in starts)
+  (tmp_path / "starts.jsonl").write_text("".join(lines))
+  assert provenance.commits(tmp_path) == commits
+
+
 def data(problems):
   return build_run.Data(None, None, {"train": problems, "test": []}, {})
 

@@ -40,7 +40,7 @@ def trained(monkeypatch):
   return names
 
 
-def write_metrics(folder, num_steps, value=0.5):
+def write_metrics(folder, num_steps, value=0.5, commit="a" * 40):
   records = [
     {"step": i, "stage": "train", "pass@1": value, "seconds_step": 1}
     for i in range(num_steps)
@@ -51,6 +51,8 @@ def write_metrics(folder, num_steps, value=0.5):
   folder.mkdir(parents=True, exist_ok=True)
   lines = "".join(json.dumps(record) + "\n" for record in records)
   (folder / "metrics.jsonl").write_text(lines)
+  start = {"step": 0, "commit": commit}
+  (folder / "starts.jsonl").write_text(json.dumps(start) + "\n")
 
 
 def test_rates_are_tuned_first_then_the_best_ones_are_repeated(
@@ -89,10 +91,12 @@ def test_a_study_that_was_stopped_goes_on(folders, trained, monkeypatch):
 
 def test_a_finished_run_without_its_result_is_not_trained(folders, trained):
   folder = runner.workdir(STUDY, folders, Run("k1", 1e-4, 0))
-  write_metrics(folder, 20, value=0.9)
+  write_metrics(folder, 20, value=0.9, commit="b" * 40)
   runner.run_study(STUDY, folders)
   assert "k1_0.0001_seed0" not in trained
-  assert results.load(STUDY, folders.results).done[Run("k1", 1e-4, 1)]
+  done = results.load(STUDY, folders.results).done
+  assert done[Run("k1", 1e-4, 0)].commit == "b" * 7, "what it was trained with"
+  assert done[Run("k1", 1e-4, 1)].commit == "a" * 7
 
 
 @pytest.mark.slow
