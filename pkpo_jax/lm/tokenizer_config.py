@@ -11,8 +11,10 @@ FILES = (
   "chat_template.json",
   "config.json",
   "generation_config.json",
+  "special_tokens_map.json",
   "tokenizer_config.json",
 )
+_TEMPLATES = ("chat_template.jinja", "additional_chat_templates/default.jinja")
 _SPECIAL = {
   "bos_token": "<bos>",
   "eos_token": "<eos>",
@@ -53,16 +55,26 @@ def read(path: pathlib.Path | None) -> Said:
     return Said({}, dict(_SPECIAL), {})
   folder = path if path.is_dir() else path.parent
   config = _json(folder / "tokenizer_config.json")
-  special = dict(_SPECIAL)
-  for name in _SPECIAL.keys() & config.keys():
-    special[name] = _text_of(config[name])
+  special = _SPECIAL | _special(folder, config)
   return Said(
-    _stops(folder, config),
+    _stops(folder),
     {name: text for name, text in special.items() if text},
     _added(folder, config),
     _template(folder, config),
     _begins(config, special["bos_token"]),
   )
+
+
+def _special(folder: pathlib.Path, config: dict[str, Any]) -> dict[str, str]:
+  """Names and texts of special tokens, as `transformers` gives to templates."""
+  extra = config.get("extra_special_tokens")
+  named = {
+    **{x: y for x, y in config.items() if x.endswith("_token")},
+    **(extra if isinstance(extra, dict) else {}),
+    **_json(folder / "special_tokens_map.json"),
+  }
+  # add_bos_token and its like are no tokens, but flags.
+  return {x: _text_of(y) for x, y in named.items() if not isinstance(y, bool)}
 
 
 def _begins(config: dict[str, Any], bos: str) -> bool:
@@ -90,9 +102,7 @@ def _text_of(token: Any) -> str:
   return token if isinstance(token, str) else ""
 
 
-def _stops(
-  folder: pathlib.Path, config: dict[str, Any]
-) -> dict[int | str, str]:
+def _stops(folder: pathlib.Path) -> dict[int | str, str]:
   """Tokens that end a completion, by id or by text."""
   stops: dict[int | str, str] = {}
   for file in ("config.json", "generation_config.json"):
@@ -106,8 +116,9 @@ def _stops(
         if isinstance(i, bool) or not isinstance(i, int):
           raise ValueError(f"{folder / file} has eos_token_id={ids!r}: no ids.")
         stops.setdefault(i, f"{file}, eos_token_id")
-  if eos := _text_of(config.get("eos_token")):
-    stops[eos] = "tokenizer_config.json, eos_token"
+  for file in ("tokenizer_config.json", "special_tokens_map.json"):
+    if eos := _text_of(_json(folder / file).get("eos_token")):
+      stops.setdefault(eos, f"{file}, eos_token")
   return stops
 
 
@@ -120,15 +131,36 @@ def _added(folder: pathlib.Path, config: dict[str, Any]) -> dict[int, str]:
 
 def _template(folder: pathlib.Path, config: dict[str, Any]) -> str | None:
   """The chat template, from the first place that `transformers` looks in."""
-  file = folder / "chat_template.jinja"
-  if file.is_file():
-    return file.read_text(encoding="utf-8")
-  template = config.get("chat_template")
-  if isinstance(template, list):  # several with names
-    template = {x.get("name"): x.get("template") for x in template}.get(
-      "default"
+  for file in _TEMPLATES:
+    if (folder / file).is_file():
+      return (folder / file).read_text(encoding="utf-8")
+  said = {
+    "tokenizer_config.json": config,
+    "chat_template.json": _json(folder / "chat_template.json"),
+  }
+  for file, values in said.items():
+    if template := values.get("chat_template"):
+      return _default_of(template, folder / file)
+  return None
+
+
+def _default_of(template: Any, path: pathlib.Path) -> str:
+  """The template of a text, of name -> text, or of a list of names and texts.
+
+  Raises:
+    ValueError: it has none that is named "default".
+  """
+  if isinstance(template, list):
+    some = [x for x in template if isinstance(x, dict)]
+    template = {x.get("name"): x.get("template") for x in some}
+  if isinstance(template, dict):
+    names = ", ".join(map(str, template)) or "none"
+    template = template.get("default")
+  else:
+    names = repr(template)
+  if not isinstance(template, str):
+    raise ValueError(
+      f"{path} has no chat_template with the name 'default' (it has {names});"
+      f" write the one to use to {path.with_name(_TEMPLATES[0])}."
     )
-  template = template or _json(folder / "chat_template.json").get(
-    "chat_template"
-  )
-  return template if isinstance(template, str) else None
+  return template

@@ -110,7 +110,8 @@ def _num_rows(fast: Any) -> int:
   Those are tokens such as Gemma 3's <image_soft_token>. Text never becomes one,
   and text models have no embedding for them.
   """
-  size, added = fast.get_vocab_size(), fast.get_added_tokens_decoder()
+  size = 1 + max(fast.get_vocab().values())  # ids may have gaps
+  added = fast.get_added_tokens_decoder()
   while size - 1 in added and added[size - 1].special:
     size -= 1
   return size

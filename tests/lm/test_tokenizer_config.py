@@ -35,6 +35,7 @@ def get(path, **options):
     ({"generation_config": {"eos_token_id": [7, 8]}}, [7, 8]),
     ({"tokenizer_config": {"eos_token": "a"}}, ["a"]),
     ({"tokenizer_config": {"eos_token": {"content": "a"}}}, ["a"]),
+    ({"special_tokens_map": {"eos_token": {"content": "a"}}}, ["a"]),
     (
       {
         "config": {"eos_token_id": 9},
@@ -169,10 +170,49 @@ def test_the_template_is_the_one_that_transformers_takes(tmp_path):
   config = tmp_path / "tokenizer_config.json"
   config.write_text(json.dumps({"chat_template": several}))
   assert template() == "B"
+  config.write_text(json.dumps({"chat_template": {"default": "C"}}))
+  assert template() == "C"
   config.write_text(json.dumps({"chat_template": "D"}))
   assert template() == "D"
+  (tmp_path / "additional_chat_templates").mkdir()
+  (tmp_path / "additional_chat_templates/default.jinja").write_text("X")
+  assert template() == "X"
   (tmp_path / "chat_template.jinja").write_text("E")
   assert template() == "E"
+
+
+@pytest.mark.parametrize(
+  "template",
+  [[{"name": "rag", "template": "x"}], [{"name": "default"}], ["a"], {}, 5],
+)
+def test_templates_without_a_default_are_not_overlooked(tmp_path, template):
+  folder(tmp_path, tokenizer_config={"chat_template": template or {"a": "x"}})
+  with pytest.raises(ValueError, match="no chat_template with the name"):
+    get(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("config", "beside"),
+  [
+    ({"sep_token": "a"}, {}),
+    ({"extra_special_tokens": {"sep_token": {"content": "a"}}}, {}),
+    ({}, {"sep_token": "a"}),
+    ({"sep_token": "c"}, {"sep_token": "a"}),
+  ],
+)
+def test_templates_know_all_tokens_with_a_name(tmp_path, config, beside):
+  template = "{{ bos_token }}{{ sep_token }}{{ messages[0].content }}:"
+  said = config | {"chat_template": template}
+  one = get(folder(tmp_path, tokenizer_config=said, special_tokens_map=beside))
+  assert one.frame.before == "<bos>a"
+
+
+def test_ids_may_have_gaps(tmp_path):
+  path = vocabulary.make_huggingface(tmp_path)
+  read = json.loads(path.read_text())
+  read["model"]["vocab"]["<think>"] = 500
+  path.write_text(json.dumps(read))
+  assert get(tmp_path).vocab_size == 501
 
 
 def test_a_damaged_file_is_named(tmp_path):

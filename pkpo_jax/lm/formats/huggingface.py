@@ -38,6 +38,7 @@ _FLOATS = ("F32", "BF16", "F16", "F64")
 # Files about text, which an export has from its source.
 _CARRIED = (
   "added_tokens.json",
+  "additional_chat_templates/default.jinja",
   "chat_template.jinja",
   "chat_template.json",
   "generation_config.json",
@@ -236,12 +237,12 @@ def save_huggingface(
       as for LoRA adapters; or the source is of another model.
   """
   param_trees.check_params(model, params)
-  carried: list[pathlib.Path] = []
+  carried: list[str] = []
   theirs = None
   if source is not None:
     origin = pathlib.Path(source).expanduser()
     theirs = tensor_files.read_json(origin / "config.json")
-    carried = [origin / name for name in _CARRIED]
+    carried = [name for name in _CARRIED if (origin / name).exists()]
   config = huggingface_config.write_config(model, theirs)
   itemsize = jnp.dtype(model.dtype).itemsize
   sizes = {
@@ -253,9 +254,9 @@ def save_huggingface(
     path = pathlib.Path(folder).expanduser()
     with tensor_files.new_folder(path) as made:
       tensor_files.write_json(made / "config.json", config)
-      for file in carried:
-        if file.exists():
-          shutil.copyfile(file, made / file.name)
+      for name in carried:
+        (made / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(origin / name, made / name)
       tensor_files.write_tensors(made, tensors, sizes, max_shard_bytes)
   else:
     for _ in tensors:  # Gathering an array takes all processes.

@@ -7,7 +7,7 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,8 @@ def open_folder(folder: pathlib.Path) -> Iterator[dict[str, Any]]:
   others = [
     file.name
     for file in sorted(folder.glob("*.safetensors"))
-    if file.name not in files
-  ]
+    if file.name not in files and not file.name.startswith(".")
+  ]  # names with a dot are what a Mac, or a download, leaves behind
   with contextlib.ExitStack() as stack:
     opened = {
       file: stack.enter_context(_open(folder / file))
@@ -70,7 +70,7 @@ def _files(folder: pathlib.Path) -> list[str]:
     index = read_json(folder / _INDEX)
     if not isinstance(index.get("weight_map"), dict):
       raise ValueError(f"{folder / _INDEX} has no weight_map; copy it again.")
-    files = _names_in(folder, set(index["weight_map"].values()))
+    files = _names_in(folder, index["weight_map"].values())
   elif (folder / _ONE_FILE).exists():
     files = [_ONE_FILE]
   else:
@@ -83,7 +83,7 @@ def _files(folder: pathlib.Path) -> list[str]:
   return files
 
 
-def _names_in(folder: pathlib.Path, names: set[Any]) -> list[str]:
+def _names_in(folder: pathlib.Path, names: Collection[Any]) -> list[str]:
   """The names of an index, sorted, once all are of files of its folder."""
   for name in names:
     path = pathlib.PurePath(str(name))
@@ -92,7 +92,7 @@ def _names_in(folder: pathlib.Path, names: set[Any]) -> list[str]:
         f"{folder / _INDEX} names the file {name!r}, which is none of its"
         " folder; copy it again."
       )
-  return sorted(names)
+  return sorted(set(names))
 
 
 def _shards(folder: pathlib.Path) -> list[str]:

@@ -143,12 +143,15 @@ def test_an_export_says_what_its_source_said(tmp_path):
   (tmp_path / "blob").write_text("{}")
   (source / "tokenizer_config.json").symlink_to("../blob")
   (source / "generation_config.json").write_text('{"eos_token_id": [1, 8]}')
+  (source / "additional_chat_templates").mkdir()
+  (source / "additional_chat_templates/default.jinja").write_text("x")
   (source / "optimizer.pt").touch()
   formats.save_huggingface(
     *formats.load_huggingface(source), tmp_path / "saved", source=source
   )
   (tmp_path / "blob").unlink()
   assert sorted(x.name for x in (tmp_path / "saved").iterdir()) == [
+    "additional_chat_templates",
     "config.json",
     "generation_config.json",
     "model.safetensors",

@@ -160,6 +160,22 @@ def test_a_damaged_file_is_named(tmp_path, content, message):
     read(tmp_path)
 
 
+def test_hidden_files_are_no_weights(tmp_path):
+  """What copies from a Mac leave beside each file."""
+  write(tmp_path, 100)
+  for file in list(tmp_path.glob("*.safetensors")):
+    file.with_name(f"._{file.name}").write_bytes(b"\0\5\x16\7Mac OS X")
+  assert read(tmp_path).keys() == TENSORS.keys()
+
+
+@pytest.mark.parametrize("name", [["a"], 5, "../a.safetensors"])
+def test_an_index_that_names_no_file_is_refused(tmp_path, name):
+  write(tmp_path, 100)
+  (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"a": name}}))
+  with pytest.raises(ValueError, match="which is none of its folder"):
+    read(tmp_path)
+
+
 def read(folder):
   with tensor_files.open_folder(folder) as stored:
     return {name: stored[name][:] for name in stored}
