@@ -10,8 +10,16 @@ import textwrap
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_PYTHON_TAGS = {"", "python", "python3", "py", "py3", "ipython"}
+_PYTHON_TAGS = {"", "python", "py", "ipython", "pycon"}
+# The language of a tag: `python` of python3.9, {.python} and python:file.py.
+_LANGUAGE = re.compile(r"[{.\s]*+([^\W\d_]*)")
 _FENCE = re.compile(r"(?<![`~])(`{3,}+|~{3,}+)([^`~]*+)$")
+# What stands before a line, with signs that Python does not take there.
+_INDENT = re.compile(
+  r"^[ \t]*+(?:[^\S\n\r\f]|[\u200b\u2060\ufeff])++", re.MULTILINE
+)
+_ZERO_WIDTH = re.compile(r"[\u200b\u2060\ufeff]")
+_PROMPT = re.compile(r"(?:>>>|\.\.\.)(?: |$)")
 _BEGIN, _END = "[BEGIN]", "[DONE]"
 _QUOTES = re.compile(r"\"{3}|'{3}")
 # Nothing but these may stand before a fence that opens a block of any kind.
@@ -37,18 +45,19 @@ DEFINES, MENTIONS, NOTHING = 2, 1, 0
 
 
 class Block(NamedTuple):
-  """A fenced block of an answer, in Python or in no language that it names."""
+  """A fenced block of an answer; its tag is "" for Python or for none."""
 
   code: str
   is_closed: bool
+  tag: str = ""
 
 
 def find(text: str, name: str) -> tuple[str, ...] | None:
   """The program of an answer that defines a name.
 
   It is the last block that defines it with a body, else one that mentions it,
-  else the text without fences. A block that the answer's end cuts short is the
-  least trusted.
+  else the text without fences. A block that the answer's end cuts short is less
+  trusted, and least one with the tag of something else, which must define it.
 
   Returns:
     earlier blocks without a version of it, which it may need, and the program;
@@ -57,27 +66,36 @@ def find(text: str, name: str) -> tuple[str, ...] | None:
   text = cleaned(text)
   blocks = list(fenced_blocks(text))
   ranks = [
-    (strength(block.code, name), block.is_closed, i)
+    (strength(block.code, name), not block.tag, block.is_closed, i)
     for i, block in enumerate(blocks)
   ]
-  if ranks and (best := max(ranks))[0]:
+  usable = [r for r in ranks if r[0] == DEFINES or (r[0] and r[1])]
+  if usable:
+    *_, best = max(usable)
     parts = (
       block.code
-      for block, (rank, *_) in zip(blocks[: best[-1]], ranks)
-      if rank == NOTHING
+      for block, (rank, *_) in zip(blocks[:best], ranks)
+      if rank == NOTHING and block.tag in ("", blocks[best].tag)
     )
-    return *parts, blocks[best[-1]].code
+    return *parts, blocks[best].code
   bare = without_prose(before_fences(text))
   return (bare,) if strength(bare, name) else None
 
 
 def cleaned(text: str) -> str:
-  """Text without a byte order mark, and with \\n at the ends of its lines."""
-  return text.removeprefix("\ufeff").replace("\r\n", "\n")
+  """Text with \\n at the ends of its lines, and indents that Python takes.
+
+  A byte order mark goes, and what else has no width; other blanks become one.
+  """
+  return _INDENT.sub(_plain, text.replace("\r\n", "\n"))
+
+
+def _plain(indent: re.Match) -> str:
+  return re.sub(r"[^\t]", " ", _ZERO_WIDTH.sub("", indent[0]))
 
 
 def fenced_blocks(text: str) -> Iterator[Block]:
-  """The blocks of Python, in their order, without their common margin.
+  """The blocks in their order, without their common margin and `>>>`.
 
   A fence may be longer than three signs, stand behind words or close behind
   the last line of code; one in a docstring is part of it.
@@ -93,14 +111,14 @@ def fenced_blocks(text: str) -> Iterator[Block]:
       before, now = mark
       if before.strip():
         lines.append(before)
-      yield from _block(lines, tag, is_closed=True)
+      yield _block(lines, tag, is_closed=True)
       fence, tag = (now[0], now[1]) if now[1] else ("", "")
       lines = []
     else:
       lines.append(line)
       in_docstring = _docstring_after(line, in_docstring)
   if fence:
-    yield from _block(lines, tag, is_closed=False)
+    yield _block(lines, tag, is_closed=False)
 
 
 def before_fences(text: str) -> str:
@@ -144,8 +162,8 @@ def _mark(line: str) -> tuple[str, tuple[str, str]]:
     return "", (stripped, "")
   if (found := _FENCE.search(line)) is None:
     return line, ("", "")
-  tag = found[2].strip().lower().lstrip("{.").partition(" ")[0].rstrip("}")
-  return line[: found.start()], (found[1], tag)
+  language = _LANGUAGE.match(found[2].lower())
+  return line[: found.start()], (found[1], language[1] if language else "")
 
 
 def _opening(line: str, mark: tuple[str, tuple[str, str]]) -> tuple[str, str]:
@@ -175,9 +193,12 @@ def _docstring_after(line: str, quotes: str) -> str:
   return quotes
 
 
-def _block(lines: list[str], tag: str, *, is_closed: bool) -> Iterator[Block]:
-  if tag in _PYTHON_TAGS:
-    yield Block(textwrap.dedent("\n".join((*lines, ""))), is_closed)
+def _block(lines: list[str], tag: str, *, is_closed: bool) -> Block:
+  code = textwrap.dedent("\n".join((*lines, "")))
+  if code.lstrip().startswith(">>> "):  # a session; it has what it printed, too
+    typed = [line for line in code.split("\n") if _PROMPT.match(line)]
+    code = "\n".join([line[4:] for line in typed] + [""])
+  return Block(code, is_closed, "" if tag in _PYTHON_TAGS else tag)
 
 
 def _is_stub(rest: str) -> bool:

@@ -7,6 +7,7 @@ grade_school_math/data.
 
 import os
 import re
+from collections.abc import Sequence
 
 from pkpo_jax.tasks import answer_task, base, records
 
@@ -50,9 +51,12 @@ class GSM8K(answer_task.AnswerTask):
 
     Raises:
       FileNotFoundError: a file is absent.
-      ValueError: a line cannot be read, or an option is out of range.
+      ValueError: a line cannot be read, many test problems are trained on,
+        or an option is out of range.
     """
-    found = {split: _read(path, split) for split in ("train", "test")}
+    placed = {split: _placed(path, split) for split in ("train", "test")}
+    records.check_held_out(placed["train"], placed["test"], "question")
+    found = {split: _problems(placed[split]) for split in placed}
     answer_task.check_few_shot(few_shot, len(found["train"]))
     shots = [
       # Without the calculator's annotations.
@@ -86,18 +90,17 @@ def worked(
   path: str | os.PathLike[str], split: str
 ) -> list[answer_task.Worked]:
   """The problems of a split with their solutions."""
+  found = _placed(path, split)
   return [
     answer_task.Worked(
       f"{split} {row}", question, f"{solution}\n#### {answer}", answer
     )
-    for row, (question, solution, answer) in enumerate(_read(path, split))
+    for row, (question, solution, answer) in enumerate(_problems(found))
   ]
 
 
-def _read(
-  path: str | os.PathLike[str], split: str
-) -> list[tuple[str, str, str]]:
-  """(question, solution, answer) of each problem."""
+def _placed(path: str | os.PathLike[str], split: str) -> list[records.Placed]:
+  """Where each record of a split is, for errors, and the record."""
   files = records.find(path, split, prefix="gsm8k_")
   if not files:
     raise FileNotFoundError(
@@ -106,6 +109,13 @@ def _read(
     )
   found = [placed for file in files for placed in records.read(file)]
   records.check_repeats(found, "question")
+  return found
+
+
+def _problems(
+  found: Sequence[records.Placed],
+) -> list[tuple[str, str, str]]:
+  """(question, solution, answer) of each record."""
   return [_problem(where, record) for where, record in found]
 
 

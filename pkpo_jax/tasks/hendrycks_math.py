@@ -66,8 +66,8 @@ class Math(answer_task.AnswerTask):
 
     Raises:
       FileNotFoundError: there is no MATH in the folder.
-      ValueError: a record cannot be read, the split cannot be made, or an
-        option is out of range.
+      ValueError: a record cannot be read, the split cannot be made, many test
+        problems are trained on, or an option is out of range.
     """
     if split not in ("math500", "published"):
       raise ValueError(
@@ -78,6 +78,7 @@ class Math(answer_task.AnswerTask):
     found = {name: _read(pathlib.Path(path), name) for name in _SPLITS}
     if split == "math500":
       found = _math_500(found, test_ids, path)
+    records.check_held_out(found["train"], found["test"], "problem")
     answer_task.check_few_shot(few_shot, len(found["train"]))
     placed = [record for name in _SPLITS for record in found[name]]
     references.check(
@@ -182,7 +183,7 @@ def _math_500(
     )
   both = [*found["train"], *found["test"]]
   field, wanted = _test_ids(pathlib.Path(test_ids), both)
-  held_out = {_key(record, field) for _, record in both} & wanted
+  held_out = {records.key(record, field) for _, record in both} & wanted
   if missing := wanted - held_out:
     raise ValueError(
       f"{len(missing)} of the {len(wanted)} problems of test_ids="
@@ -191,7 +192,7 @@ def _math_500(
     )
   parts: dict[str, list[records.Placed]] = {name: [] for name in _SPLITS}
   for where, record in both:
-    name = "test" if _key(record, field) in wanted else "train"
+    name = "test" if records.key(record, field) in wanted else "train"
     parts[name].append((where, record))
   return parts
 
@@ -214,14 +215,10 @@ def _test_ids(
   fields = ("unique_id", "problem") if has_ids else ("problem", "unique_id")
   for field in fields:
     if all(field in record for record in listed):
-      return field, {_key(record, field) for record in listed}
+      return field, {records.key(record, field) for record in listed}
   raise ValueError(
     f"test_ids={str(file)!r}: its lines have no 'unique_id' and no 'problem'."
   )
-
-
-def _key(record: records.Record, field: str) -> str:
-  return " ".join(str(record.get(field, "")).split())
 
 
 def _read(path: pathlib.Path, split: str) -> list[records.Placed]:

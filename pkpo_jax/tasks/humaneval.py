@@ -58,7 +58,7 @@ class Check:
     body is put behind the prompt, with all that comes after it.
     """
     text = code_blocks.cleaned(completion)
-    blocks = [block.code for block in code_blocks.fenced_blocks(text)]
+    blocks = [b.code for b in code_blocks.fenced_blocks(text) if not b.tag]
     found = code_blocks.find(text, self.entry_point)
     body = self._body(code_blocks.before_fences(text))
     if found and not (body and found[-1] not in blocks):

@@ -183,7 +183,8 @@ def _read(
     _check_columns(record, where, columns)
     question = records.text(record, columns[0], where)
     answer = records.text_or_number(record, columns[1], where)
-    if (first := places.setdefault(question.strip(), where)) != where:
+    key = records.key(record, columns[0])
+    if (first := places.setdefault(key, where)) != where:
       raise ValueError(f"{where}: the prompt of {first} again; remove one.")
     found.append((where, question, answer))
   return found

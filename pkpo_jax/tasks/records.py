@@ -6,6 +6,7 @@ Every record comes with where it stands, and every error names that place.
 import gzip
 import json
 import logging
+import math
 import os
 import pathlib
 import zlib
@@ -110,9 +111,19 @@ def _whole(line: str, where: str, is_last: bool) -> str:
 
 def _json(text: str, where: str) -> Any:
   try:
-    return json.loads(text, parse_float=Decimal)
+    return json.loads(text, parse_float=Decimal, object_pairs_hook=_object)
   except (ValueError, RecursionError) as error:
     raise ValueError(f"{where}: not JSON ({error}).") from error
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+  """An object; raises ValueError if it has two values for a key."""
+  found = dict(pairs)
+  if len(found) < len(pairs):
+    keys = [key for key, _ in pairs]
+    twice = next(key for key in found if keys.count(key) > 1)
+    raise ValueError(f"the key {twice!r} is there twice")
+  return found
 
 
 def _rows(file: pathlib.Path) -> list[Placed]:
@@ -151,7 +162,7 @@ def find(
   """
   folder = pathlib.Path(path)
   for name in (split, prefix + split):
-    for ending in (".jsonl", ".jsonl.gz", ".json"):
+    for ending in (".jsonl", ".jsonl.gz", ".json", ".json.gz"):
       if (file := folder / f"{name}{ending}").is_file():
         return [file]
   arrow = sorted(folder.glob(f"{split}/*.arrow"))
@@ -162,13 +173,19 @@ def text(record: Record, field: str, where: str) -> str:
   """A field that must be text.
 
   Raises:
-    ValueError: it is absent or not text.
+    ValueError: it is absent or not text, such as half of a surrogate pair.
   """
   value = record.get(field)
   if not isinstance(value, str) or not value.strip():
     raise ValueError(
       f"{where}: the field {field!r} is {value!r}, but must be text."
     )
+  try:
+    value.encode()
+  except UnicodeEncodeError as error:
+    raise ValueError(
+      f"{where}: the field {field!r} is no text in Unicode ({error})."
+    ) from error
   return value
 
 
@@ -176,12 +193,12 @@ def text_or_number(record: Record, field: str, where: str) -> str:
   """A field as text; a number as it is written without an exponent.
 
   Raises:
-    ValueError: it is absent, or neither text nor a number.
+    ValueError: it is absent, or neither text nor a finite number.
   """
   value = record.get(field)
   if isinstance(value, Decimal):
     value = f"{value:f}"
-  elif isinstance(value, float) and value == value:  # From a parquet file.
+  elif isinstance(value, float) and math.isfinite(value):  # From parquet.
     value = f"{Decimal(repr(value)):f}"
   elif isinstance(value, int) and not isinstance(value, bool):
     value = str(value)
@@ -198,12 +215,40 @@ def check_repeats(found: Iterable[Placed], field: str) -> None:
   total = 0
   for where, record in found:
     total += 1
-    key = " ".join(str(record.get(field, "")).split())
-    if (first := places.setdefault(key, where)) != where:
+    if (first := places.setdefault(key(record, field), where)) != where:
       twice.append(f"{where}: the {field} of {first} again")
-  if not twice:
+  message = f"{len(twice)} of {total} problems are there twice"
+  _report(twice, total, message, "remove one, or name the folder to read")
+
+
+def check_held_out(
+  train: Iterable[Placed], test: Sequence[Placed], field: str
+) -> None:
+  """Raises ValueError if many held-out problems are trained on, too.
+
+  A few are in some data themselves; they are logged.
+  """
+  places = {key(record, field): where for where, record in train}
+  shared = [
+    f"{where}: the {field} of {places[key(record, field)]} again"
+    for where, record in test
+    if key(record, field) in places
+  ]
+  message = f"{len(shared)} of {len(test)} held-out problems are trained on"
+  _report(shared, len(test), message, "remove them from one of the two")
+
+
+def key(record: Record, field: str) -> str:
+  """A field as text with single blanks, by which problems are told apart."""
+  return " ".join(str(record.get(field, "")).split())
+
+
+def _report(
+  repeats: Sequence[str], total: int, message: str, remedy: str
+) -> None:
+  if not repeats:
     return
-  message = f"{len(twice)} of {total} problems are there twice. {twice[0]}"
-  if len(twice) > _READ_TWICE * total + 1:
-    raise ValueError(f"{message}; remove one, or name the folder to read.")
+  message = f"{message}. {repeats[0]}"
+  if len(repeats) > _READ_TWICE * total + 1:
+    raise ValueError(f"{message}; {remedy}.")
   _log.warning("%s.", message)

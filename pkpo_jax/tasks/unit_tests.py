@@ -18,6 +18,13 @@ from pkpo_jax.tasks.grading.sandbox import sandbox
 _VALUES, _EQUAL = "__values__", "__equal__"
 # Floats may differ by this much where a test says `==`: by the order of sums.
 _RELATIVE = 1e-9
+# Functions that may run beside the answer, as they make a value of an iterator,
+# which does not come out of the sandbox. An answer that has its own instead
+# gains no more than by what it returns. What gives a verdict stays outside.
+_CONVERTERS = {
+  "dict", "float", "frozenset", "int", "list", "max", "min", "set", "sorted",
+  "str", "sum", "tuple",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Asserts:
   Attributes:
     entry_point: the function that is asked for.
     setup: source that the calls need, run after the answer.
-    imports: source that the tests need.
+    imports: source that the tests need; never in the sandbox.
     calls: Python expressions, for the sandbox.
     tests: Python expressions over `__values__`, what the calls gave.
   """
@@ -67,20 +74,28 @@ def from_sources(
   Args:
     tests: statements `assert expression`.
     entry_point: the function that each of them calls.
-    setup: see `Asserts`.
+    setup: see `Asserts`; what of it the tests use on the values of the calls,
+      such as a function that judges them, belongs to the imports instead.
     imports: see `Asserts`.
     evaluate: gives the value of what `==` expects where that is no literal.
 
   Raises:
-    ValueError: a test is not of that form; the message has its text.
+    ValueError: a test is not of that form, and the message has its text; or
+      what the tests need does not run.
   """
   calls = _Calls(entry_point, evaluate)
+  outside = tuple(calls.without(test) for test in tests)
+  setup, helpers = _parted(setup, outside, calls.found)
+  imports = "\n".join(filter(None, (imports, helpers)))
+  try:
+    _run(imports)
+  except Exception as error:
+    raise ValueError(
+      f"what the tests need does not run without an answer ({error!r}):"
+      f" {imports!r}"
+    ) from error
   return Asserts(
-    entry_point,
-    setup,
-    imports,
-    tests=tuple(calls.without(test) for test in tests),
-    calls=tuple(calls.found),
+    entry_point, setup, imports, calls=tuple(calls.found), tests=outside
   )
 
 
@@ -168,12 +183,60 @@ class _Calls(ast.NodeTransformer):
     match node:
       case ast.Call(ast.Name(id=name)) if name == self._entry_point:
         return True
-      case ast.Call(ast.Name(), [argument], []):
-        return self._goes_in(argument)
+      case ast.Call(ast.Name(id=name), [argument], []):
+        return name in _CONVERTERS and self._goes_in(argument)
     return False
 
 
-def _names(tree: ast.expr) -> set[str]:
+def _parted(
+  setup: str, tests: Sequence[str], calls: Sequence[str]
+) -> tuple[str, str]:
+  """The setup for the sandbox, and what of it the tests use outside.
+
+  A statement is in both only where the calls need it, too.
+  """
+  try:
+    body = ast.parse(setup).body
+  except SyntaxError:  # The data's own solution will fail by it.
+    return setup, ""
+  outside = _needed(body, _names(ast.parse("\n".join(tests))))
+  if not outside:
+    return setup, ""
+  rest = [statement for statement in body if statement not in outside]
+  names = _names(ast.parse("\n".join(calls))).union(*map(_names, rest))
+  inside = [*rest, *_needed(outside, names)]
+  return _source(body, inside), _source(body, outside)
+
+
+def _needed(body: Sequence[ast.stmt], names: set[str]) -> list[ast.stmt]:
+  """The statements that define names, and those that they need in turn."""
+  found = [s for s in body if names & _defined(s)]
+  rest = [s for s in body if s not in found]
+  if not found or not rest:
+    return found
+  return found + _needed(rest, set[str]().union(*map(_names, found)))
+
+
+def _defined(statement: ast.stmt) -> set[str]:
+  """The names that a statement defines or changes."""
+  match statement:
+    case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+      return {name}
+    case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+      return {(a.asname or a.name).partition(".")[0] for a in aliases}
+    case ast.Assign(targets=targets):
+      return set[str]().union(*map(_names, targets))
+    case ast.AnnAssign(target=target) | ast.AugAssign(target=target):
+      return _names(target)
+  return set()
+
+
+def _source(body: Sequence[ast.stmt], chosen: Sequence[ast.stmt]) -> str:
+  """The chosen statements in the order of the body."""
+  return "\n".join(ast.unparse(s) for s in body if s in chosen)
+
+
+def _names(tree: ast.AST) -> set[str]:
   return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
 
 

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from pkpo_jax.tasks import arc_answers
@@ -45,6 +47,27 @@ def read(text, num_rows=2):
     "012\r\n345\r",
     "Input: 999\n999\nOutput: 012\n345",
     "999\n999\nOutput: 012\n345",
+    # Behind words, or in marks.
+    "output = [[0, 1, 2], [3, 4, 5]]",
+    "output_grid = np.array([[0, 1, 2],\n  [3, 4, 5]])",
+    "The output is [[0,1,2],[3,4,5]].",
+    "So the answer is: [[0,1,2],[3,4,5]]",
+    "From the input we see that the **answer** is `[[0,1,2],[3,4,5]]`.\r\n",
+    "array([[0, 1, 2],\n [3, 4, 5]])",
+    '{"output": [[0, 1, 2], [3, 4, 5]]}',
+    "[\n [\n 0,\n 1,\n 2\n ],\n [\n 3,\n 4,\n 5\n ]\n]",
+    "Input: [[9], [9]]\nOutput: [[0, 1, 2], [3, 4, 5]]",
+    "[[9, 9], [9, 9]]\nOutput: [[0, 1, 2], [3, 4, 5]]",
+    "<answer>012\n345</answer>",
+    "9\n9\n<answer>012\n345</answer>",
+    "<answer>[[0, 1, 2], [3, 4, 5]]</answer>",
+    "<answer>\n012\n345\n</answer>",
+    "</think>012\n345",
+    # Grids that are not said to be the answer.
+    "012\n345\nThe input was [[9, 9], [9, 9]].",
+    "012\n345\nThe input grid is [[9, 9], [9, 9]].",
+    "012\n345\nThe answer [[9, 9], [9, 9]] would be too small.",
+    "012\n345\ntest_input = np.array([[9, 9], [9, 9]])",
     # Lines of digits behind it.
     "012\n345\n\n7",
     "012\n345\n\n2024\nEnd.",
@@ -96,3 +119,16 @@ def test_one_line_is_a_grid_where_one_is_asked_for():
 )
 def test_other_grids(text, grid):
   assert read(text) == grid
+
+
+@pytest.mark.parametrize(
+  "text",
+  ["[[0]," * 10**5, "[" * 10**6, "[ " * 10**6, "[[0],[0]] " * 10**4,
+   "[[" + "0," * 10**6, "[[0]" + "\n" * 10**6, "<a>" * 10**6,
+   "output = " * 10**5 + "[[0]]"],
+  ids=range(8),
+)  # fmt: skip
+def test_no_answer_is_slow_to_read(text):
+  start = time.process_time()
+  read(text)
+  assert time.process_time() - start < 3

@@ -130,6 +130,55 @@ def test_fences_of_all_kinds(text, code):
 
 
 @pytest.mark.parametrize(
+  "tag",
+  ["python3.9", "python,ignore", "python:f.py", "tool_code", "code", "text",
+   "pycon", "PYTHON", "py3", "ipython3", "plaintext", "{.python}"],
+)  # fmt: skip
+def test_tags_of_all_kinds(tag):
+  """One that names something else will do if there is no other block."""
+  assert code_blocks.find(fenced(GOOD, tag=tag), "add") == (f"{GOOD}\n",)
+  parts = fenced("import math", GOOD, tag=tag)
+  assert code_blocks.find(parts, "add") == ("import math\n", f"{GOOD}\n")
+  stub = fenced("def add(a, b): ...")
+  found = code_blocks.find(f"{stub}\n{fenced(GOOD, tag=tag)}", "add")
+  assert found == (f"{GOOD}\n",)
+
+
+@pytest.mark.parametrize("tag", ["text", "ruby", "diff"])
+def test_a_block_of_python_comes_before_other_tags(tag):
+  for python in ("python", ""):
+    text = f"{fenced(GOOD, tag=python)}\n{fenced(BAD, tag=tag)}"
+    assert code_blocks.find(text, "add") == (f"{GOOD}\n",)
+  lines = fenced("add = lambda a, b: a + b", tag=tag)
+  assert code_blocks.find(f"{GOOD}\n{lines}", "add") == (f"{GOOD}\nText:\n",)
+
+
+SESSION = """>>> def add(a, b):
+...     return a + b
+...
+>>> add(1, 2)
+3
+"""
+
+
+@pytest.mark.parametrize("tag", ["", "python", "pycon"])
+def test_sessions(tag):
+  code = "def add(a, b):\n    return a + b\n\nadd(1, 2)\n"
+  assert code_blocks.find(fenced(SESSION, tag=tag), "add") == (code,)
+
+
+@pytest.mark.parametrize(
+  "indent", ["\u00a0\u00a0", " \u00a0", "\u200b  ", "\u3000 ", "  \ufeff"]
+)
+@pytest.mark.parametrize("form", ["{}", "\u200b{}", "```python\n{}\n```"])
+def test_indents_that_python_does_not_take(indent, form):
+  text = f"def add(a, b):\n{indent}c = '\u00a0\u200b'\n  return a + b"
+  code = "def add(a, b):\n  c = '\u00a0\u200b'\n  return a + b"
+  (found,) = code_blocks.find(form.format(text), "add")
+  assert found.rstrip("\n") == code
+
+
+@pytest.mark.parametrize(
   ("text", "code"),
   [
     (f" {GOOD}", GOOD),
@@ -169,8 +218,12 @@ def test_code_without_fences(text, code):
     "import add" + " " * 10**6 + "!",
     "add" + " " * 10**6 + ":",
     "```\ndef add(a):" + '"""' * 10**5,
+    " \u00a0" * 10**6,
+    (" " * 999 + "x\n") * 1000,
+    "```\n" + ">>> \n" * 10**5,
+    "```" + "{." * 10**6,
   ],
-  ids=range(13),
+  ids=range(17),
 )
 def test_no_answer_is_slow_to_read(text):
   start = time.process_time()

@@ -115,6 +115,32 @@ def test_every_hostile_answer_on_every_problem(monkeypatch):
 
 
 @pytest.mark.bwrap
+@pytest.mark.parametrize(
+  ("test", "forged"),
+  [
+    ("assert valid(f(3))", "class A:\n  def __eq__(s, o): return True\n"),
+    ("assert valid(f(3)) == True", "valid = lambda x: True\nA = int\n"),
+    ("assert all(f(3))", "all = lambda x: True\ndef A(): return [0]\n"),
+    ("assert len(f(3)) == 3", "len = lambda x: 3\ndef A(): return [0]\n"),
+  ],
+)
+def test_an_answer_cannot_judge_itself(test, forged):
+  """Neither by its own functions nor by those that the setup would give it."""
+  setup = "RIGHT = [1, 2, 3]\ndef valid(x): return x == RIGHT"
+  setup = setup if "valid" in test else ""
+  tests = unit_tests.from_sources([test], "f", setup=setup)
+  problem = base.Problem("own", "", "", tests)
+  answers = [
+    "def f(n): return [1, 2, 3]",
+    forged + "def f(n): return A()",
+    "def f(n): return RIGHT",
+  ]
+  rewards, valid = grader().grade_batch([problem], [answers])
+  assert rewards.tolist() == [[1, 0, 0]]
+  assert valid.all()
+
+
+@pytest.mark.bwrap
 @pytest.mark.slow
 def test_sleepers_do_not_hold_up_honest_answers():
   """One in ten sleeps until its end; nobody else is late for it."""

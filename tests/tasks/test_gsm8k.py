@@ -237,3 +237,9 @@ def test_questions_are_there_once(data):
   (data / "train.jsonl").write_text(lines * 2)
   with pytest.raises(ValueError, match="3 of 6 problems are there twice"):
     gsm8k.GSM8K(data)
+
+
+def test_held_out_questions_are_not_trained_on(data):
+  (data / "test.jsonl").write_text((data / "train.jsonl").read_text())
+  with pytest.raises(ValueError, match="3 of 3 held-out problems are trained"):
+    gsm8k.GSM8K(data)

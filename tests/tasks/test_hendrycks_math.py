@@ -130,10 +130,10 @@ def test_problems_without_ids_are_told_by_their_text(tmp_path):
 def write_sizes(folder, train, test):
   for split, size in (("train", train), ("test", test)):
     lines = [
-      json.dumps({"problem": f"{i}?", "level": 1, "answer": str(i)}) + "\n"
+      json.dumps({"problem": f"{split} {i}?", "level": 1, "answer": str(i)})
       for i in range(size)
     ]
-    (folder / f"{split}.jsonl").write_text("".join(lines))
+    (folder / f"{split}.jsonl").write_text("\n".join(lines))
 
 
 def test_data_of_12_000_and_500_problems_are_split_already(tmp_path):
@@ -270,6 +270,13 @@ def test_a_copy_beside_the_subjects_is_not_read_twice(tmp_path):
     hendrycks_math.Math(tmp_path, split="published")
   task = hendrycks_math.Math(tmp_path / "algebra", split="published")
   assert len(task.problems("train")) == 3
+
+
+def test_held_out_problems_are_not_trained_on(tmp_path):
+  write_lines(tmp_path, ids=False)
+  (tmp_path / "test.jsonl").write_text((tmp_path / "train.jsonl").read_text())
+  with pytest.raises(ValueError, match="3 of 3 held-out problems are trained"):
+    hendrycks_math.Math(tmp_path, split="published")
 
 
 def test_listed_ids_are_matched_by_the_problem_where_data_have_none(tmp_path):

@@ -29,6 +29,8 @@ def nothing(answer, completion):
   return None
 def one(answer):
   return 1.0
+def typo(answer, completion):
+  return answer == complation
 """
 
 
@@ -137,6 +139,9 @@ GOOD = '{"prompt": "?", "answer": "1"}'
     ('{"prompt": "?", "answer": null}', "line 2: the field 'answer' is None"),
     ('{"prompt": "?", "answer": true}', "line 2: the field 'answer' is True"),
     ('{"prompt": "?", "answer": NaN}', "line 2: the field 'answer' is nan"),
+    ('{"prompt": "?", "answer": -Infinity}', "the field 'answer' is -inf"),
+    ('{"prompt": "\\ud800", "answer": 1}', "line 2: the field 'prompt' is no"),
+    ('{"prompt": "?", "prompt": "!"}', "line 2: not JSON (the key 'prompt'"),
     ('{"prompt": "!", "answer": [1]}', "line 2: the field 'answer' is [1]"),
     ('{"prompt": "? ", "answer": 2}', "mine.jsonl, line 1 again; remove one"),
     ('{"prompt": "!", "answer": "\u0664"}', "line 2: the math grader cannot"),
@@ -153,6 +158,12 @@ def test_broken_lines_are_errors_that_name_file_and_line(
   with pytest.raises(ValueError, match=re.escape(message)) as error:
     jsonl.Jsonl(file, num_test=1)
   assert str(file) in str(error.value)
+
+
+def test_prompts_that_differ_in_blanks_alone_are_one(make):
+  records = [{"prompt": f"1{s}+ 1?", "answer": "2"} for s in (" ", "\n ")]
+  with pytest.raises(ValueError, match=r"line 2: the prompt of .*line 1 again"):
+    make(records, num_test=1)
 
 
 def test_no_prompt_is_in_both_files(make):
@@ -234,7 +245,9 @@ def test_an_own_grader_in_a_file_or_a_package(make, tmp_path, module):
   assert graded(task, "3", "3", "4", "x") == [
     base.Grade(1.0, True, "graded"),
     base.Grade(0.5, True, "graded"),
-    base.Grade(0.0, True, "error: ValueError"),
+    base.Grade(
+      0.0, True, "error: ValueError: could not convert string to float: 'x'"
+    ),
   ]
   assert not {"own", "own_package"} & {*sys.modules}, "imported in training"
 
@@ -273,6 +286,7 @@ def test_an_own_grader_runs_without_the_accelerator(make, tmp_path):
   [
     ("nothing", "the grader returned NoneType"),
     ("one", "the grader does not take 2 arguments"),
+    ("typo", "the grader raised NameError: name 'complation' is not defined"),
     ("absent", "AttributeError: module 'own' has no attribute 'absent'"),
   ],
 )

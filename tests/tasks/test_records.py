@@ -51,6 +51,8 @@ def test_every_record_says_where_it_stands(tmp_path):
     ("[1, 2]", "x.json", "x.json, record 1: not a JSON object"),
     ("\n \n", "x.jsonl", "x.jsonl is empty"),
     ("[]", "x.jsonl", "x.jsonl is empty"),
+    ('{}\n{"q": 1, "a": 2, "q": 1}', "x.jsonl", "line 2: .* key 'q' is there"),
+    ('[{"a": {"q": 1, "q": 2}}]', "x.json", "x.json: .* key 'q' is there twic"),
     (b"\xff\xfe{", "x.jsonl", "x.jsonl: not UTF-8"),
     (b"{}", "x.jsonl.gz", "x.jsonl.gz: not gzip, or cut off"),
     (
@@ -83,6 +85,13 @@ def test_parquet_has_the_same_rows(tmp_path):
   assert records.find(tmp_path, "test") == []
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "json", "json.gz"])
+def test_json_is_found_packed_or_not(tmp_path, ending):
+  file = tmp_path / f"train.{ending}"
+  file.write_text("")
+  assert records.find(tmp_path, "train") == [file]
+
+
 def test_json_lines_come_before_parquet(tmp_path):
   for name in ("train.parquet", "gsm8k_train.jsonl"):
     (tmp_path / name).write_text("")
@@ -98,12 +107,23 @@ def test_numbers_become_text(value, text):
   assert records.text_or_number({"a": value}, "a", "line 1") == text
 
 
-@pytest.mark.parametrize("value", [None, True, " ", [], float("nan")])
+@pytest.mark.parametrize(
+  "value", [None, True, " ", [], float("nan"), float("inf"), -float("inf")]
+)
 def test_what_is_neither_text_nor_number_is_an_error(value):
   with pytest.raises(ValueError, match=r"line 1: the field 'a' is .* text"):
     records.text_or_number({"a": value}, "a", "line 1")
   with pytest.raises(ValueError, match="line 1: the field 'b' is None"):
     records.text({"a": value}, "b", "line 1")
+
+
+def test_half_of_a_surrogate_pair_is_no_text(tmp_path):
+  (_, record), (where, other) = read(
+    tmp_path, '{"q": "\\ud83d\\ude00"}\n{"q": "a \\ud83d b"}'
+  )
+  assert records.text(record, "q", "") == "\U0001f600"
+  with pytest.raises(ValueError, match=r"line 2: the field 'q' is no text in"):
+    records.text_or_number(other, "q", where)
 
 
 def test_data_that_were_read_twice_are_an_error_and_a_few_a_warning(caplog):
@@ -117,3 +137,17 @@ def test_data_that_were_read_twice_are_an_error_and_a_few_a_warning(caplog):
     records.check_repeats([*rows, again[7]], "q")
   assert "1 of 301 problems are there twice. b, row 7" in caplog.text
   records.check_repeats(rows, "q")
+
+
+def test_held_out_data_that_are_trained_on_are_an_error_and_a_few_a_warning(
+  caplog,
+):
+  rows = [(f"a, row {i}", {"q": f"{i} + 1?"}) for i in range(3000)]
+  test = [(f"b, row {i}", {"q": f" {i}  +\n1?"}) for i in range(2998, 3198)]
+  with caplog.at_level(logging.WARNING):
+    records.check_held_out(rows[:2998], test, "q")
+    assert not caplog.messages
+    records.check_held_out(rows, test, "q")
+  assert "2 of 200 held-out problems are trained on. b, row 2998" in caplog.text
+  with pytest.raises(ValueError, match=r"4 of 200 held-out .* of a, row 2998"):
+    records.check_held_out(rows, [*test[:198], *test[:2]], "q")

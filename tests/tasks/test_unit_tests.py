@@ -26,6 +26,11 @@ def held(test, *values, **options):
      "__equal__(__values__[0][0].lower(), 'a')"),
     ("assert f(1) is True and f(2) in (3, 4)", ["f(1)", "f(2)"],
      "__values__[0] is True and __values__[1] in (3, 4)"),
+    # A verdict is given outside, whatever a name means to the answer.
+    ("assert all(f(1))", ["f(1)"], "all(__values__[0])"),
+    ("assert len(f(1)) == 3", ["f(1)"], "__equal__(len(__values__[0]), 3)"),
+    ("assert g(sorted(f(1)))", ["sorted(f(1))"], "g(__values__[0])"),
+    ("assert max(f(1)) == 3", ["max(f(1))"], "__equal__(__values__[0], 3)"),
   ],
 )  # fmt: skip
 def test_calls_go_in_and_what_is_expected_stays_out(test, calls, expression):
@@ -64,6 +69,46 @@ def test_imports_and_values_that_are_no_literals():
   assert held(test, 15.5, **options)  # the length of "math.floor(2.5)"
   assert not held(test, 2.5, **options)
   assert held("assert math.isclose(f(1), 2)", 2.0, imports="import math")
+
+
+SETUP = """
+import math
+BEST = 3.0
+SIZE = 2
+def close(x): return math.isclose(x, BEST)
+def right(x): return close(x) and SIZE
+root = [SIZE]
+root.append(math.pi)
+"""
+
+
+def test_what_the_tests_use_of_the_setup_stays_outside():
+  """So that no answer can read or replace it."""
+  asserts = unit_tests.from_sources(
+    ["assert right(f(root))"], "f", setup=SETUP, imports="import os"
+  )
+  assert asserts.calls == ("f(root)",)
+  assert asserts.setup == (
+    "import math\nSIZE = 2\nroot = [SIZE]\nroot.append(math.pi)"
+  )
+  assert asserts.imports.startswith("import os\nimport math\nBEST = 3.0\n")
+  assert "root" not in asserts.imports
+  assert asserts.passed([sandbox.Value(3.0)]) == [True]
+  assert asserts.passed([sandbox.Value(2.0)]) == [False]
+
+
+def test_other_setups_stay_as_they_are():
+  for setup in (SETUP, "import numpy\r\nx = 1 ", "no Python"):
+    asserts = unit_tests.from_sources(["assert f(root)"], "f", setup=setup)
+    assert (asserts.setup, asserts.imports) == (setup, "")
+
+
+@pytest.mark.parametrize(
+  "options", [{"setup": "x = Node()"}, {"imports": "x = Node()"}]
+)
+def test_what_the_tests_need_must_run_without_an_answer(options):
+  with pytest.raises(ValueError, match=r"without an answer \(NameError"):
+    unit_tests.from_sources(["assert f(1) is x"], "f", **options)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ _FILES = 4  # of a worker: its connection and stdin, both ends while it starts
 _WAIT_SECONDS = 5  # for a worker to take an answer that it is idle for
 _READY = "ready"
 _NO_WORKER = "no worker"
+_LOSSES = _TIMEOUT, _MEMORY, _CRASH = "timeout", "out of memory", "crash"
 # Their __init__ would import jax, which the graders in them do without.
 _INNERMOST_PACKAGE = "pkpo_jax.tasks.grading.latex"
 
@@ -115,8 +116,9 @@ class Pool:
 
     An answer that takes too long, crashes its worker twice or makes the
     grading function raise is wrong; the reason says which. One is invalid if
-    the function takes other arguments or returns no grade, and so are all that
-    are left if no worker can be started.
+    the function takes other arguments, returns no grade, or uses a name or a
+    module that there is not, and so are all that are left if no worker can be
+    started.
 
     Args:
       items: the arguments of the grading function for each answer, hashable
@@ -137,11 +139,14 @@ class Pool:
     return [batch.grades[item] for item in items]
 
   def check(self, item: tuple) -> None:
-    """Grades one answer to see that answers can be graded at all.
+    """Grades one answer, a right one, to see that answers can be graded at all.
+
+    Logs a warning if the function raises by it, is late or crashes.
 
     Raises:
       ValueError: no worker can be started, as where there is no such module
-        or function; or the function takes other arguments or returns no grade.
+        or function; or the function takes other arguments, returns no grade, or
+        uses a name or a module that there is not.
     """
     grade = self.grade([item])[0]
     if not grade.valid and grade.reason.startswith(
@@ -149,6 +154,14 @@ class Pool:
     ):
       raise ValueError(
         f"The grader {self._setup['grade']!r} cannot be used: {grade.reason}."
+      )
+    if grade.reason.startswith((worker_script.ERROR, *_LOSSES)):
+      _log.warning(
+        "The grader %r did not grade %.200r, but ended with %r. If it does so"
+        " with every answer, all of them count as wrong.",
+        self._setup["grade"],
+        item,
+        grade.reason,
       )
 
   def close(self) -> None:
@@ -186,7 +199,7 @@ class Pool:
       if worker.item is None:
         batch.failed_start(f"not ready after {_START_SECONDS:g} s")
       else:
-        batch.record(worker.item, base.Grade(0.0, True, "timeout"))
+        batch.record(worker.item, base.Grade(0.0, True, _TIMEOUT))
 
   def _staff(self, count: int, batch: "_Batch") -> None:
     while len(self._workers) < count and batch.may_start():
@@ -254,13 +267,13 @@ class _Batch:
   def crashed(self, item: tuple, status: int) -> None:
     """Wrong, unless it was the first time."""
     if status == worker_script.OUT_OF_MEMORY:
-      self.record(item, base.Grade(0.0, True, "out of memory"))
+      self.record(item, base.Grade(0.0, True, _MEMORY))
       return
     self._crashes[item] += 1
     if self._crashes[item] < _CRASHES:
       self.waiting.appendleft(item)
     else:
-      self.record(item, base.Grade(0.0, True, "crash"))
+      self.record(item, base.Grade(0.0, True, _CRASH))
 
   def may_start(self) -> bool:
     return self.failed_starts < _FAILED_STARTS

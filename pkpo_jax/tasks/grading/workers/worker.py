@@ -16,6 +16,7 @@ import resource
 import select
 import signal
 import sys
+import traceback
 import types
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
@@ -25,6 +26,9 @@ from typing import Any
 OUT_OF_MEMORY = 77
 # How the reasons begin that tell of a mistake in the grading function.
 NO_GRADE = "the grader"
+# And that of an answer by which it raised.
+ERROR = "error"
+_LONGEST_REASON = 200  # characters
 
 
 def main() -> None:
@@ -103,7 +107,11 @@ def _receive(connection: Connection) -> tuple:
 
 
 def _grade(grade: Callable[..., Any], answer: tuple) -> tuple[float, bool, str]:
-  """Reward, valid, reason. An exception is the fault of the answer."""
+  """Reward, valid, reason.
+
+  An exception is the fault of the answer, unless it tells that the grader could
+  not raise anything else there: a misspelt name, a package that is not here.
+  """
   try:
     return _read(grade(*answer))
   except MemoryError:
@@ -112,7 +120,22 @@ def _grade(grade: Callable[..., Any], answer: tuple) -> tuple[float, bool, str]:
   except BaseException as error:
     if isinstance(error, TypeError) and not _takes(grade, answer):
       return 0.0, False, f"{NO_GRADE} does not take {len(answer)} arguments"
-    return 0.0, True, f"error: {type(error).__name__}"
+    said = " ".join(traceback.format_exception_only(error)[-1].split())
+    said = said[:_LONGEST_REASON]
+    if _is_in_source(error):
+      return 0.0, False, f"{NO_GRADE} raised {said}"
+    return 0.0, True, f"{ERROR}: {said}"
+
+
+def _is_in_source(error: BaseException) -> bool:
+  """Whether it is about the source of a file, not of an evaluated answer."""
+  if isinstance(error, SyntaxError):
+    file = error.filename or "<"
+  elif isinstance(error, NameError | ImportError):
+    file = traceback.extract_tb(error.__traceback__)[-1].filename
+  else:
+    return False
+  return not file.startswith("<")
 
 
 def _read(result: Any) -> tuple[float, bool, str]:

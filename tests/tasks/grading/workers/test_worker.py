@@ -1,5 +1,6 @@
 """What a worker does with a grading function, in this process."""
 
+import ast
 import decimal
 import math
 import sys
@@ -43,8 +44,55 @@ def test_an_exception_is_the_fault_of_the_answer():
     return 1 / len(answer)
 
   assert worker._grade(grade, ("ab",)) == (0.5, True, "graded")
-  assert worker._grade(grade, ("",)) == (0.0, True, "error: ZeroDivisionError")
-  assert worker._grade(grade, (3,)) == (0.0, True, "error: TypeError")
+  for answer, error in (("", "ZeroDivisionError: "), (3, "TypeError: object ")):
+    reward, valid, reason = worker._grade(grade, (answer,))
+    assert (reward, valid) == (0.0, True)
+    assert reason.startswith(f"error: {error}")
+
+
+@pytest.mark.parametrize(
+  ("read", "answer"),
+  [(eval, "no_such_name"), (eval, "1 +"), (ast.parse, "("), (exec, "import x")],
+)
+def test_an_answer_that_is_no_source_is_not_the_mistake_of_a_grader(
+  read, answer
+):
+  _, valid, reason = worker._grade(read, (answer,))
+  assert valid and reason.startswith("error: ")
+
+
+def test_what_cannot_run_at_all_is_the_mistake_of_a_grader(
+  tmp_path, monkeypatch
+):
+  (tmp_path / "broken_module_.py").write_text("def f(:")
+  monkeypatch.syspath_prepend(str(tmp_path))
+
+  def use_later(answer):
+    if answer:
+      found = answer
+    return found
+
+  def import_broken(answer):
+    import broken_module_  # noqa: F401
+
+  def import_absent(answer):
+    import no_such_module  # noqa: F401
+
+  for grade, error in (
+    (use_later, "UnboundLocalError: "),
+    (import_absent, "ModuleNotFoundError: No module named 'no_such_module'"),
+    (import_broken, "SyntaxError: "),
+  ):
+    reward, valid, reason = worker._grade(grade, ("",))
+    assert (reward, valid) == (0.0, False)
+    assert reason.startswith(f"the grader raised {error}")
+
+
+def test_reasons_are_short():
+  def grade(answer):
+    raise ValueError("x" * 10_000)
+
+  assert len(worker._grade(grade, ("",))[2]) < 300
 
 
 @pytest.mark.parametrize(
