@@ -1,6 +1,7 @@
 """Converts LaTeX that stands for one value to sympy, exactly."""
 
 import functools
+import re
 
 import math_verify
 import sympy
@@ -26,14 +27,45 @@ _LATEX = (
 )
 
 
+_GREEK = "Gamma|Delta|Theta|Lambda|Xi|Pi|Sigma|Upsilon|Phi|Psi|Omega"
+_NO_LETTERS = (
+  r"\\(?:text|mathbb|mathcal|mathfrak|begin|end)\s*\{[^{}]*\}"
+  rf"|\\(?!(?i:{_GREEK})(?![A-Za-z]))[A-Za-z]+"
+)
+_LETTER = re.compile(rf"{_NO_LETTERS}|\\?(?P<letter>[A-Za-z]+)")
+_CAPITAL = re.compile(
+  rf"{_NO_LETTERS}|\\[a-z]+"
+  # With its index, since the new name has one of its own.
+  rf"|(?P<name>\\(?:{_GREEK})(?![A-Za-z])|[A-Z])"
+  r"(?:\s*_\s*(?:(?P<index>\w)|\{(?P<indices>[^{}]*)\}))?"
+  r"|(?<!\\log)_\s*(?:(?P<below>[A-Z])|\{(?P<belows>[^{}]*)\})"
+)
+
+
+def has_both_cases(text: str) -> bool:
+  """Tells whether a letter is in LaTeX both as a capital and as a small one."""
+  names = set()
+  for match in _LETTER.finditer(text):
+    if found := match["letter"]:
+      names |= {found} if match[0][0] == "\\" else {*found}
+  return any(n.lower() in names for n in names if not n.islower())
+
+
 @functools.lru_cache(maxsize=4096)
-def as_written(text: str) -> sympy.Basic:
+def as_written(text: str, *, by_case: bool = False) -> sympy.Basic:
   """Converts LaTeX and computes as little as the parser can.
+
+  Args:
+    text: the LaTeX.
+    by_case: whether capitals are other variables than small letters.
 
   Raises:
     UnfitError: it cannot be read, or its value would be huge.
   """
   text = values.unambiguous(text)
+  # The parser takes I for the imaginary unit, and \Pi for the number.
+  if by_case or "I" in text or r"\Pi" in text:
+    text = _CAPITAL.sub(_renamed, text)
   if sum(text.count(x) for x in "+-*/^|\\") > _MAX_OPERATORS:
     raise UnfitError("too long")
   found = math_verify.parse(
@@ -55,26 +87,41 @@ def as_written(text: str) -> sympy.Basic:
   return found[0]
 
 
+def _renamed(match: re.Match[str]) -> str:
+  """Names a capital by small letters, all that the parser knows."""
+  found = match.groupdict("")
+  if name := found["name"].removeprefix("\\"):
+    name = f"z_{{{_spelled(name + found['index'] + found['indices'])}}}"
+    before = match.string[: match.start()].rstrip()
+    return f"{{{name}}}" if before.endswith(("^", "_")) else name
+  index = found["below"] + found["belows"]
+  return f"_{{{_spelled(index)}}}" if index else match[0]
+
+
+def _spelled(name: str) -> str:
+  return re.sub("[A-Z]", lambda capital: f"cap{capital[0].lower()}", name)
+
+
 @functools.lru_cache(maxsize=4096)
-def to_sympy(text: str) -> sympy.Basic:
+def to_sympy(text: str, *, by_case: bool = False) -> sympy.Basic:
   """Converts LaTeX to sympy with real variables and the imaginary unit i.
 
   Raises:
     UnfitError: it cannot be read, or its value would be huge.
   """
-  value = as_written(text)
+  value = as_written(text, by_case=by_case)
   return value.xreplace(
     {symbol: _symbol(symbol.name) for symbol in value.free_symbols}
   )
 
 
-def expression(text: str) -> sympy.Expr:
+def expression(text: str, *, by_case: bool = False) -> sympy.Expr:
   """Reads LaTeX as a number or a formula.
 
   Raises:
     UnfitError: it cannot be read, or its value is a set or a matrix.
   """
-  value = to_sympy(text)
+  value = to_sympy(text, by_case=by_case)
   if not isinstance(value, sympy.Expr):
     raise UnfitError("unreadable")
   return value

@@ -18,7 +18,8 @@ Nothing is rounded: 0.333 is not 1/3. What a mathematician would accept passes:
   - A name may be left out or added: x = 5 is 5.
   - 1, 2 and {2, 1} are the same list of solutions; (1, 2) is a pair or an open
     interval, and its order and brackets matter.
-  - Words may be in any case, and so may variables.
+  - Words may be in any case, and so may variables, unless the reference, the
+    answer or the question has a variable in both cases, such as R and r.
 
 Run it in a `pool`. Answers are refused by their size, so that few take long.
 """
@@ -96,7 +97,7 @@ def is_same(gold: str, answer: str, asked: str = "") -> bool:
   ):
     raise UnfitError("not evaluated")
   ours = parse.parse(gold)
-  comparison = _Comparison.of(gold, asked)
+  comparison = _Comparison.of(gold, answer, asked)
   if not comparison.same(ours, theirs):
     return False
   theirs = _unwrap(theirs, ours)
@@ -115,7 +116,10 @@ _UNEVALUATED = frozenset(
 )
 _PLAIN_INTEGER = re.compile(r"-?[1-9]\d{0,30}|0", re.ASCII)
 _LISTS = frozenset({"list", "set", "either"})
-_NONE = frozenset({"no solution", "no solutions", "none", "empty set"})
+_NONE = re.compile(
+  r"(?:(?:there (?:is|are|exists?)|it has|has) )?no (?:real )?solutions?"
+  r"(?: exists?)?|none|(?:the )?empty set"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,15 +129,22 @@ class _Comparison:
   Attributes:
     asked: the question.
     about: what it says about units.
+    by_case: whether R and r are two variables: where anything has both.
   """
 
   asked: str
   about: units.Asked
+  by_case: bool
 
   @classmethod
-  def of(cls, gold: str, asked: str) -> "_Comparison":
+  def of(cls, gold: str, answer: str, asked: str) -> "_Comparison":
     """Reads the question; the words of the reference are asked for, too."""
-    return cls(asked, units.asked(asked).with_words(gold))
+    by_case = (
+      convert.has_both_cases(gold)
+      or convert.has_both_cases(answer)
+      or question.has_both_cases(asked)
+    )
+    return cls(asked, units.asked(asked).with_words(gold), by_case)
 
   def same(self, gold: Node, answer: Node) -> bool:
     """Tells whether two parsed answers are equal."""
@@ -143,6 +154,9 @@ class _Comparison:
     if isinstance(gold, Relation) and isinstance(answer, Relation):
       return self._same_relation(gold, answer)
     if isinstance(gold, Group) and isinstance(answer, Group):
+      has_names = any(isinstance(part, Relation) for part in gold.parts)
+      if gold.kind in _LISTS and not has_names:
+        answer = parse.without_indices(answer)
       kinds = {gold.kind, answer.kind}
       if len(kinds) == 1 or kinds <= _LISTS:
         same = self._same_parts(gold, answer)
@@ -171,7 +185,8 @@ class _Comparison:
     if not chain or not self.same(gold, chain[-1]):
       return False
     return all(
-      self.same(gold, part) or _same_value(gold, part) for part in chain[:-1]
+      self.same(gold, part) or self._same_value(gold, part)
+      for part in chain[:-1]
     )
 
   def _same_parts(self, gold: Group, answer: Group) -> bool:
@@ -230,7 +245,8 @@ class _Comparison:
       return all(self.same(v, answer.parts[-1]) for v in gold.parts)
     if gold.name and not question.letters(_text(gold.parts[-1])):
       return False  # 2x = 6 is not solved.
-    ours, theirs = question.sides(gold), question.sides(answer)
+    ours = question.sides(gold, by_case=self.by_case)
+    theirs = question.sides(answer, by_case=self.by_case)
     if ours is None or theirs is None:
       return False
     return compare.difference_ratio(ours, theirs)
@@ -242,12 +258,16 @@ class _Comparison:
     if values.is_text(gold) or values.is_text(answer):
       found = values.words(gold), values.words(answer)
       if r"\emptyset" in (gold.strip(), answer.strip()):
-        return bool(_NONE & {*found})
+        return any(_NONE.fullmatch(text or "") for text in found)
+      if self.by_case and r"\text" not in gold + answer:
+        return False  # RRr is not Rrr, and no word.
       return None not in found and found[0] == found[1]
     if ":" in gold + answer:
       return _clock(gold) == _clock(answer)
     if values.has_base(gold + " " + answer):
       return False  # Other bases are compared as text.
+    if units.oppose(gold, answer):
+      return False
     ours, theirs = (
       units.split(gold, self.about),
       units.split(answer, self.about),
@@ -261,17 +281,22 @@ class _Comparison:
       )
     if ours.factor != theirs.factor:
       return False
-    return compare.same(
-      convert.to_sympy(ours.value), convert.to_sympy(theirs.value)
+    return self._same_formula(ours.value, theirs.value)
+
+  def _same_value(self, gold: Node, answer: Node) -> bool:
+    """Compares two leaves by their values, worked out or not."""
+    if not (isinstance(gold, Leaf) and isinstance(answer, Leaf)):
+      return False
+    return self._same_formula(
+      units.split(gold.text).value, units.split(answer.text).value
     )
 
-
-def _same_value(gold: Node, answer: Node) -> bool:
-  """Compares two leaves by their values, worked out or not."""
-  if not (isinstance(gold, Leaf) and isinstance(answer, Leaf)):
-    return False
-  texts = [units.split(leaf.text).value for leaf in (gold, answer)]
-  return compare.same(*map(convert.to_sympy, texts))
+  def _same_formula(self, gold: str, answer: str) -> bool:
+    """Compares LaTeX of two values as sympy reads it."""
+    return compare.same(
+      convert.to_sympy(gold, by_case=self.by_case),
+      convert.to_sympy(answer, by_case=self.by_case),
+    )
 
 
 def _same_literal(
@@ -343,4 +368,5 @@ def _text(node: Node) -> str:
 
 def _clock(text: str) -> str:
   """A ratio or a time in one spelling: 10:30 PM is 10:30 p.m."""
-  return re.sub(r"\\text|[{}.\s]", "", text).lower()
+  text = re.sub(r"\\text|[{}.\s]", "", text)
+  return re.sub(r"(?<=\d)[AP]M$", lambda match: match[0].lower(), text)

@@ -23,6 +23,7 @@ _FRACTION = re.compile(
   r"\\frac\{\s*-?(\d+)(?:[A-Za-z]|\\pi|\\sqrt\{\w+\}|\s)*\}\{\s*-?(\d+)\s*\}"
   r"|(\d+)\s*/\s*(\d+)"
 )
+_LOGARITHM = re.compile(r"\\(?:ln|log|lg)(?![A-Za-z])")
 _LARGEST_RADICAND = 10**12
 
 
@@ -78,14 +79,20 @@ def _are_plain(texts: list[str]) -> bool:
 def _work(texts: list[str]) -> frozenset[str]:
   """All work that is left in some leaves."""
   found: set[str] = set()
+  by_case = convert.has_both_cases(" ".join(texts))
   for text in texts:
     found |= _in_text(text)
     if values.literal(text) or values.is_text(text) or ":" in text:
       continue
     try:
-      found |= work(convert.as_written(text))
+      value = convert.as_written(text, by_case=by_case)
     except UnfitError:
       continue
+    found |= work(value)
+    parts = sympy.preorder_traversal(value)
+    logs = sum(isinstance(part, sympy.log) for part in parts)
+    if len(_LOGARITHM.findall(text)) > logs:
+      found.add("log")  # The parser reads e^{\ln 3} as 3.
   return frozenset(found)
 
 
@@ -109,7 +116,7 @@ def work(value: sympy.Basic) -> set[str]:
   if isinstance(value, sympy.Add):
     found |= _of_sum(_flat(value, sympy.Add))
   elif isinstance(value, sympy.Mul):
-    found |= _of_product(_flat(value, sympy.Mul))
+    found |= _of_product(value)
     # 3^{-1} alone is a power; in a product it is a fraction.
     if "reciprocal" in found:
       found.discard("reciprocal")
@@ -155,8 +162,9 @@ def _of_sum(terms: list[sympy.Expr]) -> set[str]:
   return set()
 
 
-def _of_product(factors: list[sympy.Expr]) -> set[str]:
+def _of_product(value: sympy.Mul) -> set[str]:
   """Finds numbers to multiply, to cancel or to expand."""
+  factors = _flat(value, sympy.Mul)
   found: set[str] = set()
   tops, bottoms, sums, roots = [], [], 0, 0
   bases: dict[sympy.Expr, list[sympy.Expr]] = {}
@@ -176,7 +184,8 @@ def _of_product(factors: list[sympy.Expr]) -> set[str]:
   if len(tops) > 1 or len(bottoms) > 1 or roots > 1:
     found.add("product")
   elif tops and bottoms and math.gcd(tops[0], bottoms[0]) > 1:
-    found.add("unreduced fraction")
+    whole = tops[0] % bottoms[0] == 0
+    found.add("product" if whole or _is_beside(value) else "unreduced fraction")
   if any(
     len(exponents) > 1 and all(e.is_number for e in exponents)
     for exponents in bases.values()
@@ -189,6 +198,14 @@ def _of_product(factors: list[sympy.Expr]) -> set[str]:
   if symbolic:
     found.add("expand")
   return found
+
+
+def _is_beside(value: sympy.Mul) -> bool:
+  r"""Tells 6 \cdot \frac{\pi}{4}, a product, from \frac{6\pi}{4}."""
+  factors = _flat(value, sympy.Mul)
+  return any(
+    isinstance(x, sympy.Rational) and x.q != 1 for x in factors
+  ) or any(isinstance(x, sympy.Integer) and abs(x) != 1 for x in value.args)
 
 
 def _of_content(factors: list[sympy.Expr], bottoms: list[int]) -> set[str]:
@@ -219,6 +236,10 @@ def _of_power(base: sympy.Expr, exponent: sympy.Expr) -> set[str]:
     return {"expand"} if isinstance(base, sympy.Add) else set()
   if _is_i(base):
     return {"power"}
+  if isinstance(base, sympy.Mul) and exponent.is_integer and exponent != -1:
+    return {"power"}
+  if isinstance(base, sympy.Pow) and _undoes(exponent, base.exp):
+    return {"root"}
   if isinstance(base, sympy.Rational) and isinstance(exponent, sympy.Rational):
     if exponent == -1:
       return {"reciprocal"}
@@ -234,6 +255,17 @@ def _of_power(base: sympy.Expr, exponent: sympy.Expr) -> set[str]:
   if base.is_Pow and exponent.is_integer and not base.has(sympy.E):
     return {"power"}
   return set()
+
+
+def _undoes(root: sympy.Expr, power: sympy.Expr) -> bool:
+  r"""Tells whether a root takes back a power, as in \sqrt{(3\sqrt 3)^2}."""
+  return (
+    isinstance(root, sympy.Rational)
+    and not root.is_integer
+    and isinstance(power, sympy.Integer)
+    and abs(power) > 1
+    and power % root.q == 0
+  )
 
 
 def _of_root(base: sympy.Rational, exponent: sympy.Rational) -> set[str]:

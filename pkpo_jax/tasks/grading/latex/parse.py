@@ -89,6 +89,7 @@ _NAME = re.compile(
   r"|\\(?:sin|cos|tan|cot|sec|csc)\s*(?:\(?[A-Za-z]\)?|\\[a-z]+|\\angle\s*[A-Z]+)"
   r"|\((?:\s*[A-Za-z]\s*,)+\s*[A-Za-z]\s*\)"
 )
+_INDEXED = re.compile(r"(\\?[A-Za-z]+)_\{?(\d)\}?")
 _CONGRUENCE = re.compile(
   rf"(?:(?:{_LETTER}|(?P<left>\d+))\s*\\equiv\s*)?(?P<value>\d+)\s*"
   r"(?:\\pmod\s*\{?\s*|\(\s*\\?b?mod\s*\{?|\\text\s*\{\s*\(mod\s*\}?\s*)"
@@ -97,6 +98,18 @@ _CONGRUENCE = re.compile(
 _CHOICE = re.compile(
   r"(?:\\text\s*\{\s*\(?(?P<a>[A-H])\)?[.:]?\s*\}|\((?P<b>[A-H])\))"
   r"\s*[:.=]?\s*(?P<value>[^\s,].*)"
+)
+_OPTION = re.compile(
+  r"(?P<text>\\text\s*\{\s*)?(?:option|choice)\s+(?=\(?[A-H]\b)", re.IGNORECASE
+)
+_CHOICE_IN_WORDS = re.compile(
+  r"(?:(?P<a>[A-H])(?:\)\s*|\.\s+|:\s*(?=[A-Za-z]{2}|\\text))"
+  r"|\((?P<b>[A-H])\)\s*(?=[^\s,]))(?P<value>.*)"
+)
+# (C) and Paris make a choice; C) or D), and C) is wrong, do not.
+_UNDECIDED = re.compile(
+  r"\\l(?:or|and)\b|(?<![A-Za-z\\])(?:[A-H]|(?i:or|and|not|no|is|nor|but"
+  r"|wrong|incorrect|false|maybe|perhaps|possibly))(?![A-Za-z])"
 )
 _BUILDER = re.compile(
   r"\s*[A-Za-z]\s*(?:\\in\s*\\mathbb\{?R\}?)?\s*[:|]\s*(.+)"
@@ -128,6 +141,8 @@ def parse(text: str) -> Node:
   text = text.strip()
   if match := re.fullmatch(r"\\text\s*\{([^{}]*,[^{}]*)\}", text):
     text = match[1]
+  if match := _OPTION.match(text):
+    text = (match["text"] or "") + text[match.end() :]
   if match := _MATRIX.fullmatch(text):
     return _matrix(match[1])
   if (special := _special(text)) is not None:
@@ -160,6 +175,8 @@ def _special(text: str) -> Node | None:
   if match := _CHOICE.fullmatch(text):
     letter = match["a"] or match["b"]
     return Group("choice", (Leaf(letter), parse(match["value"])))
+  if (choice := _choice_in_words(text)) is not None:
+    return choice
   if _REALS.fullmatch(re.sub(r"\\text|[{}]", "", text).strip().lower()):
     return Leaf(r"\mathbb{R}")
   if match := _ALL_BUT.fullmatch(text):
@@ -170,6 +187,18 @@ def _special(text: str) -> Node | None:
     factor = match["factor"].strip().removesuffix(r"\cdot")
     return Group("scaled", (parse(factor), parse(match["matrix"])))
   return None
+
+
+def _choice_in_words(text: str) -> Node | None:
+  r"""Parses C), C. Paris and \text{(C) Paris}."""
+  inside = re.fullmatch(r"\\text\s*\{\s*([^{}]*?)\s*\}", text)
+  match = _CHOICE_IN_WORDS.fullmatch(inside[1] if inside else text)
+  if match is None or _UNDECIDED.search(match["value"]):
+    return None
+  letter = Leaf(match["a"] or match["b"])
+  if not match["value"]:
+    return letter
+  return Group("choice", (letter, parse(match["value"])))
 
 
 def _is_reduced(left: str | None, value: str, modulus: str) -> bool:
@@ -228,6 +257,8 @@ def _bracketed(text: str, inside: str) -> Node:
   """Parses a text in brackets, given also what they contain."""
   parts, commas = split(inside, (",",))
   brackets = text[0] + text[-1]
+  if brackets == "[]" and _MATRIX.fullmatch(inside.strip()):
+    return parse(inside)
   if brackets == r"\}" and (match := _BUILDER.fullmatch(inside)):
     return parse(match[1])
   if brackets == r"\}" or (brackets == "{}" and commas):
@@ -273,6 +304,20 @@ def _without_names(elements: list[Node]) -> tuple[Node, ...]:
     else:
       return tuple(elements)
   return tuple(values)
+
+
+def without_indices(group: Group) -> Group:
+  """Reads x_1 = 1, x_2 = 2 as 1, 2; leaves all else alone."""
+  found = {
+    match.groups(): part.parts[1]
+    for part in group.parts
+    if isinstance(part, Relation) and len(part.parts) == 2
+    if (match := _INDEXED.fullmatch(part.name))
+  }
+  letters = {letter for letter, _ in found}
+  if len(letters) != 1 or len(found) != len(group.parts):
+    return group
+  return Group(group.kind, tuple(found.values()))
 
 
 def _relation(parts: list[str], operators: list[str]) -> Node:

@@ -63,6 +63,13 @@ def letters(text: str) -> frozenset[str]:
   return frozenset(re.findall(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])", text))
 
 
+@functools.lru_cache(maxsize=256)
+def has_both_cases(question: str) -> bool:
+  """Tells whether R and r, say, are both letters of a question's formulas."""
+  inside, _ = formulas(question[:_MAX_CHARACTERS])
+  return convert.has_both_cases(" ".join(inside))
+
+
 @functools.lru_cache(maxsize=512)
 def equal_to(gold: Node, question: str) -> tuple[str, ...]:
   """The expressions of a question that have the value of the reference."""
@@ -74,8 +81,9 @@ def equal_to(gold: Node, question: str) -> tuple[str, ...]:
   if not isinstance(gold, Leaf) or values.is_text(gold.text):
     return ()
   number = values.literal(gold.text)
+  by_case = has_both_cases(question) or convert.has_both_cases(gold.text)
   try:
-    value = convert.to_sympy(gold.text)
+    value = convert.to_sympy(gold.text, by_case=by_case)
   except UnfitError:
     return ()
   variables = letters(gold.text)
@@ -91,7 +99,11 @@ def equal_to(gold: Node, question: str) -> tuple[str, ...]:
     if any(operator in text for operator in parse.RELATIONS):
       continue
     try:
-      other = sympy.Rational(theirs.value) if theirs else convert.to_sympy(text)
+      other = (
+        sympy.Rational(theirs.value)
+        if theirs
+        else convert.to_sympy(text, by_case=by_case)
+      )
       if compare.same(value, other):
         found.append(text)
     except Exception:  # What a question says need not be readable.
@@ -101,7 +113,8 @@ def equal_to(gold: Node, question: str) -> tuple[str, ...]:
 
 def _equations(gold: Relation, question: str) -> list[str]:
   """The equations of a question that say what the reference says."""
-  ours = sides(gold)
+  by_case = has_both_cases(question)
+  ours = sides(gold, by_case=by_case)
   if ours is None:
     return []
   found = []
@@ -110,7 +123,9 @@ def _equations(gold: Relation, question: str) -> list[str]:
       continue
     try:
       node = parse.parse(text)
-      theirs = sides(node) if isinstance(node, Relation) else None
+      theirs = (
+        sides(node, by_case=by_case) if isinstance(node, Relation) else None
+      )
       if theirs is not None and compare.difference_ratio(ours, theirs):
         found.append(text)
     except Exception:  # What a question says need not be readable.
@@ -118,13 +133,15 @@ def _equations(gold: Relation, question: str) -> list[str]:
   return found
 
 
-def sides(relation: Relation) -> tuple[sympy.Expr, sympy.Expr] | None:
+def sides(
+  relation: Relation, *, by_case: bool = False
+) -> tuple[sympy.Expr, sympy.Expr] | None:
   """Both sides of an equation as formulas, or None."""
   if relation.operators != ("=",):
     return None
   try:
     found = [
-      convert.expression(part.text)
+      convert.expression(part.text, by_case=by_case)
       for part in relation.parts
       if isinstance(part, Leaf)
     ]

@@ -28,7 +28,9 @@ class Piece(NamedTuple):
 
 
 Pieces = tuple[Piece, ...]
-_VARIABLE = re.compile(r"(?:[A-Za-z]|\\(?!pi\b)[a-z]+)(?:_\w|_\{\w+\})?")
+_VARIABLE = re.compile(
+  r"(?:[A-Za-z]|\\(?!(?:pi|infty)\b)[a-z]+)(?:_\w|_\{\w+\})?"
+)
 _ALL: Pieces = (Piece(-sympy.oo, sympy.oo, True, True),)
 _NAMED = {sympy.S.Reals: _ALL, sympy.S.EmptySet: ()}
 

@@ -18,6 +18,9 @@ class UnfitError(ValueError):
 
 _SYMBOLS = {
   "\u2212": "-",
+  "\u2010": "-",
+  "\u2011": "-",
+  "\u2012": "-",
   "\u2013": "-",
   "\u00d7": r"\times ",
   "\u00f7": r"\div ",
@@ -59,6 +62,9 @@ _SYMBOLS = {
   "\u215d": r"\frac{5}{8}",
   "\u215e": r"\frac{7}{8}",
 }
+_SYMBOLS |= {chr(ord(c) + 0xFEE0): c for c in "0123456789()[]+-=<>,.;:/%"}
+_INVISIBLE = "\u200b\u200c\u200d\u200e\u2060\ufeff"
+_AT_THE_END = re.compile(rf"[{_INVISIBLE}\u3002]+(?=[\s$.}}]*$)")
 _ROOT = re.compile("\u221a\\s*(?:\\(([^()]*)\\)|(\\d+|[A-Za-z])|(?=\\{))")
 _FUNCTIONS = (
   "ln|log|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|exp"
@@ -71,12 +77,13 @@ _REWRITES = tuple(
     (r"\\\\", r"\\cr "),  # First, so that \\ 2 is not read as "\ 2".
     (r"(?<=\d),\\!\s*(?=\d{3})|(?<=\d)\{,\}\s*(?=\d{3})", ","),
     (
-      r"\\(?:left|right|displaystyle|limits|textstyle|[bB]igg?[lr]?)"
+      r"\\(?:left|right|middle|displaystyle|limits|textstyle|[bB]igg?[lr]?)"
       r"(?![A-Za-z])",
       "",
     ),
     (r"\\[,:!()\[\]]|\\;", ""),
     (r"\\?\$", ""),
+    (r"\\(?:text)?color\s*\{[^{}]*\}|\\underline(?=\s*\{)", " "),
     (r"\\q?quad(?![A-Za-z])|\\ |~", " "),
     (r"\{,\}", ","),
     (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
@@ -88,6 +95,10 @@ _REWRITES = tuple(
     ),
     (r"\\mathrm\s*\{\s*([ei]|\\pi\s*)\s*\}", r"\1 "),
     (r"\\(?:mathbf|boldsymbol|bm)\s*\{\s*([-\d.,]+)\s*\}", r"\1"),
+    (
+      r"^\s*\\(?:mathbf|boldsymbol|bm)\s*\{\s*(\(?[A-H]\)?)\s*\}\s*$",
+      r"\1",
+    ),
     (r"\\(?:mbox|textbf|textit|textrm|textnormal|mathrm)\s*\{", r"\\text{"),
     (
       r"(?<=\d)\s*(?:\^\s*)?\{?\s*(?:\^\s*)?(?:\\text\s*\{\s*)?\b"
@@ -95,6 +106,14 @@ _REWRITES = tuple(
       "",
     ),
     (r"(?<=\d)th(?![A-Za-z])|(?<=1)st\b|(?<=2)nd\b|(?<=3)rd\b", ""),
+    (
+      r"^\s*\\text\s*\{\s*([-+]?[\d.,]*\d)\s*(\\?%)?\s*\}\s*$",
+      r"\1\2",
+    ),
+    (
+      r"^\s*\\text\s*\{\s*([-+]?[\d.,]*\d)(\s+[A-Za-z][^{}\d\\]*)\}\s*$",
+      r"\1\\text{\2}",
+    ),
     (r"\\lbrace(?![A-Za-z])", r"\\{"),
     (r"\\rbrace(?![A-Za-z])", r"\\}"),
     (r"\\langle(?![A-Za-z])", "("),
@@ -110,6 +129,12 @@ _REWRITES = tuple(
       r"\\emptyset ",
     ),
     (r"\\R(?![A-Za-z])", r"\\mathbb{R}"),
+    (r"\\mathbb\s*([A-Z])(?![A-Za-z])", r"\\mathbb{\1}"),
+    (r"(?<![\\{])\{\{([^{}]*)(?<!\\)\}\}(?!\})", r"{\1}"),
+    (
+      r"(?<!\\)\{([^{}]+)\\over(?![A-Za-z])([^{}]+)(?<!\\)\}",
+      r"{\\frac{\1}{\2}}",
+    ),
     (r"\\vee(?![A-Za-z])", r"\\lor "),
     (r"\\text\s*\{\s*(?:,\s*)?or\s*\}", r"\\lor "),
     (r"\\text\s*\{\s*(?:,\s*)?and\s*\}", r"\\land "),
@@ -133,7 +158,7 @@ _ARGUMENTS = {r"\frac": 2, r"\binom": 2, r"\sqrt": 1}
 
 def clean(text: str) -> str:
   """Rewrites what LaTeX can spell in many ways into one spelling."""
-  text = _halve(text)
+  text = _AT_THE_END.sub("", _halve(text)).lstrip(_INVISIBLE)
   text = _ROOT.sub(_root, text)
   for character, replacement in _SYMBOLS.items():
     text = text.replace(character, replacement)
@@ -166,7 +191,7 @@ def formulas(text: str) -> tuple[list[str], str]:
     end = match.end()
     if match[2] is not None and _PROSE.search(formula):
       end = match.start() + 1
-      rest.append(text[start : match.start()] + " ")
+      rest.append(text[start : match.start()] + " $")
     else:
       found.append(formula)
       rest.append(text[start : match.start()] + " ; ")

@@ -3,8 +3,8 @@ r"""Units and other words behind a number: what they change, and what not.
 The unit of an answer is what the question names. Words behind a number neither
 change nor free it, with these exceptions: a known unit that contradicts the
 reference or the question is wrong; number words such as "dozen" and "thousand"
-multiply, unless the question asks for dozens or thousands; and words such as
-"or", "not" and "factorial" are no mere words.
+multiply, unless the question asks for dozens or thousands; words such as "or",
+"not" and "factorial" are no mere words; and a.m. is not p.m., nor left right.
 """
 
 import functools
@@ -75,6 +75,9 @@ _FACTORS = {
   "gross": Fraction(144),
   "hundred": Fraction(100),
   "thousand": Fraction(1_000),
+  "grand": Fraction(1_000),
+  "lakh": Fraction(100_000),
+  "crore": Fraction(10**7),
   "million": Fraction(10**6),
   "billion": Fraction(10**9),
   "trillion": Fraction(10**12),
@@ -105,7 +108,7 @@ _NOT_MERE_WORDS = frozenset(
     " sixth seventh eighth ninth tenth hundredth thousandth score mod"
     " modulo divided multiplied point infinity infinite unknown wrong"
     " incorrect false both any all none remainder ratio choose"
-    " sine cosine log",
+    " sine cosine log ln exp sin cos tan sqrt pi tau phi theta alpha beta",
   )
 ) | {*_NUMBERS}
 # Short words that may stand behind the first.
@@ -115,6 +118,20 @@ _SMALL = frozenset(
     "a an the at in of on by per he she it we i his her each as so us my",
   )
 )
+# Words of which one excludes the others: 7 p.m. is not 7 a.m.
+_OPPOSITES = (
+  "am pm",
+  "north south east west northeast northwest southeast southwest",
+  "left right",
+  "up down",
+  "above below",
+  "before after",
+  "clockwise counterclockwise anticlockwise",
+  "increase decrease",
+  "profit gain loss",
+  "more less fewer",
+)
+_EXTRA = frozenset({"additional", "extra", "further"})
 _PHRASE = r"[A-Za-z][A-Za-z/. ,'()-]*"
 _POWER = r"(?:\s*\^\s*\{?(?P<power>[23])\}?)?"
 _TEXT_UNIT = re.compile(
@@ -136,6 +153,10 @@ _SIGN = re.compile(
 _ANGLE = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\s*[({]?\s*\d")
 _HOW_MANY = re.compile(
   r"\b(?:how\s+(?:many|much)|number\s+of)\s+(?=((?:[A-Za-z]+\s?){1,3}))"
+)
+# What comes after it is not asked for: how much money does Penny have?
+_VERB = re.compile(
+  r"\b(?:do|does|did|is|are|was|were|has|have|had|can|could|will|would|must)\b"
 )
 _EXPRESSED_IN = re.compile(r"\bin\s+(?:terms\s+of\s+)?(?=((?:[a-z]+\s?){1,3}))")
 _WORD = re.compile(r"[A-Za-z]+")
@@ -184,9 +205,14 @@ def asked(question: str) -> Asked:
       for p in _EXPRESSED_IN.findall(lower)
       if _singular(p.split()[0]) in _FACTORS
     ]
-  words = {_singular(w) for p in phrases for w in _WORD.findall(p)}
+  words = {
+    _singular(w) for p in phrases for w in _WORD.findall(_VERB.split(p)[0])
+  }
+  words |= {"more"} if words & _EXTRA else set()
   names = {_known(w) for w in _WORD.findall(lower) if len(w) > 2}
   names |= {_known(w) for w in re.findall(r"\d\s*([A-Za-z]{1,3})\b", text)}
+  if re.search(r"\$\s*\.?\d", text) or re.search(r"\\\$\s*\.?\d", question):
+    names.add("dollar")
   return Asked(
     frozenset(words - {""}),
     frozenset(u for u in map(_known, words) if u),
@@ -299,8 +325,14 @@ def _read(
   if squares and len(left) == 2:
     keep = next(w for w in left if _singular(w) not in squares)
     return f"{_known(keep)}{3 if squares == ['cubic'] else 2}", factor
-  for word, lower in zip(singulars, map(str.lower, left)):
-    if {word, lower} & about.words:
+  if len(words) == 1 and len(words[0]) == 1 and not _known(words[0]):
+    return None  # 5\text{ x} is no number of things.
+  for word, lower, before in zip(
+    singulars, map(str.lower, left), ["", *singulars]
+  ):
+    if {word, lower} & about.words or (before, lower) == ("left", "over"):
+      continue
+    if lower == "points":  # 5 points, but not 5 point 2.
       continue
     if {word, lower} & (_NOT_MERE_WORDS | {*_FACTORS}):
       return None
@@ -326,6 +358,19 @@ def contradict(gold: str, answer: str, about: Asked) -> bool:
     same = {u for u in units if _DIMENSION_OF.get(u) == dimension}
     if same:
       return answer not in same
+  return False
+
+
+def oppose(gold: str, answer: str) -> bool:
+  """Tells whether two texts have words that exclude each other."""
+  texts = [
+    _WORD.findall(re.sub(r"(?<=\b[ap])\.\s?(?=m\b)", "", text.lower()))
+    for text in (gold, answer)
+  ]
+  for group in _OPPOSITES:
+    ours, theirs = ({*text} & {*group.split()} for text in texts)
+    if ours and theirs and ours != theirs:
+      return True
   return False
 
 

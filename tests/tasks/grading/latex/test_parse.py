@@ -9,6 +9,7 @@ from pkpo_jax.tasks.grading.latex.parse import (
   Relation,
   commands,
   parse,
+  without_indices,
 )
 
 
@@ -51,6 +52,16 @@ def relation(*texts, name=""):
     (r"\{x:x>1\}", relation("x", ">", "1")),
     (r"n\equiv 5\pmod{17}", group("modulo", "5", "17")),
     (r"\text{(C)} 12", group("choice", "C", "12")),
+    (r"\text{(C) Paris}", group("choice", "C", "Paris")),
+    ("C) 12", group("choice", "C", "12")),
+    ("C. Paris", group("choice", "C", "Paris")),
+    ("C: Paris", group("choice", "C", "Paris")),
+    ("C)", Leaf("C")),
+    (r"\text{Option C}", Leaf(r"\text{C}")),
+    ("3:4", Leaf("3:4")),
+    ("C. not", Leaf("C. not")),
+    (r"[\begin{matrix}1&2\end{matrix}]",
+     Group("matrix", (group("row", "1", "2"),))),
     (r"\mathbb{R}\setminus\{1,2\}", group("all but", "1", "2")),
     (r"\text{all real numbers}", Leaf(r"\mathbb{R}")),
     (r"2\begin{pmatrix}1\cr 2\end{pmatrix}",
@@ -152,3 +163,18 @@ def test_inequalities_turn_upward():
 
 def test_finds_commands():
   assert commands(r"\frac{\pi}{2}+\pi\,x") == {r"\frac", r"\pi"}
+
+
+@pytest.mark.parametrize(
+  ("text", "found"),
+  [
+    ("x_1=1,x_2=2", group("list", "1", "2")),
+    ("x_{1}=3,x_{2}=3", group("list", "3", "3")),
+    ("x_1=1,y_2=2", None),
+    ("x=1,y=2", None),
+    ("x_1=1,2", None),
+  ],
+)
+def test_indices_of_one_letter_are_left_out(text, found):
+  parsed = parse(text)
+  assert without_indices(parsed) == (found or parsed)

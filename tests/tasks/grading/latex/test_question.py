@@ -37,3 +37,8 @@ def test_tells_what_is_asked_for_from_what_is_given():
 
 def test_letters_are_variables():
   assert question.letters(r"\sin x+\frac{a}{2}\text{ cm}") == {"x", "a"}
+
+
+def test_finds_letters_in_both_cases_in_formulas_only():
+  assert question.has_both_cases("Circles of radius $R$ and $r$.")
+  assert not question.has_both_cases("A circle has a radius $R$.")

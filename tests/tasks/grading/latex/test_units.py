@@ -49,6 +49,11 @@ def test_splits_off_the_unit(text, split):
     ('67"', "", "67", "in", 1),
     ("70 (seventy)", "", "70", "", 1),
     ("33 more", "How many more are there?", "33", "", 1),
+    ("33 more", "How many additional ones are there?", "33", "", 1),
+    ("3 grand", "How much?", "3", "", 1000),
+    ("3 lakh", "How much?", "3", "", 10**5),
+    (r"14\text{ left over}", "How much money is left over?", "14", "", 1),
+    ("98 points", "What score does she need?", "98", "", 1),
     ("4 points", "How many points does he win?", "4", "", 1),
   ],
 )
@@ -61,6 +66,7 @@ def test_the_question_says_what_words_do(text, question, value, unit, factor):
   "text",
   [
     "7 factorial", "7 squared", "7 halves", "7 or more", "70 (seventeen)",
+    "7 point", r"7\text{ pi}", r"7\text{ x}", "7 over",
     "5x", "5xyz", "6s^2", "3m", "5 is", "7 twenty", "7 apples or 8",
   ],
 )  # fmt: skip
@@ -76,6 +82,9 @@ def test_more_than_words_stays(text):
     ("", "min", "How many hours are 120 minutes?", True),
     ("", "h", "How many hours are 120 minutes?", False),
     ("", "cm", "How much is it?", False),
+    ("", "dollar", "Penny has $20 and pays $1. How much has Penny?", False),
+    ("", "dollar", "A fine of 25 cents and $2. What must he pay?", False),
+    ("", "dollar", "A fine of 25 cents. What must he pay?", True),
     ("cm", "m", "", True),
     ("cm2", "cm", "", True),
     ("cm", "", "How many miles is it?", False),
@@ -90,3 +99,18 @@ def test_prices_are_no_formulas():
   about = units.asked("It costs $4 a dozen, and he has $20. How many dozen?")
   assert "dozen" in about.words and not about.letters
   assert units.asked("Find $m$ in meters.").letters == {"m"}
+
+
+@pytest.mark.parametrize(
+  ("gold", "answer", "verdict"),
+  [
+    (r"7\text{ p.m.}", r"7\text{ a.m.}", True),
+    (r"7\text{ p.m.}", "7 PM", False),
+    (r"7\text{ p.m.}", "7", False),
+    (r"5\text{ km north}", r"5\text{ km South}", True),
+    (r"5\text{ km north}", r"5\text{ kilometers north}", False),
+    (r"5\text{ units left}", r"5\text{ units right}", True),
+  ],
+)
+def test_some_words_exclude_each_other(gold, answer, verdict):
+  assert units.oppose(gold, answer) is verdict
