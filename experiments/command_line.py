@@ -126,14 +126,20 @@ def path(text: str) -> pathlib.Path:
   """The path that an option names; ~ is the home folder.
 
   Raises:
-    argparse.ArgumentTypeError: it is the address of a bucket, say.
+    argparse.ArgumentTypeError: it is empty, as of a variable that is not set,
+      the address of a bucket, say, or in the home of nobody.
   """
+  if not text:
+    raise argparse.ArgumentTypeError("it is empty; name a path")
   if _ADDRESS.match(text):
     raise argparse.ArgumentTypeError(
       f"{text} is an address, not a path; mount it and name the folder, see"
       " docs/pods.md"
     )
-  return pathlib.Path(text).expanduser()
+  try:
+    return pathlib.Path(text).expanduser()
+  except RuntimeError as error:
+    raise argparse.ArgumentTypeError(f"{text}: {error}") from error
 
 
 def parse(

@@ -1,5 +1,6 @@
 """What a run is made of beside its config: code, devices, data, weights."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -40,10 +41,9 @@ def record_start(
   if not multihost.is_first():
     return
   start = {"step": step, **code(), **surroundings(), "dropped": dropped}
-  path = workdir / "starts.jsonl"
-  before = path.read_text().splitlines() if path.exists() else []
+  before = _starts(workdir)
   if before and step:
-    last = json.loads(before[-1])
+    last = before[-1]
     changed = [
       f"{name}: {last.get(name)} -> {start[name]}"
       for name in code()
@@ -54,8 +54,11 @@ def record_start(
         "Continues with other code than before, so bits may differ from here"
         f" on: {'; '.join(changed)}"
       )
+  path = workdir / "starts.jsonl"
+  text = path.read_text() if path.exists() else ""
+  cut = bool(text) and not text.endswith("\n")
   with path.open("a") as file:
-    file.write(json.dumps(start) + "\n")
+    file.write("\n" * cut + json.dumps(start) + "\n")
 
 
 def commits(workdir: pathlib.Path) -> str:
@@ -65,11 +68,22 @@ def commits(workdir: pathlib.Path) -> str:
   followed by another one from no later step has left nothing.
   """
   kept: list[dict[str, Any]] = []
-  for line in (workdir / "starts.jsonl").read_text().splitlines():
-    start = json.loads(line)
+  for start in _starts(workdir):
     kept = [x for x in kept if x["step"] < start["step"]] + [start]
   names = [x["commit"] or "unknown" for x in kept]
   return ", ".join(dict.fromkeys(x[:7] + "+" * x.endswith("+") for x in names))
+
+
+def _starts(workdir: pathlib.Path) -> list[dict[str, Any]]:
+  """The lines of `starts.jsonl`, but for one that a full disk cut off."""
+  path = workdir / "starts.jsonl"
+  if not path.exists():
+    return []
+  starts = []
+  for line in path.read_text().splitlines():
+    with contextlib.suppress(json.JSONDecodeError):
+      starts.append(json.loads(line))
+  return starts
 
 
 def check_contents(

@@ -32,6 +32,14 @@ def test_home_is_expanded_in_options_and_in_configs(monkeypatch):
 
 
 @pytest.mark.parametrize(
+  ("text", "message"), [("", "it is empty"), ("~nobody-here/x", "home")]
+)
+def test_paths_that_name_nothing_are_refused(text, message):
+  with pytest.raises(argparse.ArgumentTypeError, match=message):
+    command_line.path(text)
+
+
+@pytest.mark.parametrize(
   "scheme", ["s3://", "gs://", "hdfs://", "file:/", "gs:/"]
 )
 def test_addresses_are_refused(scheme, capsys):

@@ -37,6 +37,18 @@ def test_other_code_at_a_resume_is_named(tmp_path, capsys):
   assert "commit: 0000 -> " in said and "versions" not in said
 
 
+def test_a_line_that_a_full_disk_cut_off_is_passed_over(tmp_path):
+  path = tmp_path / "starts.jsonl"
+  provenance.record_start(tmp_path, 0, {})
+  path.write_text(path.read_text() + path.read_text()[:50])
+  provenance.record_start(tmp_path, 4, {})
+  whole, cut, last = path.read_text().splitlines()
+  assert cut == whole[:50] and json.loads(last)["step"] == 4
+  assert provenance.commits(tmp_path) == json.loads(whole)["commit"][:7] + (
+    "+" * json.loads(whole)["commit"].endswith("+")
+  )
+
+
 @pytest.mark.parametrize(
   ("starts", "commits"),
   [
