@@ -58,12 +58,14 @@ def main() -> None:
 
 def _prepare(args: argparse.Namespace) -> "build_run.Data":
   """Checks all that a user may get wrong, most of it without gemma."""
+  from pkpo_jax.lm import sharding
   from pkpo_jax.training import build_run, config, workdir
 
   config.check(args.config)
   data = build_run.load_data(args.config)
   build_run.build_model(args.config, data.tokenizer)
   if not args.dry_run:
+    sharding.make_mesh(**args.config.mesh)  # before the folder says so
     allowed = ["learning_rate"] if args.change_learning_rate else []
     workdir.claim(args.workdir, args.config, allowed=allowed)
   return data

@@ -116,6 +116,7 @@ def test_a_wrong_option_ends_the_process(tmp_path):
     ("--config.k_opt=5", "valid k: 1..4"),
     ("--config.transform=grpo", "no effect"),
     ("--config.transform=pkpo", "known: dr_grpo"),
+    ("--config.mesh.fsdp=7", "fsdp=7, tensor=1 does not cover"),
   ],
 )
 def test_wrong_options_are_errors(
