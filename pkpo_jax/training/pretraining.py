@@ -75,11 +75,14 @@ def _train_once(
   """Trains and saves, unless another process does: then waits for it."""
   waiting = f"Base policy: waiting for another run, which trains {path}"
   with contextlib.ExitStack() as stack:
-    # Where nothing can be written, saving says so.
+    # Where nothing can be written, what follows says so.
     with contextlib.suppress(OSError):
       turn = lock.in_turn(path.with_suffix(".lock"), waiting)
       stack.enter_context(turn)
     if not path.exists():
+      with _writing(path):  # before minutes are spent
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
       _save(path, _pretrain(config, parts), described)
 
 
@@ -94,7 +97,7 @@ def is_trained(
 
 def _save(path: pathlib.Path, params: models.Params, described: str) -> None:
   """Writes a base policy whole or not at all, whoever else is writing it."""
-  try:
+  with _writing(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_remains(path)
     with tempfile.TemporaryDirectory(
@@ -110,12 +113,19 @@ def _save(path: pathlib.Path, params: models.Params, described: str) -> None:
       description.replace(path.with_suffix(".json"))
       with contextlib.suppress(FileExistsError):
         _move(new, path)
+  print(f"Base policy: saved to {path}")
+
+
+@contextlib.contextmanager
+def _writing(path: pathlib.Path) -> Iterator[None]:
+  """Says what to do where a base policy cannot be written."""
+  try:
+    yield
   except (OSError, ValueError) as error:  # ValueError: tensorstore's
     raise OSError(
       f"The base policy cannot be written to {path}. Make room, or choose"
       f" another --base_dir. ({checkpointing.first_line(error)})"
     ) from error
-  print(f"Base policy: saved to {path}")
 
 
 def _remove_remains(path: pathlib.Path) -> None:

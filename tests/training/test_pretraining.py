@@ -226,6 +226,14 @@ def test_many_write_the_same_policies_at_once(tmp_path):
     np.testing.assert_array_equal(params["w"], np.ones(9999))
 
 
+def test_a_folder_that_cannot_be_written_is_found_before_training(
+  no_training, tmp_path
+):
+  (tmp_path / "base").touch()  # no folder
+  with pytest.raises(OSError, match=r"written to .*/base/.* --base_dir"):
+    base_policy(make_config(), tmp_path / "base")
+
+
 def test_a_full_disk_is_an_error_that_names_the_policy(quick, tmp_path):
   with disks.small(tmp_path / "disk", "100k") as folder:
     with pytest.raises(OSError, match=r"written to .*/disk/.* --base_dir"):
