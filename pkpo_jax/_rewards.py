@@ -71,8 +71,9 @@ def check_rewards(
   Raises:
     ValueError: `rewards` is not [n] with n >= 1 or not real, `where` has
       another shape or dtype, or a concrete unmasked reward is not finite or
-      does not fit the floats.
+      does not fit the floats, or `rewards` is a masked array of numpy.
   """
+  refuse_masked(name, rewards)
   if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(rewards)):
     rewards = jnp.asarray(rewards)
   else:
@@ -84,7 +85,7 @@ def check_rewards(
   mask = _check_mask(name, rewards.shape, where)
   counted = _counted(rewards.shape, where)
   if isinstance(rewards, np.ndarray):
-    rewards = jnp.asarray(_on_host(name, rewards, counted, shift_free))
+    rewards = jnp.asarray(on_host(name, rewards, counted, shift_free))
   elif counted is not None and not isinstance(rewards, jax.core.Tracer):
     _check_values(name, rewards, jax.device_get(rewards), counted)
   # Before anything is computed of them: what is masked may be NaN, and
@@ -96,6 +97,15 @@ def check_rewards(
   n = jnp.sum(mask).astype(values.dtype)
   finite = jnp.isfinite(largest)  # NaN is the largest where there is one
   return Rewards(values * (1 / unit), unit, mask, n, finite, binary)
+
+
+def refuse_masked(name: str, rewards: Any) -> None:
+  """Raises ValueError for a masked array of numpy, whose mask would be lost."""
+  if isinstance(rewards, np.ma.MaskedArray):
+    raise ValueError(
+      f"{name}: rewards are a masked array; pass rewards.data, with"
+      " where=~rewards.mask."
+    )
 
 
 def check_k(name: str, n: int, k: Any, last: int) -> None:
@@ -171,7 +181,7 @@ def _counted(
   return None if isinstance(where, jax.core.Tracer) else np.asarray(where)
 
 
-def _on_host(
+def on_host(
   name: str, rewards: np.ndarray, counted: np.ndarray | None, shift_free: bool
 ) -> np.ndarray:
   """Numbers of the host [n] as float32, or as float64 if jax has that."""

@@ -176,9 +176,9 @@ class _Counts(NamedTuple):
 
   Attributes:
     num_correct: c, 0 where undefined.
-    num_samples: n.
+    num_samples: n, 1 where undefined.
     k: 1 where undefined.
-    defined: whether 0 <= c <= n is whole and 1 <= k <= n less what is spared.
+    defined: whether 0 <= c <= n are whole and 1 <= k <= n less what is spared.
     most: the largest n.
   """
 
@@ -203,7 +203,16 @@ def _check_counts(
       f"{name}: num_samples must be concrete, but it is traced; for a varying"
       " number of graded samples use max_at_k(rewards, k, where=valid)."
     )
-  most = int(np.max(num_samples))
+  for what, given in (
+    ("num_correct", num_correct),
+    ("num_samples", num_samples),
+  ):
+    if not _is_real(_dtype(given)):
+      raise ValueError(f"{name}: {what}={given!r} must be real numbers.")
+  graded = np.asarray(num_samples, np.float64)
+  if graded.ndim == 0 and not (graded >= 0 and float(graded).is_integer()):
+    raise ValueError(f"{name}: num_samples={graded:g} is not an integer >= 0.")
+  most = int(np.max(graded, initial=0, where=np.isfinite(graded)))
   if np.ndim(k) == 0 and np.ndim(num_samples) == 0:
     _rewards.check_k(name, most, k, most - spare)
   elif not jnp.issubdtype(_dtype(k), jnp.integer):
@@ -222,9 +231,11 @@ def _check_counts(
   c, n, k = (jnp.broadcast_to(x, shape) for x in numbers)
   defined = (1 <= k) & (k <= n - spare)
   defined &= (0 <= c) & (c <= n) & (c == jnp.floor(c))
-  return _Counts(
-    jnp.where(defined, c, 0), n, jnp.where(defined, k, 1), defined, most
+  defined &= jnp.isfinite(n) & (n == jnp.floor(n))
+  c, n, k = (
+    jnp.where(defined, x, other) for x, other in ((c, 0), (n, 1), (k, 1))
   )
+  return _Counts(c, n, k, defined, most)
 
 
 def _log_miss(counts: _Counts) -> tuple[jax.Array, jax.Array]:
@@ -246,6 +257,11 @@ def _log_miss(counts: _Counts) -> tuple[jax.Array, jax.Array]:
 def _dtype(x: Any) -> np.dtype:
   """The dtype that x has, or would have in numpy."""
   return x.dtype if isinstance(x, jax.Array) else np.asarray(x).dtype
+
+
+def _is_real(dtype: np.dtype) -> bool:
+  kinds = (jnp.bool_, jnp.integer, jnp.floating)
+  return any(jnp.issubdtype(dtype, kind) for kind in kinds)
 
 
 def _is_concrete(x: ArrayLike) -> bool:

@@ -23,7 +23,8 @@ class Interval(NamedTuple):
     standard_error: of that mean, for problems drawn at random: the standard
       deviation (N - 1) over the square root of N. NaN for a single problem.
     low: lower end of the interval.
-    high: upper end of the interval.
+    high: upper end of the interval. Both ends are NaN for a single problem,
+      unless rates of 0 or 1 give an interval of Wilson.
   """
 
   mean: float
@@ -55,10 +56,10 @@ def wilson(
     >>> print(f"{low:.3f} {high:.3f}")
     0.000 0.029
   """
-  if not (num_trials >= 1 and 0 <= num_right <= num_trials):
+  if not (1 <= num_trials < math.inf and 0 <= num_right <= num_trials):
     raise ValueError(
-      f"wilson: {num_right} right of {num_trials}; needs N >= 1 trials and"
-      " 0..N right."
+      f"wilson: {num_right} right of {num_trials}; needs N >= 1 trials, not"
+      " infinitely many, and 0..N right."
     )
   square = _quantile(confidence) ** 2
   rate, share = num_right / num_trials, square / (num_trials + square)
@@ -96,7 +97,9 @@ def over_problems(
   """Mean over problems of one policy, with an interval.
 
   A bootstrap over problems, by percentiles (Efron 1979); where all values are 0
-  or all are 1, in which case resamples do not differ, that of `wilson`.
+  or all are 1, in which case resamples do not differ, that of `wilson`. It is
+  too narrow for few problems: one of 95 % holds the mean in 70 to 75 % of cases
+  at N = 3, about 83 % at 5, 90 % at 10, and 94 % at 128.
 
   Args:
     values: [N], one for each problem, such as pass@k.
@@ -134,7 +137,8 @@ def paired(
   Problem by problem, so that what makes a problem hard cancels. A paired
   bootstrap, by percentiles. Where every problem has the same difference, 0 or 1
   in size, between rates of 0 and 1, resamples do not differ: then no more than
-  the share `wilson` allows may do otherwise, by as much as rates can.
+  the share `wilson` allows may do otherwise, by as much as rates can. It is too
+  narrow for few problems, as that of `over_problems` is.
 
   Args:
     values: [N], one for each problem, such as pass@k.
@@ -177,6 +181,8 @@ def _bootstrap(
     raise ValueError(f"num_resamples={num_resamples} must be at least 100.")
   tail = _tail(confidence)
   draw, size = np.random.default_rng(seed), len(values)
+  if size == 1:  # nothing tells how much problems differ
+    return _interval(values, math.nan, math.nan)
   means = np.concatenate(
     [
       values[draw.integers(size, size=(count, size))].mean(axis=1)

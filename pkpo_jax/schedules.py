@@ -52,7 +52,7 @@ def constant_k(k: int) -> Schedule:
     8
   """
   k = _check(k)
-  return Schedule(k, lambda step: jnp.full(jnp.shape(step), k, jnp.int32))
+  return Schedule(k, _Pieces((k,), ()))
 
 
 def piecewise_k(ks: Sequence[int], boundaries: Sequence[int]) -> Schedule:
@@ -84,32 +84,28 @@ def piecewise_k(ks: Sequence[int], boundaries: Sequence[int]) -> Schedule:
       "piecewise_k: ks and boundaries must be sequences, as in"
       f" piecewise_k([8, 1], [1500]), but are {ks!r} and {boundaries!r}."
     )
-  # Of numpy, so that a schedule can be made where no device can compute.
-  values = np.array([_check(k) for k in ks], np.int32)
+  values = tuple(_check(k) for k in ks)
   if len(ks) != len(boundaries) + 1:
     raise ValueError(
       f"piecewise_k: {len(ks)} values of k need {len(ks) - 1} boundaries, but"
       f" there are {len(boundaries)}."
     )
-  starts = np.array(
-    [_check(b, "boundaries must increase, and each") for b in boundaries],
-    np.int32,
+  starts = tuple(
+    _check(b, "boundaries must increase, and each") for b in boundaries
   )
   if np.any(np.diff(starts) <= 0):
     raise ValueError(
       f"piecewise_k: boundaries must increase from at least step 1, but are"
       f" {list(boundaries)}."
     )
-
-  def k_at(step: ArrayLike) -> jax.Array:
-    step = jnp.asarray(step, jnp.int32)
-    return jnp.asarray(values)[jnp.searchsorted(starts, step, side="right")]
-
-  return Schedule(int(values.max()), k_at)
+  return Schedule(max(values), _Pieces(values, starts))
 
 
 def linear_k(init_k: int, end_k: int, transition_steps: int) -> Schedule:
   """From `init_k` at step 0 in a line to `end_k`, rounded; constant after.
+
+  In integers, so that every way to call it gives the same k; a half is rounded
+  towards `end_k`.
 
   Args:
     init_k: k at step 0.
@@ -121,7 +117,8 @@ def linear_k(init_k: int, end_k: int, transition_steps: int) -> Schedule:
     same shape. Its `max_k` can be compared with n at once.
 
   Raises:
-    ValueError: a k is not an integer >= 1, or `transition_steps` < 1.
+    ValueError: a k is not an integer >= 1, `transition_steps` < 1, or the two
+      together are too large for int32.
 
   Example:
     >>> from pkpo_jax import linear_k
@@ -131,12 +128,48 @@ def linear_k(init_k: int, end_k: int, transition_steps: int) -> Schedule:
   """
   init_k, end_k = _check(init_k), _check(end_k)
   transition_steps = _check(transition_steps, "linear_k: transition_steps")
+  if (2 * abs(end_k - init_k) + 1) * transition_steps >= 2**31:
+    raise ValueError(
+      f"linear_k: from {init_k} to {end_k} in transition_steps="
+      f"{transition_steps} overflows int32; 2 * |end_k - init_k| *"
+      " transition_steps must be below 2**31."
+    )
+  return Schedule(max(init_k, end_k), _Line(init_k, end_k, transition_steps))
 
-  def k_at(step: ArrayLike) -> jax.Array:
-    done = jnp.clip(jnp.asarray(step) / transition_steps, 0.0, 1.0)
-    return jnp.round(init_k + done * (end_k - init_k)).astype(jnp.int32)
 
-  return Schedule(max(init_k, end_k), k_at)
+# Made of Python's numbers: schedules can be made where no device can compute,
+# be pickled, and compared.
+@dataclasses.dataclass(frozen=True)
+class _Pieces:
+  ks: tuple[int, ...]
+  starts: tuple[int, ...]
+
+  def __call__(self, step: ArrayLike) -> jax.Array:
+    ks, starts = (np.array(x, np.int32) for x in (self.ks, self.starts))
+    return jnp.asarray(ks)[
+      jnp.searchsorted(starts, _as_int32(step), side="right")
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+  init_k: int
+  end_k: int
+  steps: int
+
+  def __call__(self, step: ArrayLike) -> jax.Array:
+    done = jnp.clip(_as_int32(step), 0, self.steps)
+    gain = self.end_k - self.init_k
+    moved = (2 * abs(gain) * done + self.steps) // (2 * self.steps)
+    return self.init_k + (moved if gain > 0 else -moved)
+
+
+def _as_int32(step: ArrayLike) -> jax.Array:
+  """The step; one that is too large as the largest, where no k changes."""
+  if not isinstance(step, jax.Array):
+    whole = np.clip(np.asarray(step, object), 0, 2**31 - 1)
+    step = np.asarray(whole, np.int32)
+  return jnp.asarray(step, jnp.int32)
 
 
 def _check(value: Any, name: str = "k") -> int:

@@ -5,6 +5,7 @@ each problem. Nobody has published it: rule and defaults are ours.
 """
 
 import math
+import numbers
 from typing import Any
 
 import jax
@@ -13,9 +14,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 _NAME = "k_from_solve_rate"
-# A pool that is all alike has no finite best prior: there this is where its
-# pseudo-counts stop, at some tens of samples.
-_ITERATIONS = 200
+_STEPS = 30
+# A pool that is all alike, or of one sample each, has no finite best prior. So
+# its size a + b is exponentially distributed itself, with this mean: then it
+# counts as some tens of samples if nothing tells, and 100 are hardly moved.
+_SIZE = 1000.0
 # Beside the pool one more problem counts, one of its two samples right: the fit
 # exists for every pool, and a pool of any size outvotes it.
 _RIGHT, _SAMPLES = 1.0, 2.0
@@ -73,14 +76,15 @@ def k_from_solve_rate(
     Array([8, 8, 4, 1], dtype=int32)
   """
   right, graded = _check_counts(num_correct, num_samples)
-  if not isinstance(k_max, int) or isinstance(k_max, bool) or k_max < 1:
+  whole = isinstance(k_max, numbers.Integral) and not isinstance(k_max, bool)
+  if not whole or k_max < 1:
     raise ValueError(f"{_NAME}: k_max={k_max!r} must be an integer >= 1.")
   if not 0 < target < 1:
     raise ValueError(f"{_NAME}: target={target} must be between 0 and 1.")
   valid = jnp.isfinite(graded) & (0 <= right) & (right <= graded)
   right, graded = (jnp.where(valid, x, 0) for x in (right, graded))
   a, b = fit_prior(right, graded)
-  hits = expected_pass_at_k(a + right, b + graded - right, k_max)
+  hits = expected_pass_at_k(a + right, b + graded - right, int(k_max))
   k = 1 + jnp.sum(hits[:, :-1] < target, axis=1, dtype=jnp.int32)
   unsolved = (right == 0) & ((graded > 0) | jnp.all(right == 0))
   return jnp.where(valid, jnp.where(unsolved, k_max, k), 0)
@@ -91,35 +95,60 @@ def fit_prior(
 ) -> tuple[jax.Array, jax.Array]:
   """(a, b) of the Beta prior under which the counts [P] are most likely.
 
-  A fixed point of the likelihood of the Beta-binomial distribution (Minka 2000,
-  "Estimating a Dirichlet distribution", eq 55), which fractional counts have as
-  well. Unvisited problems, with counts of 0, change nothing.
+  The likelihood is that of the Beta-binomial distribution, which fractional
+  counts have as well, with a mild preference for a smaller a + b. Unvisited
+  problems, with counts of 0, change nothing. Newton's method in the logit of
+  the mean and the logarithm of a + b.
   """
-  right = jnp.append(num_correct, jnp.asarray(_RIGHT, num_correct.dtype))
-  graded = jnp.append(num_samples, jnp.asarray(_SAMPLES, num_samples.dtype))
-  counts = jnp.stack([right, graded - right, graded])
+  right, wrong = num_correct, num_samples - num_correct
+  mean = (jnp.sum(right) + _RIGHT) / (jnp.sum(num_samples) + _SAMPLES)
 
-  def improve(_: Any, prior: jax.Array) -> jax.Array:
-    each = jnp.append(prior, jnp.sum(prior))[:, None]
-    totals = jnp.sum(_digamma(counts + each) - _digamma(each), axis=1)
-    return prior * totals[:2] / totals[2]
+  def prior(point: jax.Array) -> tuple[jax.Array, jax.Array]:
+    size = jnp.exp(point[1])
+    return size * jax.nn.sigmoid(point[0]), size * jax.nn.sigmoid(-point[0])
 
-  start = jnp.ones(2, right.dtype)
-  a, b = jax.lax.fori_loop(0, _ITERATIONS, improve, start)
-  return a, b
+  def slopes(point: jax.Array) -> jax.Array:
+    """[2] gradient of the log-likelihood."""
+    a, b = prior(point)
+    in_a = jnp.sum(_rise(a, right)) + _rise(a, _RIGHT)
+    in_b = jnp.sum(_rise(b, wrong)) + _rise(b, _SAMPLES - _RIGHT)
+    in_both = jnp.sum(_rise(a + b, num_samples)) + _rise(a + b, _SAMPLES)
+    of_size = a * (in_a - in_both) + b * (in_b - in_both) - (a + b) / _SIZE
+    return jnp.stack([a * b / (a + b) * (in_a - in_b), of_size])
+
+  def improve(_: Any, point: jax.Array) -> jax.Array:
+    slope, bend = slopes(point), jax.jacfwd(slopes)(point)
+    (xx, xy), (_, yy) = bend
+    # Where the likelihood is not concave: uphill on a curve that is.
+    radius = jnp.hypot((xx - yy) / 2, xy)
+    damp = jnp.maximum(0, xx + yy + 2 * radius) + 1e-6 * radius
+    xx, yy = xx - damp, yy - damp
+    step = jnp.stack(
+      [xy * slope[1] - yy * slope[0], xy * slope[0] - xx * slope[1]]
+    )
+    return point + jnp.clip(step / (xx * yy - xy * xy), -1, 1)
+
+  # Made of the counts, so that a shard's are fitted by themselves.
+  start = jnp.stack([jnp.log(mean) - jnp.log1p(-mean), 0 * mean])
+  return prior(jax.lax.fori_loop(0, _STEPS, improve, start))
 
 
-def _digamma(x: jax.Array) -> jax.Array:
-  """The digamma function of x > 0, to the precision of float32.
+def _rise(x: jax.Array, count: ArrayLike) -> jax.Array:
+  """How much the digamma function rises from x > 0 to x + count, count >= 0.
 
-  By Stirling's series, six places up the recurrence. Most of the time of a fit
-  is spent here, and `jax.lax.digamma`, which takes negative numbers as well,
-  takes ten times as long on a CPU.
+  By Stirling's series, six places up the recurrence, with differences taken
+  term by term: two calls of `jax.lax.digamma` would take ten times as long on a
+  CPU, and cancel.
   """
-  y = x + 6
+  low, high = x + 6, x + 6 + count
+  tails = [(0.5 + _tail(y) / y) / y for y in (low, high)]
+  places = sum(count / ((x + i) * (x + i + count)) for i in range(6))
+  return jnp.log1p(count / low) + tails[0] - tails[1] + places
+
+
+def _tail(y: jax.Array) -> jax.Array:
   z = 1 / (y * y)
-  tail = z * (1 / 12 - z * (1 / 120 - z * (1 / 252 - z / 240)))
-  return jnp.log(y) - 0.5 / y - tail - sum(1 / (x + i) for i in range(6))
+  return 1 / 12 - z * (1 / 120 - z * (1 / 252 - z / 240))
 
 
 def expected_pass_at_k(a: jax.Array, b: jax.Array, k_max: int) -> jax.Array:

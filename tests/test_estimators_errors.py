@@ -47,6 +47,26 @@ def test_static_c_out_of_range(c):
     pkpo_jax.pass_at_k(c, 4, 2)
 
 
+@pytest.mark.parametrize("n", [16.5, -3, float("nan"), float("inf")])
+def test_n_must_be_whole(n):
+  with pytest.raises(ValueError, match=rf"num_samples={n:g} is not an integer"):
+    pkpo_jax.pass_at_k(2, n, 8)
+  found = pkpo_jax.pass_at_k(2, np.array([n, 16]), 8)
+  np.testing.assert_array_equal(np.isnan(found), [True, False])
+
+
+@pytest.mark.parametrize(("c", "n"), [("2", 4), (2, "4"), (None, 4), (2j, 4)])
+def test_counts_must_be_numbers(c, n):
+  with pytest.raises(ValueError, match=r"num_.* must be real numbers"):
+    pkpo_jax.pass_at_k(c, n, 2)
+
+
+def test_no_problems_have_no_estimates():
+  none = np.array([], int)
+  assert pkpo_jax.pass_at_k(none, none, 1).shape == (0,)
+  assert pkpo_jax.pass_at_k_standard_error(none, none, 1).shape == (0,)
+
+
 def test_n_must_be_concrete():
   with pytest.raises(ValueError, match="num_samples must be concrete"):
     jax.jit(pkpo_jax.pass_at_k)(1, 4, 2)

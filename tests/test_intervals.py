@@ -39,7 +39,13 @@ def test_a_paired_standard_error():
   assert found.mean == gains.mean()
   assert found.standard_error == pytest.approx(gains.std(ddof=1) / 2)
   one = intervals.paired([0.5], [0.25])
-  assert math.isnan(one.standard_error) and one.low == one.high == 0.25
+  assert one.mean == 0.25 and all(map(math.isnan, one[1:]))
+
+
+def test_one_problem_says_nothing_of_others():
+  one = intervals.over_problems([0.5])
+  assert one.mean == 0.5 and all(map(math.isnan, one[1:]))
+  assert intervals.over_problems([1.0])[2:] == intervals.wilson(1, 1)
 
 
 def test_a_bootstrap_is_that_of_all_resamples():
@@ -128,6 +134,7 @@ def test_many_problems_in_chunks():
     (lambda: intervals.over_problems([3], num_resamples=9), "at least 100"),
     (lambda: intervals.wilson(3, 2), "3 right of 2"),
     (lambda: intervals.wilson(0, 0), "0 right of 0"),
+    (lambda: intervals.wilson(1, math.inf), "1 right of inf"),
   ],
 )
 def test_errors(call, message):

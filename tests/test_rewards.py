@@ -90,6 +90,14 @@ def test_rewards_must_be_real(rewards):
     check(rewards)
 
 
+def test_the_mask_of_a_masked_array_is_not_lost():
+  rewards = np.ma.array([1.0, 5.0, 0.0], mask=[0, 1, 0])
+  with pytest.raises(ValueError, match=r"^f: .* where=~rewards\.mask"):
+    check(rewards)
+  checked = check(rewards.data, ~rewards.mask)
+  np.testing.assert_array_equal(checked.values * checked.unit, [1, 0, 0])
+
+
 @pytest.mark.parametrize(
   "where", [np.ones(3, bool), np.ones(4), np.ones((1, 4), bool)]
 )

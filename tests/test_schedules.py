@@ -1,6 +1,7 @@
 """pkpo_jax.schedules: exact values at every step, inside and outside of jit."""
 
 import itertools
+import pickle
 from fractions import Fraction
 
 import chex
@@ -70,9 +71,45 @@ def test_linear_k_is_within_a_half_of_the_line(first, last, duration):
   for step, k in zip(steps.tolist(), ks.tolist()):
     done = min(Fraction(step, duration), Fraction(1))
     line = first + done * (last - first)
-    assert abs(k - line) <= Fraction(1, 2) + Fraction(1, 10**4)
+    assert abs(k - line) <= Fraction(1, 2)
   assert ks[0] == first
   assert pkpo_jax.linear_k(first, last, duration)(duration) == last
+
+
+@pytest.mark.parametrize(
+  ("first", "last", "duration"),
+  [(8, 1, 14), (1, 8, 14), (16, 1, 10), (7, 2, 90), (64, 1, 1000), (3, 3, 4)],
+)
+def test_linear_k_is_the_same_in_every_call(first, last, duration):
+  """A half goes towards the last; in fractions."""
+  schedule = pkpo_jax.linear_k(first, last, duration)
+  steps = np.arange(0, duration + 2, max(1, duration // 30))
+  sign, expected = (1 if last > first else -1), []
+  for step in np.minimum(steps, duration).tolist():
+    moved = Fraction(step * abs(last - first), duration) + Fraction(1, 2)
+    expected.append(first + sign * (moved.numerator // moved.denominator))
+  np.testing.assert_array_equal(schedule(steps), expected)
+  np.testing.assert_array_equal(values(schedule, steps), expected)
+  assert [int(schedule(step)) for step in steps.tolist()] == expected
+
+
+def test_linear_k_that_overflows():
+  with pytest.raises(ValueError, match=r"from 1 to 100000 .* overflows int32"):
+    pkpo_jax.linear_k(1, 10**5, 10**5)
+
+
+@pytest.mark.parametrize("step", [2**31, 2**33, 2**70, np.int64(2**40)])
+def test_a_step_beyond_int32(step):
+  assert [int(SCHEDULES[name](step)) for name in SCHEDULES] == [4, 1, 1]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_can_be_pickled_and_compared(name):
+  schedule = SCHEDULES[name]
+  again = pickle.loads(pickle.dumps(schedule))
+  assert again == schedule and hash(again) == hash(schedule)
+  assert sum(schedule == other for other in SCHEDULES.values()) == 1
+  assert again(1500) == schedule(1500)
 
 
 @pytest.mark.slow

@@ -18,6 +18,8 @@ _jitted = jax.jit(
   pkpo_jax.k_from_solve_rate, static_argnames=("k_max", "target")
 )
 
+_fit = jax.jit(solve_rates.fit_prior)
+
 
 def k_from_solve_rate(c, n, **options):
   return np.asarray(_jitted(np.array(c), np.array(n), **options))
@@ -55,23 +57,47 @@ def test_expected_pass_at_k_is_the_mean_over_the_posterior():
   assert found[1, 2] == pytest.approx(direct, rel=1e-3)
 
 
-@pytest.mark.parametrize(("a", "b"), [(0.5, 2.0), (2.0, 2.0), (0.2, 0.2)])
+def loss(logs, c, n):
+  """Less the logarithm of the prior and of the likelihood."""
+  virtual = np.append(c, 1.0), np.append(n, 2.0)
+  a, b = np.exp(logs)
+  return (a + b) / 1000 - log_likelihood(a, b, *virtual)
+
+
+def check_prior(c, n):
+  """No other optimiser finds a better one, from wherever it starts."""
+  starts = [(0, 0), (-1, 3), (3, 3), (-6, 0), (0, -6), (-6, -6)]
+  best = min(
+    optimize.minimize(
+      loss, start, (c, n), method="Nelder-Mead", options={"fatol": 1e-9}
+    ).fun
+    for start in starts
+  )
+  for x64 in (False, True):
+    with bits.enable_x64(x64):
+      prior = _fit(jnp.array(c, float), jnp.array(n, float))
+    prior = np.array([float(x) for x in prior])
+    assert np.all(np.isfinite(prior) & (prior > 0)), prior
+    assert loss(np.log(prior), c, n) <= best + (1e-5 if x64 else 1e-3)
+
+
+@pytest.mark.parametrize(
+  ("a", "b"), [(0.5, 2.0), (0.5, 50.0), (1.0, 1.0), (5.0, 5.0), (0.2, 0.2)]
+)
 def test_the_prior_is_the_most_likely_one(a, b):
-  """By another optimiser, of fractional counts and unvisited problems."""
+  """Of fractional counts and unvisited problems."""
   _, c = pool(400, a, b, 16)
   decay = np.random.default_rng(1).choice([1.0, 0.5, 0.3, 0.0], size=400)
-  c, n = c * decay, 16 * decay
-  with bits.enable_x64(True):
-    prior = solve_rates.fit_prior(jnp.array(c), jnp.array(n))
-    prior = [float(x) for x in prior]
+  check_prior(c * decay, 16 * decay)
 
-  def loss(logs):
-    virtual = np.append(c, 1.0), np.append(n, 2.0)
-    return -log_likelihood(*np.exp(logs), *virtual)
 
-  best = optimize.minimize(loss, np.zeros(2), tol=1e-10)
-  assert loss(np.log(prior)) <= best.fun + 1e-4
-  np.testing.assert_allclose(prior, np.exp(best.x), rtol=5e-3)
+def test_a_pool_of_hard_problems():
+  """The prior from which it was drawn, and the k of each count of 16."""
+  _, c = pool(1000, 0.5, 50.0, 16, seed=1)
+  a, b = _fit(jnp.array(c, float), jnp.full(1000, 16.0))
+  assert 0.4 < a < 1.2 and 40 < b < 120
+  k = k_from_solve_rate(c, np.full(1000, 16), k_max=64)
+  assert [k[c == right][0] for right in (1, 2, 3)] == [64, 43, 30]
 
 
 def test_problems_visited_once_borrow_from_the_pool():
@@ -98,31 +124,22 @@ def test_problems_visited_once_borrow_from_the_pool():
   ],
 )
 def test_a_prior_exists_for_every_pool(c, n):
-  """The one of another implementation, too."""
-  prior = solve_rates.fit_prior(jnp.array(c, float), jnp.array(n, float))
-  assert all(np.isfinite(x) and x > 0 for x in prior), prior
-  with bits.enable_x64(True):
-    prior = solve_rates.fit_prior(jnp.array(c, float), jnp.array(n, float))
-  c, n = np.append(c, 1.0), np.append(n, 2.0)
-  a = b = 1.0
-  for _ in range(200):
-    each, right, wrong = (
-      np.sum(special.digamma(x + p) - special.digamma(p))
-      for x, p in ((n, a + b), (c, a), (n - c, b))
-    )
-    a, b = a * right / each, b * wrong / each
-  np.testing.assert_allclose([float(x) for x in prior], [a, b], rtol=1e-6)
+  check_prior(np.array(c, float), np.array(n, float))
+
+
+def test_a_prior_of_which_nothing_tells_counts_as_some_tens_of_samples():
+  for c, n in (([0.0], [0.0]), ([0.0, 1.0] * 50, [1.0] * 100)):
+    assert 10 < sum(_fit(jnp.array(c), jnp.array(n))) < 100
 
 
 @pytest.mark.parametrize(("x64", "error"), [(False, 3e-6), (True, 1e-9)])
-def test_digamma(x64, error):
+def test_the_rise_of_digamma(x64, error):
   with bits.enable_x64(x64):
-    x = jnp.array(np.logspace(-4, 5, 50))
-    found = np.asarray(solve_rates._digamma(x), float)
-  expected = special.digamma(np.asarray(x, float))
-  assert np.all(
-    np.abs(found - expected) <= error * np.maximum(1, np.abs(expected))
-  )
+    x, count = jnp.array(np.logspace(-4, 4, 30)), np.array([[0], [0.5], [16]])
+    found = np.asarray(solve_rates._rise(x, count), float)
+  x = np.asarray(x, float)
+  expected = special.digamma(x + count) - special.digamma(x)
+  np.testing.assert_allclose(found, expected, rtol=error, atol=1e-14)
 
 
 # --- The rule.
@@ -255,6 +272,28 @@ def test_one_compilation_serves_all_counts():
   assert len(traces) == 1
 
 
+def test_a_pool_that_devices_share():
+  """Under jit, and each shard by itself in a shard_map."""
+  mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("d",))
+  spec = jax.sharding.PartitionSpec("d")
+  c, n = np.arange(4.0), np.full(4, 8.0)
+  shard_map = getattr(jax, "shard_map", None)
+  if shard_map is None:
+    from jax.experimental.shard_map import shard_map
+  ks = shard_map(
+    lambda c, n: pkpo_jax.k_from_solve_rate(c, n, k_max=np.int64(8)),
+    mesh=mesh,
+    in_specs=(spec, spec),
+    out_specs=spec,
+  )
+  expected = k_from_solve_rate(c, n, k_max=8)
+  np.testing.assert_array_equal(jax.jit(ks)(c, n), expected)
+  sharding = jax.sharding.NamedSharding(mesh, spec)
+  shared = [jax.device_put(x, sharding) for x in (c, n)]
+  found = pkpo_jax.k_from_solve_rate(*shared, k_max=8)
+  np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("bad", [(-1, 4), (5, 4), (np.nan, 4), (1, np.inf)])
 def test_counts_out_of_range(bad):
   counts = [np.array([1.0, x]) for x in bad]
@@ -274,6 +313,7 @@ def test_counts_out_of_range(bad):
     ([1], [2, 2], {}, r"shapes \(1,\) and \(2,\)"),
     ([], [], {}, "P >= 1"),
     ([1], [2], {"k_max": 0}, "k_max=0"),
+    ([1], [2], {"k_max": True}, "k_max=True"),
     ([1], [2], {"k_max": 2.0}, "k_max=2.0"),
     ([1], [2], {"target": 1.0}, "target=1.0"),
   ],

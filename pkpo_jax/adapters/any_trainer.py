@@ -18,6 +18,15 @@ from jax.typing import ArrayLike
 from pkpo_jax import _rewards, transforms
 
 _NAME = "group_advantages"
+_SHIFT_FREE = (
+  transforms.sloo_minus_one,
+  transforms.scloo,
+  transforms.rloo,
+  transforms.grpo,
+  transforms.dr_grpo,
+  transforms.tailrl,
+  transforms.passk_training,
+)
 
 
 @overload
@@ -61,6 +70,9 @@ def group_advantages(
   Args:
     rewards: [B * n], the n rows of a problem next to each other, or [B, n]; of
       numpy, a list, or of jax. NaN or None means that a row was not graded.
+      Wide numbers of the host keep what sets a group apart: where the transform
+      is one of ours that ignores shifts, the smallest of the group is taken off
+      before they are rounded.
     num_samples: n, the rows of each problem.
     k: the k of pass@k: an integer for all problems, or [B] with one for each.
       None for a transform that ignores it.
@@ -75,8 +87,10 @@ def group_advantages(
     has that): of jax for rewards of jax, else of numpy.
 
   Raises:
-    ValueError: rewards are neither [B * n] nor [B, n], or infinite; `where` is
-      not bool of their shape; a k is no integer, traced, or out of range for n.
+    ValueError: rewards are neither [B * n] nor [B, n], infinite, a masked array
+      of numpy, or too close to each other for the floats of a transform that
+      does not ignore shifts; `where` is not bool of their shape; a k is no
+      integer, traced, or out of range for n.
 
   Example:
     >>> from pkpo_jax.adapters import group_advantages
@@ -89,17 +103,24 @@ def group_advantages(
       raise ValueError(f"{_NAME}: {what} is traced; call it outside of jit.")
   if isinstance(transform, str):
     transform = transforms.get_transform(transform)
+  # Those of jax on the host as well, in whatever way devices share them.
   ours = isinstance(rewards, jax.Array)
-  values = rewards if isinstance(rewards, jax.Array) else _of_host(rewards)
-  groups = values.reshape(_shape(values.shape, num_samples))
-  graded = _graded(np.asarray(values), where).reshape(groups.shape)
-  ks = check_ks(k, groups.shape, transform)
+  values = np.asarray(rewards) if ours else _of_host(rewards)
+  shape = _shape(values.shape, num_samples)
+  graded = _graded(values, where).reshape(shape)
+  groups = values.reshape(shape)
+  if not ours:
+    _keep_apart(np.asarray(rewards).reshape(shape), groups, graded, transform)
+  ks = check_ks(k, shape, transform)
   advantages = _compiled(transform)(groups, ks, graded).reshape(values.shape)
-  return advantages if ours else np.array(advantages)
+  if isinstance(rewards, jax.Array):
+    return jax.device_put(advantages, rewards.sharding)
+  return np.array(advantages)
 
 
 def _of_host(rewards: np.ndarray | Sequence[float | None]) -> np.ndarray:
   """Rewards as floats of the host, None as NaN."""
+  _rewards.refuse_masked(_NAME, rewards)
   try:
     wide = np.asarray(rewards, np.float64)
   except (TypeError, ValueError) as error:
@@ -114,6 +135,42 @@ def _of_host(rewards: np.ndarray | Sequence[float | None]) -> np.ndarray:
 def _dtype(rewards: np.ndarray | Sequence[float | None]) -> np.dtype:
   wide = getattr(rewards, "dtype", None) == np.float64
   return np.dtype(jnp.result_type(float) if wide else np.float32)
+
+
+def _keep_apart(
+  given: np.ndarray,
+  groups: np.ndarray,
+  graded: np.ndarray,
+  transform: transforms.Transform,
+) -> None:
+  """Takes the smallest off groups [B, n], in place, that were rounded.
+
+  Raises ValueError instead if the transform would mind, and rounding `given`
+  [B, n] made equal what differs by more than a thousandth of the group's range,
+  and more than the rounding of float64.
+  """
+  wide = given.astype(np.float64)
+  rounded = graded & ((wide != groups) | (np.abs(wide) > 2**24))
+  for b in np.flatnonzero(np.any(rounded, axis=1)).tolist():
+    name = f"{_NAME}: problem {b}"
+    shifted = _rewards.on_host(name, given[b], graded[b], shift_free=True)
+    if transform in _SHIFT_FREE:
+      groups[b] = shifted
+      continue
+    order = np.flatnonzero(graded[b])
+    order = order[np.argsort(shifted[order], kind="stable")]
+    gaps, same = np.diff(shifted[order]), np.diff(groups[b][order]) == 0
+    noise = 0 if given.dtype.kind in "iu" else 1e-12
+    least = np.maximum(
+      np.ptp(shifted[order]) / 1000, noise * np.abs(wide[b, order[1:]])
+    )
+    for i in np.flatnonzero(same & (gaps > least))[:1].tolist():
+      low, high = order[[i, i + 1]].tolist()
+      raise ValueError(
+        f"{name}: rewards {given[b, low]} and {given[b, high]} are the same"
+        f" {groups.dtype}; take off what the rewards have in common, which"
+        " this transform does not ignore."
+      )
 
 
 def _shape(shape: tuple[int, ...], n: int) -> tuple[int, int]:

@@ -9,7 +9,9 @@ Shared by all:
   rewards: [n], any real dtype, or Python numbers. Integers, bools and halves
     are computed in float32; float64 stays float64. Wide numbers of the host
     keep what sets them apart: a transform that ignores shifts takes off the
-    smallest before it rounds.
+    smallest before it rounds. Not inside jax.vmap or jax.jit, where jax itself
+    has cast 64 bits to 32 before (unless jax_enable_x64 is set): for a batch of
+    wide numbers use `pkpo_jax.adapters.group_advantages`.
   k: the k of pass@k. A Python int (out of range raises ValueError) or a traced
     integer (one compilation serves a whole annealing run). A traced one that is
     out of range for [n] gives NaN for every sample.

@@ -160,6 +160,65 @@ def test_numbers_too_large_for_a_float():
   np.testing.assert_array_equal(large, [2.0**41, 0])
 
 
+FAR = {
+  "float64": 1e6 + np.array([0.0, 0.01, 0.02, 0.0, 0.0, 0.04, 0.01, 0.0]),
+  "int64": 10**9 + np.array([0, 1, 2, 0, 0, 4, 1, 0]),
+  "beyond float64": 2**60 + np.array([0, 1, 2, 0, 0, 4, 1, 0]),
+}
+
+
+@pytest.mark.parametrize("kind", FAR)
+@pytest.mark.parametrize("name", ["grpo", "sloo_minus_one", "scloo"])
+def test_large_numbers_that_differ_by_little_stay_apart(name, kind):
+  """The weights of each group by itself, of an array and a list."""
+  rewards, transform = FAR[kind], transforms.get_transform(name)
+  where = np.arange(8) != 5
+  for given in (rewards, rewards.tolist()):
+    found = group_advantages(given, 4, 2, transform=name, where=where)
+    for b in (slice(0, 4), slice(4, 8)):
+      expected = transform(rewards[b], 2, where=where[b])
+      np.testing.assert_allclose(found[b], 4 * expected, rtol=1e-6)
+      assert np.any(found[b])
+
+
+def test_a_list_with_none_keeps_its_integers():
+  rewards = [10**9, None, 10**9 + 1, 10**9 + 2]
+  small = group_advantages([0, None, 1, 2], 4, 2)
+  np.testing.assert_array_equal(group_advantages(rewards, 4, 2), small)
+
+
+@pytest.mark.parametrize("kind", FAR)
+def test_close_rewards_where_a_shift_matters(kind):
+  for transform in ("s", lambda g, k, *, where=None: g):
+    with pytest.raises(
+      ValueError, match=r"problem 0: rewards 1.* are the same"
+    ):
+      group_advantages(FAR[kind], 4, 2, transform=transform)
+  # Neither the rounding of a sum nor two that are close among others.
+  for rewards in ([0.3, 0.1 + 0.2, 0.3, 0.3], [0.1, 0.1 + 1e-10, 0.9, 0.5]):
+    group_advantages(rewards, 4, 2, transform="s")
+
+
+def test_masked_arrays():
+  rewards = np.ma.array(GROUPS, mask=GROUPS > 1)
+  with pytest.raises(ValueError, match=r"^group_advantages: .*~rewards\.mask"):
+    group_advantages(rewards, 4, 2)
+
+
+def test_rewards_that_devices_share():
+  """With axes that are explicit, where jax has those."""
+  devices = np.array(jax.devices()[:1])
+  explicit = getattr(jax.sharding, "AxisType", None)
+  types = {"axis_types": (explicit.Explicit,)} if explicit else {}
+  mesh = jax.sharding.Mesh(devices, ("d",), **types)
+  spec = jax.sharding.PartitionSpec("d")
+  sharding = jax.sharding.NamedSharding(mesh, spec)
+  for given in (GROUPS, GROUPS.reshape(-1)):
+    found = group_advantages(jax.device_put(given, sharding), 4, 2)
+    assert found.sharding == sharding
+    np.testing.assert_array_equal(found, group_advantages(given, 4, 2))
+
+
 def test_rewards_that_are_no_numbers():
   with pytest.raises(ValueError, match="must be numbers"):
     group_advantages(["right", "wrong"], 2, 1)
