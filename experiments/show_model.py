@@ -137,7 +137,7 @@ def _of_text(
   yield "tokenizer", f"{tokenizer.vocab_size:,} ids"
   named = "; ".join(
     f"{stop} in {who}"
-    for stop, who in tokenizer_config.read(path).stops.items()
+    for stop, who in tokenizer_config.read(path, turns=False).stops.items()
   )
   stops = ", ".join(map(str, tokenizer.stop_tokens))
   yield "stops at", f"{stops} ({named or 'none named, so those of Gemma'})"

@@ -65,7 +65,7 @@ def _prepare(args: argparse.Namespace) -> "build_run.Data":
   data = build_run.load_data(args.config)
   build_run.build_model(args.config, data.tokenizer)
   if not args.dry_run:
-    sharding.make_mesh(**args.config.mesh)  # before the folder says so
+    sharding.make_mesh(**args.config.mesh)  # while the folder is as it was
     allowed = ["learning_rate"] if args.change_learning_rate else []
     workdir.claim(args.workdir, args.config, allowed=allowed)
   return data

@@ -4,17 +4,17 @@ import json
 import pathlib
 from typing import Any, NamedTuple
 
-# What `read` looks at, beside a vocabulary.
+# What `read` looks at, beside a vocabulary; templates in their order.
+_TEMPLATES = ("chat_template.jinja", "additional_chat_templates/default.jinja")
 FILES = (
+  *_TEMPLATES,
   "added_tokens.json",
-  "chat_template.jinja",
   "chat_template.json",
   "config.json",
   "generation_config.json",
   "special_tokens_map.json",
   "tokenizer_config.json",
 )
-_TEMPLATES = ("chat_template.jinja", "additional_chat_templates/default.jinja")
 _SPECIAL = {
   "bos_token": "<bos>",
   "eos_token": "<eos>",
@@ -42,36 +42,39 @@ class Said(NamedTuple):
   begins: bool = True
 
 
-def read(path: pathlib.Path | None) -> Said:
+def read(path: pathlib.Path | None, *, turns: bool = True) -> Said:
   """Reads the files beside a vocabulary, where there are any.
 
   Args:
     path: a vocabulary or the folder of one; None says nothing.
+    turns: whether a chat template is looked for.
 
   Raises:
-    ValueError: a file is damaged, or has a value of the wrong kind.
+    ValueError: a file is damaged, or has a value of the wrong kind; or there
+      are chat templates, but none to take.
   """
   if path is None:
     return Said({}, dict(_SPECIAL), {})
   folder = path if path.is_dir() else path.parent
   config = _json(folder / "tokenizer_config.json")
-  special = _SPECIAL | _special(folder, config)
+  tokens = _json(folder / "special_tokens_map.json")
+  special = _SPECIAL | _special(config, tokens)
   return Said(
-    _stops(folder),
+    _stops(folder, config, tokens),
     {name: text for name, text in special.items() if text},
     _added(folder, config),
-    _template(folder, config),
+    _template(folder, config) if turns else None,
     _begins(config, special["bos_token"]),
   )
 
 
-def _special(folder: pathlib.Path, config: dict[str, Any]) -> dict[str, str]:
+def _special(config: dict[str, Any], tokens: dict[str, Any]) -> dict[str, str]:
   """Names and texts of special tokens, as `transformers` gives to templates."""
   extra = config.get("extra_special_tokens")
   named = {
     **{x: y for x, y in config.items() if x.endswith("_token")},
     **(extra if isinstance(extra, dict) else {}),
-    **_json(folder / "special_tokens_map.json"),
+    **tokens,
   }
   # add_bos_token and its like are no tokens, but flags.
   return {x: _text_of(y) for x, y in named.items() if not isinstance(y, bool)}
@@ -102,7 +105,9 @@ def _text_of(token: Any) -> str:
   return token if isinstance(token, str) else ""
 
 
-def _stops(folder: pathlib.Path) -> dict[int | str, str]:
+def _stops(
+  folder: pathlib.Path, config: dict[str, Any], tokens: dict[str, Any]
+) -> dict[int | str, str]:
   """Tokens that end a completion, by id or by text."""
   stops: dict[int | str, str] = {}
   for file in ("config.json", "generation_config.json"):
@@ -116,8 +121,9 @@ def _stops(folder: pathlib.Path) -> dict[int | str, str]:
         if isinstance(i, bool) or not isinstance(i, int):
           raise ValueError(f"{folder / file} has eos_token_id={ids!r}: no ids.")
         stops.setdefault(i, f"{file}, eos_token_id")
-  for file in ("tokenizer_config.json", "special_tokens_map.json"):
-    if eos := _text_of(_json(folder / file).get("eos_token")):
+  named = {"tokenizer_config.json": config, "special_tokens_map.json": tokens}
+  for file, said in named.items():
+    if eos := _text_of(said.get("eos_token")):
       stops.setdefault(eos, f"{file}, eos_token")
   return stops
 

@@ -91,7 +91,8 @@ def get_tokenizer(
     raise ValueError("The huggingface tokenizer needs path=, a tokenizer.json.")
   else:
     vocabulary = vocabularies.load_huggingface(file)
-  said = tokenizer_config.read(pathlib.Path(file) if file else None)
+  beside = pathlib.Path(file) if file else None
+  said = tokenizer_config.read(beside, turns=turns)
   return GemmaTokenizer(vocabulary, said, turns=turns)
 
 

@@ -144,7 +144,8 @@ def contents(
     path = pathlib.Path(config.tokenizer.path).expanduser()
     found["the tokenizer"] = _fingerprint(*_files(path))
     if path.is_file():
-      beside = [path.with_name(name) for name in tokenizer_config.FILES]
+      names = sorted(tokenizer_config.FILES)
+      beside = [path.parent / name for name in names]
       found["what stands beside the tokenizer"] = _fingerprint(
         *_read([file for file in beside if file.exists()])
       )
@@ -170,7 +171,8 @@ def _files(path: pathlib.Path) -> list[bytes | str]:
   """A vocabulary, or what of its folder tokenizers are read from."""
   if path.is_file():
     return [path.read_bytes()]
-  files = sorted(path.glob("*"))
+  named = (path / name for name in tokenizer_config.FILES)
+  files = sorted({*path.glob("*"), *filter(pathlib.Path.exists, named)})
   return _read([file for file in files if file.suffix in _TOKENIZER_FILES])
 
 

@@ -181,6 +181,15 @@ def test_large_numbers_that_differ_by_little_stay_apart(name, kind):
       assert np.any(found[b])
 
 
+@pytest.mark.parametrize("name", sorted(transforms._TRANSFORMS))
+def test_what_ignores_shifts_is_known(name):
+  """Whose weights are the same with the smallest reward taken off."""
+  transform = transforms.get_transform(name)
+  near = np.array([0.0, 1.0, 1.0, 0.0])
+  same = np.allclose(transform(near, 2), transform(near + 4, 2), atol=1e-5)
+  assert same == (transform in any_trainer._SHIFT_FREE)
+
+
 def test_a_list_with_none_keeps_its_integers():
   rewards = [10**9, None, 10**9 + 1, 10**9 + 2]
   small = group_advantages([0, None, 1, 2], 4, 2)

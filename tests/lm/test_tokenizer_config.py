@@ -189,6 +189,7 @@ def test_templates_without_a_default_are_not_overlooked(tmp_path, template):
   folder(tmp_path, tokenizer_config={"chat_template": template or {"a": "x"}})
   with pytest.raises(ValueError, match="no chat_template with the name"):
     get(tmp_path)
+  assert get(tmp_path, turns=False).frame is None
 
 
 @pytest.mark.parametrize(

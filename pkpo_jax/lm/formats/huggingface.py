@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from pkpo_jax.lm import models, sharding, transformer
+from pkpo_jax.lm import models, sharding, tokenizer_config, transformer
 from pkpo_jax.lm.formats import (
   huggingface_config,
   huggingface_names,
@@ -36,17 +36,8 @@ from pkpo_jax.lm.gemma_library import gm
 
 _FLOATS = ("F32", "BF16", "F16", "F64")
 # Files about text, which an export has from its source.
-_CARRIED = (
-  "added_tokens.json",
-  "additional_chat_templates/default.jinja",
-  "chat_template.jinja",
-  "chat_template.json",
-  "generation_config.json",
-  "special_tokens_map.json",
-  "tokenizer.json",
-  "tokenizer.model",
-  "tokenizer_config.json",
-)
+_CARRIED = {*tokenizer_config.FILES, "tokenizer.json", "tokenizer.model"}
+_CARRIED -= {"config.json"}  # which is written anew
 _log = logging.getLogger(__name__)
 
 
