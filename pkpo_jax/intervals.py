@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-_CHUNK = 1000  # resamples at a time, which bounds the memory
+_CHUNK = 10**6  # problems that are drawn at a time, which bounds the memory
 
 
 class Interval(NamedTuple):
@@ -183,10 +183,11 @@ def _bootstrap(
   draw, size = np.random.default_rng(seed), len(values)
   if size == 1:  # nothing tells how much problems differ
     return _interval(values, math.nan, math.nan)
+  rows = max(_CHUNK // size, 1)
   means = np.concatenate(
     [
       values[draw.integers(size, size=(count, size))].mean(axis=1)
-      for count in np.diff([*range(0, num_resamples, _CHUNK), num_resamples])
+      for count in np.diff([*range(0, num_resamples, rows), num_resamples])
     ]
   )
   return _interval(values, *np.quantile(means, [tail, 1 - tail]))

@@ -18,6 +18,11 @@ from jax.experimental import multihost_utils
 
 T = TypeVar("T")
 
+# What the environment says where jax does not find the others by itself.
+_ADDRESS = "JAX_COORDINATOR_ADDRESS"
+_COUNT = "JAX_NUM_PROCESSES"
+_INDEX = "JAX_PROCESS_ID"
+
 
 def initialize() -> None:
   """Joins the other processes of a run, before anything else is done with jax.
@@ -27,23 +32,27 @@ def initialize() -> None:
   process), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
 
   Raises:
-    ValueError: neither is the case.
+    ValueError: neither is the case, or what the environment says is no address,
+      number of processes and number of one of them.
   """
-  number = {
-    argument: int(os.environ[name]) if name in os.environ else None
-    for argument, name in (
-      ("num_processes", "JAX_NUM_PROCESSES"),
-      ("process_id", "JAX_PROCESS_ID"),
+  _check_address(os.environ.get(_ADDRESS))
+  count, index = _number(_COUNT, at_least=1), _number(_INDEX, at_least=0)
+  if count is not None and index is not None and index >= count:
+    raise ValueError(
+      f"{_INDEX}={index} must be less than {_COUNT}={count}: it counts from 0."
     )
-  }
   # It would swallow SIGTERM; `interrupts` is there for that.
   jax.config.update("jax_enable_preemption_service", False)
   try:
-    jax.distributed.initialize(**number, heartbeat_timeout_seconds=30)
+    jax.distributed.initialize(
+      num_processes=count, process_id=index, heartbeat_timeout_seconds=30
+    )
   except ValueError as error:
+    names = (_ADDRESS, _COUNT, _INDEX)
+    missing = [name for name in names if name not in os.environ]
     raise ValueError(
-      "--distributed found no other processes: set JAX_COORDINATOR_ADDRESS,"
-      " JAX_NUM_PROCESSES and JAX_PROCESS_ID for each of them."
+      f"--distributed found no other processes ({error}); set"
+      f" {', '.join(missing or names)} for each of them."
     ) from error
 
 
@@ -164,6 +173,30 @@ def wait(name: str) -> None:
   """Waits until all processes have come here."""
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices(name)
+
+
+def _check_address(address: str | None) -> None:
+  """Checks an address that jax would otherwise wait for in vain."""
+  if address is None:
+    return
+  host, _, port = address.rpartition(":")
+  if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+    raise ValueError(
+      f"{_ADDRESS}={address!r} must be host:port of the first process, such as"
+      " 10.0.0.1:7777."
+    )
+
+
+def _number(name: str, *, at_least: int) -> int | None:
+  """A whole number of the environment; None where it is not set."""
+  text = os.environ.get(name)
+  if text is None:
+    return None
+  if not (text.isascii() and text.isdigit() and int(text) >= at_least):
+    raise ValueError(
+      f"{name}={text!r} must be a whole number from {at_least} on."
+    )
+  return int(text)
 
 
 def _of_others(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 import doctest
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -132,6 +133,17 @@ def test_many_problems_in_chunks():
   found = intervals.over_problems(np.arange(1319) % 2, num_resamples=1500)
   half = (found.high - found.low) / 2
   assert half == pytest.approx(Z * found.standard_error, rel=0.1)
+
+
+def test_chunks_change_nothing_but_the_memory(monkeypatch):
+  values = np.random.default_rng(0).random(100_000)
+  tracemalloc.start()
+  found = intervals.over_problems(values, num_resamples=100)
+  _, peak = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert peak < 64 * 2**20  # all resamples at once take 160 MB
+  monkeypatch.setattr(intervals, "_CHUNK", 1)
+  assert intervals.over_problems(values, num_resamples=100) == found
 
 
 @pytest.mark.parametrize(

@@ -146,4 +146,36 @@ def test_nobody_to_be_found_is_an_error_with_a_remedy(monkeypatch):
   preemption = jax.config.jax_enable_preemption_service
   with pytest.raises(ValueError, match="set JAX_COORDINATOR_ADDRESS"):
     multihost.initialize()
+  monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
+  with pytest.raises(ValueError, match=r"set JAX_COORDINATOR_.*, JAX_PROCESS_"):
+    multihost.initialize()
   jax.config.update("jax_enable_preemption_service", preemption)
+
+
+@pytest.mark.parametrize(
+  ("values", "message"),
+  [
+    ({"NUM_PROCESSES": "two"}, "NUM_PROCESSES='two' must be a whole .* from 1"),
+    ({"NUM_PROCESSES": ""}, "NUM_PROCESSES='' must be"),
+    ({"NUM_PROCESSES": "0"}, "NUM_PROCESSES='0' must be"),
+    ({"PROCESS_ID": "-1"}, "PROCESS_ID='-1' must be a whole number from 0"),
+    (
+      {"NUM_PROCESSES": "2", "PROCESS_ID": "2"},
+      "JAX_PROCESS_ID=2 must be less than JAX_NUM_PROCESSES=2",
+    ),
+    ({"COORDINATOR_ADDRESS": "10.0.0.1"}, "'10.0.0.1' must be host:port"),
+    ({"COORDINATOR_ADDRESS": "node:"}, "'node:' must be host:port"),
+    ({"COORDINATOR_ADDRESS": ":77"}, "':77' must be host:port"),
+    ({"COORDINATOR_ADDRESS": ""}, "'' must be host:port"),
+    ({"COORDINATOR_ADDRESS": "a:65536"}, "'a:65536' must be host:port"),
+  ],
+)
+def test_an_environment_that_jax_would_wait_with_is_refused(
+  monkeypatch, values, message
+):
+  """For minutes, or with another error than what is wrong."""
+  monkeypatch.setattr(jax.distributed, "initialize", pytest.fail)
+  for name, value in values.items():
+    monkeypatch.setenv(f"JAX_{name}", value)
+  with pytest.raises(ValueError, match=message):
+    multihost.initialize()

@@ -1,12 +1,13 @@
 """Tasks whose answers are Python functions, graded by unit tests."""
 
+import functools
 import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent import futures
 from typing import Any, Protocol
 
-from pkpo_jax.tasks import base
+from pkpo_jax.tasks import base, unit_tests
 from pkpo_jax.tasks.grading import open_files
 from pkpo_jax.tasks.grading.sandbox import sandbox
 
@@ -27,9 +28,16 @@ class Tests(Protocol):
     """The sources to run before the calls; None if there is no code."""
 
   def passed(
-    self, results: Sequence[sandbox.Value | sandbox.Failure]
+    self,
+    results: Sequence[sandbox.Value | sandbox.Failure],
+    run: unit_tests.Run,
   ) -> list[bool]:
-    """Which tests pass if the calls gave these results."""
+    """Which tests pass if the calls gave these results.
+
+    Args:
+      results: what each call gave.
+      run: a fresh sandbox, for what a test computes with them.
+    """
 
 
 class CodeTask(base.BaseTask):
@@ -107,10 +115,11 @@ class CodeTask(base.BaseTask):
     try:
       with _Turn(self._processors) as turn:
         sources = (self._imports, *sources) if self._imports else sources
-        results = self._sandbox.run(sources, tests.calls, turn.end)
+        run = functools.partial(self._sandbox.run, on_sleep=turn.end)
+        results = run(sources, tests.calls)
+        passed = tests.passed(results, run)
     except sandbox.SandboxError:
       return base.Grade(0.0, False, "sandbox did not start")
-    passed = tests.passed(results)
     if all(passed):
       return base.Grade(1.0, True, "right")
     failures = (r.reason for r in results if isinstance(r, sandbox.Failure))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any
 
-from pkpo_jax.tasks import base, code_blocks, code_task
+from pkpo_jax.tasks import base, code_blocks, code_task, unit_tests
 from pkpo_jax.tasks.grading.sandbox import sandbox
 
 INSTRUCTION = """Complete this Python function:
@@ -82,9 +82,15 @@ class Check:
     return re.split(again, text, maxsplit=1, flags=re.MULTILINE)[0]
 
   def passed(
-    self, results: Sequence[sandbox.Value | sandbox.Failure]
+    self,
+    results: Sequence[sandbox.Value | sandbox.Failure],
+    run: unit_tests.Run | None = None,
   ) -> list[bool]:
-    """Which asserts hold; one that is run many times, all of the times."""
+    """Which asserts hold; one that is run many times, all of the times.
+
+    They need no sandbox: none of these 164 takes long, whatever the values.
+    """
+    del run
     values = dict(zip(self.calls, results, strict=True))
 
     def candidate(*arguments: Any) -> Any:

@@ -139,7 +139,8 @@ class Mbpp(code_task.CodeTask):
       num_workers=num_workers,
       imports=imports,
     )
-    conditions = f"{limits} {imports!r} {container.HARNESS}"
+    code = container.HARNESS + unit_tests.PRELUDE
+    conditions = f"{limits} {imports!r} {code}"
     reference_solutions.check(self, [*known.values()], conditions)
 
 

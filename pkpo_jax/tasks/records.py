@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import pathlib
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -75,7 +76,11 @@ def parse(text: str, where: str) -> Record:
 def _of_text(text: str, name: str) -> list[Placed]:
   """Records of JSON lines, or of one JSON array of objects."""
   if text.lstrip().startswith("[") and text.rstrip().endswith("]"):
-    array = _json(text, name)
+    try:
+      array = _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+      where = f"{name}, record {_first_broken(text)}"
+      raise ValueError(f"{where}: not JSON ({error}).") from error
     return [
       (where, record)
       for where, record in _numbered(array, f"{name}, record")
@@ -111,7 +116,7 @@ def _whole(line: str, where: str, is_last: bool) -> str:
 
 def _json(text: str, where: str) -> Any:
   try:
-    return json.loads(text, parse_float=Decimal, object_pairs_hook=_object)
+    return _DECODER.decode(text)
   except (ValueError, RecursionError) as error:
     raise ValueError(f"{where}: not JSON ({error}).") from error
 
@@ -124,6 +129,24 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     twice = next(key for key in found if keys.count(key) > 1)
     raise ValueError(f"the key {twice!r} is there twice")
   return found
+
+
+_COMMA = re.compile(r"\s*,\s*")
+_DECODER = json.JSONDecoder(parse_float=Decimal, object_pairs_hook=_object)
+
+
+def _first_broken(array: str) -> int:
+  """Number of the first item of a JSON array that cannot be read, from 1 on."""
+  inside = array.lstrip()[1:].lstrip()
+  at, number = len(array) - len(inside), 1
+  while True:
+    try:
+      _, at = _DECODER.raw_decode(array, at)
+    except (ValueError, RecursionError):
+      return number
+    if (comma := _COMMA.match(array, at)) is None:
+      return number
+    at, number = comma.end(), number + 1
 
 
 def _rows(file: pathlib.Path) -> list[Placed]:

@@ -1,23 +1,37 @@
 """Unit tests of the form `assert expression`, for code in a sandbox.
 
 The calls of the function that is asked for go into the sandbox; the rest of the
-expression, which holds what is expected, is evaluated out here on the values
-that they gave.
+expression, which holds what is expected, is evaluated on the values that they
+gave: out here if it only compares them, else in another sandbox, as `10**f(3)`
+may take as long as an answer likes. No answer runs there, so none can forge a
+verdict.
 """
 
 import ast
 import dataclasses
 import functools
-import math
+import inspect
+import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from pkpo_jax.tasks import code_blocks
-from pkpo_jax.tasks.grading.sandbox import sandbox
+from pkpo_jax.tasks.grading.sandbox import equal, sandbox
 
 _VALUES, _EQUAL = "__values__", "__equal__"
-# Floats may differ by this much where a test says `==`: by the order of sums.
-_RELATIVE = 1e-9
+# What tests need in a sandbox, but for the values.
+PRELUDE = f"""
+from math import inf, nan
+{_EQUAL} = {{}}
+exec({inspect.getsource(equal)!r}, {_EQUAL})
+{_EQUAL} = {_EQUAL}["equal"]
+"""
+# What does nothing but compare.
+_COMPARES = (
+  ast.Expression, ast.Compare, ast.cmpop, ast.BoolOp, ast.boolop, ast.UnaryOp,
+  ast.unaryop, ast.Call, ast.Subscript, ast.Slice, ast.Name, ast.expr_context,
+  ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict,
+)  # fmt: skip
 # Functions that may run beside the answer, as they make a value of an iterator,
 # which does not come out of the sandbox. An answer that has its own instead
 # gains no more than by what it returns. What gives a verdict stays outside.
@@ -25,6 +39,11 @@ _CONVERTERS = {
   "dict", "float", "frozenset", "int", "list", "max", "min", "set", "sorted",
   "str", "sum", "tuple",
 }  # fmt: skip
+
+# Runs sources, then evaluates expressions, as `Sandbox.run` does.
+Run = Callable[
+  [Sequence[str], Sequence[str]], Sequence[sandbox.Value | sandbox.Failure]
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +53,7 @@ class Asserts:
   Attributes:
     entry_point: the function that is asked for.
     setup: source that the calls need, run after the answer.
-    imports: source that the tests need; never in the sandbox.
+    imports: source that the tests need; never in a sandbox with an answer.
     calls: Python expressions, for the sandbox.
     tests: Python expressions over `__values__`, what the calls gave.
   """
@@ -54,11 +73,20 @@ class Asserts:
     return *parts, sandbox.Answer(found[-1], self.entry_point), self.setup
 
   def passed(
-    self, results: Sequence[sandbox.Value | sandbox.Failure]
+    self, results: Sequence[sandbox.Value | sandbox.Failure], run: Run
   ) -> list[bool]:
     """Which tests hold; one whose call failed does not."""
-    names = {_VALUES: _Values(results), _EQUAL: equal, **_run(self.imports)}
-    return [_holds(test, names) for test in self.tests]
+    values = {
+      i: result.value
+      for i, result in enumerate(results)
+      if isinstance(result, sandbox.Value)
+    }
+    compute = [test for test in self.tests if not _only_compares(test)]
+    held = dict(zip(compute, _computed(compute, values, self.imports, run)))
+    names = {_VALUES: values, _EQUAL: equal.equal}
+    return [
+      held[test] if test in held else _holds(test, names) for test in self.tests
+    ]
 
 
 def from_sources(
@@ -97,29 +125,6 @@ def from_sources(
   return Asserts(
     entry_point, setup, imports, calls=tuple(calls.found), tests=outside
   )
-
-
-def equal(value: Any, expected: Any) -> bool:
-  """Whether `==` holds, or does for floats that are equal but for rounding.
-
-  As in Python 1 == 1.0 and 1 == True, but (1,) != [1].
-  """
-  if isinstance(value, float) and isinstance(expected, float):
-    return value == expected or math.isclose(value, expected, rel_tol=_RELATIVE)
-  if type(value) is type(expected) and len_of(value) == len_of(expected):
-    if isinstance(value, list | tuple):
-      return all(map(equal, value, expected))
-    if isinstance(value, dict):
-      pairs = ((value[k], expected[k]) for k in expected if k in value)
-      return value.keys() == expected.keys() and all(
-        equal(*pair) for pair in pairs
-      )
-  return bool(value == expected)
-
-
-def len_of(value: Any) -> int | None:
-  """The length of a list, tuple or dict; None for anything else."""
-  return len(value) if isinstance(value, list | tuple | dict) else None
 
 
 def parse(test: str) -> ast.expr:
@@ -163,12 +168,26 @@ class _Calls(ast.NodeTransformer):
     return node
 
   def visit_Call(self, node: ast.Call) -> ast.expr:
+    match node:
+      case ast.Call(ast.Name(id="all" | "any"), [argument], []):
+        node.args = [self._iterated(argument)]
     if not self._goes_in(node):
       self.generic_visit(node)
       return node
     self.found.append(ast.unparse(node))
     number = ast.Constant(len(self.found) - 1)
     return ast.Subscript(ast.Name(_VALUES, ast.Load()), number, ast.Load())
+
+  def visit_comprehension(self, node: ast.comprehension) -> ast.comprehension:
+    node.iter = self._iterated(node.iter)
+    self.generic_visit(node)
+    return node
+
+  def _iterated(self, node: ast.expr) -> ast.expr:
+    """What is iterated alone: of a call as a list, as it may be a generator."""
+    if not self._goes_in(node):
+      return node
+    return ast.Call(ast.Name("list", ast.Load()), [node], [])
 
   def _side(self, side: ast.expr) -> ast.expr:
     """A side of `==`; one without calls as the literal of its value."""
@@ -240,17 +259,30 @@ def _names(tree: ast.AST) -> set[str]:
   return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
 
 
-class _Values:
-  """What the calls gave; one that failed has nothing to give."""
+@functools.lru_cache(1 << 14)
+def _only_compares(test: str) -> bool:
+  """Whether a test ends soon, whatever the values."""
+  tree = ast.parse(test, mode="eval")
+  return _names(tree) <= {_VALUES, _EQUAL} and all(
+    isinstance(node, _COMPARES) for node in ast.walk(tree)
+  )
 
-  def __init__(self, results: Sequence[sandbox.Value | sandbox.Failure]):
-    self._results = results
 
-  def __getitem__(self, number: int) -> Any:
-    result = self._results[number]
-    if isinstance(result, sandbox.Failure):
-      raise LookupError(result.reason)
-    return result.value
+def _computed(
+  tests: Sequence[str], values: dict[int, Any], imports: str, run: Run
+) -> list[bool]:
+  """Which tests hold, by a sandbox that has no answer in it."""
+  if not tests:
+    return []
+  try:
+    pickled = pickle.dumps(values)
+  except RecursionError:  # A value is nested too deeply.
+    return [False] * len(tests)
+  given = f"{_VALUES} = __import__('pickle').loads({pickled!r})"
+  verdicts = run(
+    (PRELUDE, given, imports), [f"not not ({test})" for test in tests]
+  )
+  return [verdict == sandbox.Value(True) for verdict in verdicts]
 
 
 def _holds(test: str, names: dict[str, Any]) -> bool:
@@ -266,7 +298,5 @@ def _compiled(test: str) -> Any:
 
 
 @functools.lru_cache
-def _run(imports: str) -> dict[str, Any]:
-  names: dict[str, Any] = {}
-  exec(imports, names)
-  return names
+def _run(imports: str) -> None:
+  exec(imports, {})

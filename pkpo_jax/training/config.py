@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
@@ -134,6 +135,9 @@ def _check_values(values: dict[str, Any]) -> None:
         f"{name}={value} is an address, not a path; download or mount it, and"
         " name the folder."
       )
+  for name in ("config.k_opt", "config.k_boundaries", "config.k_weights"):
+    if any(type(x) not in (int, float) for x in values[name]):
+      raise ValueError(f"{name}={tuple(values[name])} must be numbers.")
   if not values["config.k_opt"]:
     raise ValueError("config.k_opt=() must have a k; 8, say, or 8,1.")
 
@@ -201,14 +205,20 @@ def _check_k(config: ml_collections.ConfigDict) -> None:
   """Checks that every k of the schedule suits the transform and n."""
   transform = make_transform(config)
   schedule = make_k_schedule(config)
+  _check_output(config, transform)
   for k in sorted({min(config.k_opt), schedule.max_k}):
     try:
-      transform(np.zeros(config.n), int(k))
+      weights = transform(np.zeros(config.n), int(k))
     except ValueError as error:
       raise ValueError(
         f"config.k_opt={tuple(config.k_opt)} with config.n={config.n} and"
         f" config.transform={config.transform!r}: {error}"
       ) from error
+    if not np.all(np.isfinite(weights)):
+      raise ValueError(
+        f"config.transform={config.transform!r} must return finite weights, but"
+        f" for {config.n} rewards of 0 and k={k} it does not."
+      )
   if _ignores_k(transform) and tuple(config.k_opt) != (1,):
     raise ValueError(
       f"config.k_opt={tuple(config.k_opt)} has no effect on"
@@ -221,6 +231,34 @@ def _check_k(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       f"config.k_boundaries={tuple(config.k_boundaries)} must be below"
       f" config.num_steps={config.num_steps}."
+    )
+
+
+def _check_output(
+  config: ml_collections.ConfigDict, transform: transforms.Transform
+) -> None:
+  """Checks that a transform, as the train step calls it, gives weights [n]."""
+  n, name = config.n, f"config.transform={config.transform!r}"
+  try:
+    found = jax.eval_shape(
+      lambda rewards, k, where: transform(rewards, k, where=where),
+      jax.ShapeDtypeStruct((n,), jnp.float32),
+      jax.ShapeDtypeStruct((), jnp.int32),
+      jax.ShapeDtypeStruct((n,), jnp.bool_),
+    )
+  except Exception as error:  # whatever a function of a user raises
+    said = str(error).strip().partition("\n")[0]
+    raise ValueError(
+      f"{name} failed with config.n={n} ({type(error).__name__}: {said}); the"
+      " train step calls transform(rewards, k, where=valid) inside jax.jit,"
+      " where all three are traced."
+    ) from error
+  shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
+  if shape != (n,) or not jnp.issubdtype(dtype, jnp.floating):
+    returned = repr(found) if dtype is None else f"{dtype} of shape {shape}"
+    raise ValueError(
+      f"{name} must return floats of shape ({n},), one weight for each of"
+      f" config.n={n} rewards, but returned {returned}."
     )
 
 
@@ -257,6 +295,11 @@ def make_transform(config: ml_collections.ConfigDict) -> transforms.Transform:
       f"config.k_weights={k_weights} with config.transform="
       f"{config.transform!r}: 'k_mixture' needs one weight for each k = 1, 2,"
       " ..., and no other transform takes any."
+    )
+  if k_weights and not any(k_weights):
+    raise ValueError(
+      f"config.k_weights={k_weights}: one of them must not be 0, or nothing"
+      " would be learned."
     )
   if not k_weights:
     try:

@@ -141,6 +141,42 @@ def test_an_answer_cannot_judge_itself(test, forged):
 
 
 @pytest.mark.bwrap
+@pytest.mark.parametrize(
+  "test",
+  [
+    "assert 10 ** f(3) == 1000",
+    "assert len('a' * f(3)) == 3",
+    "assert sum(range(f(3))) == 3",
+    "assert down(f(3)) == 0",
+  ],
+)
+def test_a_huge_value_does_not_hold_up_who_computes_with_it(test):
+  """Evaluated out here, the first would take hours."""
+  setup = "def down(n):\n  while n: n -= 1\n  return n"
+  setup = setup if "down" in test else ""
+  tests = unit_tests.from_sources([test], "f", setup=setup)
+  problem = base.Problem("own", "", "", tests)
+  answers = ["def f(n): return n", "def f(n): return 10 ** 10"]
+  start = time.monotonic()
+  rewards, valid = grader(sandbox.Limits(cpu_seconds=1)).grade_batch(
+    [problem], [answers]
+  )
+  assert time.monotonic() - start < 30
+  assert rewards.tolist() == [[1, 0]]
+  assert valid.all()
+
+
+@pytest.mark.bwrap
+def test_a_generator_is_as_good_as_a_list_where_it_is_iterated_alone():
+  problem = base.Problem(
+    "own", "", "", unit_tests.from_sources(["assert all(f(3))"], "f")
+  )
+  answers = ["def f(n): yield n", "def f(n): yield from (n, 0)"]
+  rewards, _ = grader().grade_batch([problem], [answers])
+  assert rewards.tolist() == [[1, 0]]
+
+
+@pytest.mark.bwrap
 @pytest.mark.slow
 def test_sleepers_do_not_hold_up_honest_answers():
   """One in ten sleeps until its end; nobody else is late for it."""

@@ -325,7 +325,9 @@ def test_no_expected_value_enters_the_sandbox(everything, monkeypatch):
   seen = []
   problem = everything.problems("train")[600]
   monkeypatch.setattr(
-    everything._sandbox, "run", lambda *args: seen.append(args[:2]) or []
+    everything._sandbox,
+    "run",
+    lambda *args, on_sleep: seen.append(args) or [],
   )
   monkeypatch.setattr(type(problem.data), "passed", lambda *args: [False])
   source = f"def {problem.data.entry_point}(): pass"

@@ -49,10 +49,22 @@ def test_every_record_says_where_it_stands(tmp_path):
     ('{"q": 1}\n{"q": 1}}\n{}', "x.jsonl", "x.jsonl, line 2: not JSON"),
     ('{"q": 1}\n5\n', "x.jsonl", "x.jsonl, line 2: not a JSON object"),
     ("[1, 2]", "x.json", "x.json, record 1: not a JSON object"),
+    (
+      '[ {"q": "1"} ,\n{"q": {"a": 1, "a": 2}}, {"q": "3"}]',
+      "x.json",
+      r"x.json, record 2: not JSON \(the key 'a' is there twice",
+    ),
+    ('[{"q": "1"}, {"q": "2"} {}]', "x.json", "x.json, record 2: not JSON"),
+    ('[{"q": "1"}, {"q": 2,}]', "x.json", "x.json, record 2: not JSON"),
+    ("[{},]", "x.json", "x.json, record 2: not JSON"),
     ("\n \n", "x.jsonl", "x.jsonl is empty"),
     ("[]", "x.jsonl", "x.jsonl is empty"),
     ('{}\n{"q": 1, "a": 2, "q": 1}', "x.jsonl", "line 2: .* key 'q' is there"),
-    ('[{"a": {"q": 1, "q": 2}}]', "x.json", "x.json: .* key 'q' is there twic"),
+    (
+      '[{"a": {"q": 1, "q": 2}}]',
+      "x.json",
+      "x.json, record 1: .* key 'q' is there twic",
+    ),
     (b"\xff\xfe{", "x.jsonl", "x.jsonl: not UTF-8"),
     (b"{}", "x.jsonl.gz", "x.jsonl.gz: not gzip, or cut off"),
     (

@@ -1,7 +1,9 @@
 """Tasks by their names, our own and those of users."""
 
+import re
 import sys
 
+import numpy as np
 import pytest
 
 from pkpo_jax import tasks
@@ -14,6 +16,8 @@ class Own(base.BaseTask):
     super().__init__({"train": [base.Problem("a", "", "", 0)] * count})
   def grade(self, problem, completion):
     return base.Grade(1.0, True, "fine")
+class Annotated(Own):
+  def __init__(self, *, count: int | None = 1): super().__init__(count=count)
 def make(count):
   return Own(count=2 * count)
 class Poor:
@@ -56,6 +60,33 @@ def test_unknown_names_are_errors(name):
 def test_unknown_options_are_errors():
   with pytest.raises(TypeError, match="num_dev"):
     tasks.get_task("countdown", num_dev=3)
+
+
+@pytest.mark.parametrize(
+  ("name", "options"),
+  [
+    ("countdown", {"seed": "abc"}),
+    ("countdown", {"num_train": 2.5}),
+    ("countdown", {"num_test": True}),
+    ("countdown", {"numbers": ("a",)}),
+    ("countdown", {"numbers": 4}),
+    ("mazes", {"detours": "no"}),
+    ("gsm8k", {"path": 5}),
+    ("gsm8k", {"path": "x", "num_train": "all"}),
+    ("own_tasks_of_a_user:Annotated", {"count": "three"}),
+  ],
+)
+def test_options_of_another_kind_are_named(name, options):
+  *_, (option, value) = options.items()
+  with pytest.raises(
+    ValueError, match=re.escape(f"{option}={value!r} must be")
+  ):
+    tasks.get_task(name, **options)
+
+
+def test_options_of_the_right_kind_are_taken():
+  options = {"partial": 0, "num_train": np.int32(3), "num_test": 1}
+  assert len(tasks.get_task("mazes", **options).problems("train")) == 3
 
 
 @pytest.mark.parametrize(("name", "count"), [("Own", 3), ("make", 6)])

@@ -110,6 +110,9 @@ def test_numbers_must_be_finite(name, value):
     ({"patience": 200}, r"config\.patience=200 has no effect .* of.*=200"),
     ({"logits_chunk": 10**6}, r"config\.logits_chunk=1000000 .* at most"),
     ({"k_weights": (float("nan"),)}, r"config\.k_weights=nan"),
+    ({"k_weights": ("abc",)}, r"config\.k_weights=\('abc',\) must be numbers"),
+    ({"k_boundaries": ("x",)}, r"config\.k_boundaries=\('x',\) must be numb"),
+    ({"k_opt": (True,)}, r"config\.k_opt=\(True,\) must be numbers"),
     ({"task.name": "s3://b/x"}, r"config\.task\.name=s3.* is an address"),
   ],
 )
@@ -141,6 +144,10 @@ def test_absurd_values_are_named(changes, message):
       r"K in 1\.\.16",
     ),
     ({"transform": "k_mixture", "k_weights": (1.0, 1.0)}, "no effect"),
+    (
+      {"transform": "k_mixture", "k_weights": (0.0, 0.0), "k_opt": (1,)},
+      r"config\.k_weights=\(0\.0, 0\.0\): one of them must not be 0",
+    ),
     ({"transform": "rloo"}, r"k_opt=\(8,\) has no effect.*rloo"),
     ({"transform": "grpo"}, "no effect"),
     ({"transform": "dr_grpo", "k_opt": (2,)}, "no effect"),
@@ -272,6 +279,45 @@ def test_unknown_and_missing_names_are_errors(part):
 def test_out_of_range_names_the_value(name, value):
   with pytest.raises(ValueError, match=rf"config\.{name}={value}"):
     config_lib.check(make_config(**{name: value}))
+
+
+OWN = """
+import jax.numpy as jnp
+import numpy as np
+def fine(rewards, k, *, where=None): return rewards * jnp.where(k > 1, k, 1)
+def unmasked(rewards, k): return rewards
+def scalar(rewards, k, *, where=None): return jnp.mean(rewards)
+def column(rewards, k, *, where=None): return rewards[:, None]
+def ranks(rewards, k, *, where=None): return jnp.argsort(rewards)
+def nothing(rewards, k, *, where=None): rewards * k
+def branch(rewards, k, *, where=None): return rewards if k > 1 else -rewards
+def host(rewards, k, *, where=None): return np.array(rewards) * k
+def scaled(rewards, k, *, where=None): return rewards / jnp.std(rewards)
+"""
+
+
+@pytest.mark.parametrize(
+  ("name", "problem"),
+  [
+    ("unmasked", r"failed with config\.n=16 \(TypeError: .*'where'"),
+    ("scalar", r"floats of shape \(16,\).* returned float32 of shape \(\)"),
+    ("column", r"returned float32 of shape \(16, 1\)"),
+    ("ranks", r"returned int32 of shape \(16,\)"),
+    ("nothing", "returned None"),
+    ("branch", "failed .*TracerBoolConversionError.* inside jax.jit"),
+    ("host", "failed .*TracerArrayConversionError"),
+    ("scaled", "must return finite weights, but for 16 rewards of 0 and k=8"),
+  ],
+)
+def test_a_transform_of_a_user_that_gives_no_weights_is_named(
+  name, problem, tmp_path, monkeypatch
+):
+  (tmp_path / "own_transforms_of_a_user.py").write_text(OWN)
+  monkeypatch.syspath_prepend(tmp_path)
+  config_lib.check(make_config(transform="own_transforms_of_a_user:fine"))
+  own = f"own_transforms_of_a_user:{name}"
+  with pytest.raises(ValueError, match=f"config.transform='{own}' .*{problem}"):
+    config_lib.check(make_config(transform=own))
 
 
 def test_a_mixture_has_its_weights_built_in():

@@ -117,8 +117,8 @@ _UNEVALUATED = frozenset(
 _PLAIN_INTEGER = re.compile(r"-?[1-9]\d{0,30}|0", re.ASCII)
 _LISTS = frozenset({"list", "set", "either"})
 _NONE = re.compile(
-  r"(?:(?:there (?:is|are|exists?)|it has|has) )?no (?:real )?solutions?"
-  r"(?: exists?)?|none|(?:the )?empty set"
+  r"(?:(?:there (?:is|are|exists?)|it has|has) )?no (?:real )?"
+  r"(?:solution|root)s?(?: exists?)?|none|(?:the )?empty set"
 )
 
 
@@ -257,9 +257,13 @@ class _Comparison:
       return True
     if values.is_text(gold) or values.is_text(answer):
       found = values.words(gold), values.words(answer)
-      if r"\emptyset" in (gold.strip(), answer.strip()):
-        return any(_NONE.fullmatch(text or "") for text in found)
-      if self.by_case and r"\text" not in gold + answer:
+      if _is_none(gold) and _is_none(answer):
+        claims_less = "real" in (found[1] or "") and "real" not in gold
+        return not (claims_less and "complex" in self.asked)
+      if self.by_case and not (
+        r"\text" in gold + answer
+        or (values.is_word(gold) and values.is_word(answer))
+      ):
         return False  # RRr is not Rrr, and no word.
       return None not in found and found[0] == found[1]
     if ":" in gold + answer:
@@ -274,6 +278,8 @@ class _Comparison:
     )
     if units.contradict(ours.unit, theirs.unit, self.about):
       return False
+    if joined := values.joined(ours.value):
+      return joined == values.joined(theirs.value)
     literal = values.literal(ours.value)
     if literal is not None:
       return _same_literal(
@@ -299,6 +305,12 @@ class _Comparison:
     )
 
 
+def _is_none(text: str) -> bool:
+  """Tells whether a leaf says that there is no solution."""
+  none = text.strip() == r"\emptyset"
+  return none or bool(_NONE.fullmatch(values.words(text) or ""))
+
+
 def _same_literal(
   gold: values.Literal,
   gold_factor: Fraction,
@@ -316,8 +328,8 @@ def _unwrap(node: Node, other: Node) -> Node:
   """Takes off what the other side lacks: {5} -> 5, (C) 12 -> 12."""
   while isinstance(node, Group):
     kind = node.kind
-    if kind == "set" and len(node.parts) == 1:
-      node = node.parts[0]
+    if kind == "set" and len(node.parts) < 2:
+      node = node.parts[0] if node.parts else Leaf(r"\emptyset")
     elif kind == "choice" and not _is(other, kind):
       is_letter = isinstance(other, Leaf) and re.fullmatch(
         r"[A-H]", values.words(other.text) or "", re.IGNORECASE

@@ -45,6 +45,7 @@ _SYMBOLS = {
   "\u00b3": "^3",
   "\u20ac": r"\$",
   "\u00a3": r"\$",
+  "\u00a2": r"\text{ cents}",
   "\u00a0": " ",
   "\u2009": " ",
   "\u202f": " ",
@@ -139,6 +140,13 @@ _REWRITES = tuple(
     (r"\\text\s*\{\s*(?:,\s*)?or\s*\}", r"\\lor "),
     (r"\\text\s*\{\s*(?:,\s*)?and\s*\}", r"\\land "),
     (r",?\s*(?<![A-Za-z\\])or(?![A-Za-z])", r" \\lor "),
+    (
+      # Ranges; 3--2x is a sum.
+      r"^\s*(\d[\d.]*)\s*(?:\\text\s*\{\s*(?:to|--?)\s*\}|to\b|--)\s*"
+      r"(\d[\d.]*)(?=\s*(?:\\text|$)|\s+[a-z]{3})",
+      r"\1-\2",
+    ),
+    (r"(\d+) dollars? and (\d\d) cents?\b", r"\1.\2 dollars"),
     (
       r",?\s*(?<![A-Za-z\\])(?<!hundred )(?<!thousand )and(?![A-Za-z])",
       r" \\land ",

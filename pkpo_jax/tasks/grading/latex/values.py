@@ -26,8 +26,34 @@ def words(text: str) -> str | None:
 
 def is_text(text: str) -> bool:
   """Tells whether the text is words and not a product of variables."""
-  has_word = r"\text" in text or re.search(r"[A-Za-z]{3}", text)
+  has_word = r"\text" in text or re.search(r"[A-Za-z]{3}|^\s*[Nn]o\s*$", text)
   return bool(has_word) and words(text) is not None
+
+
+def is_word(text: str) -> bool:
+  """Tells words with a capital at most in front from variables: Even, not RRr.
+
+  A product such as Rrr has few letters.
+  """
+  parts = [part for part in re.split(r"[ .'-]+", text) if part]
+  letters = {*"".join(parts).casefold()}
+  return (len(letters) > 2 or letters == {*"no"}) and all(
+    re.fullmatch(r"[A-Z]?[a-z]+|[A-Z]+", part) for part in parts
+  )
+
+
+def joined(text: str) -> list[str]:
+  """Numbers that only look like a difference or a quotient; else [].
+
+  10-15 is a range, and 2021-05-03 and 5/3/2021 are dates.
+  """
+  text = text.strip()
+  if not _JOINED.fullmatch(text):
+    return []
+  numbers = re.split(r"\s*[-/]\s*", text)
+  if len(numbers) == 3:  # 5/3 is 05/03 in a date.
+    numbers = [number.lstrip("0") for number in numbers]
+  return ["/" if "/" in text else "-", *numbers]
 
 
 def has_base(text: str) -> bool:
@@ -35,6 +61,9 @@ def has_base(text: str) -> bool:
   return bool(re.search(r"\d\s*_", text))
 
 
+_JOINED = re.compile(
+  r"\d+(?:\.\d+)?(?:\s*-\s*\d+(?:\.\d+)?)+|\d+(?:\s*/\s*\d+){2,}"
+)
 _NUMBER = re.compile(
   r"(?P<sign>[+-]?)\s*(?P<digits>\d+\.?\d*|\.\d+)(?:[eE](?P<e>[+-]?\d{1,3}))?"
 )

@@ -26,6 +26,30 @@ def test_tells_words_from_products_of_variables():
   assert not values.is_text("xy") and not values.is_text(r"\text{cm}^2")
 
 
+def test_tells_words_with_capitals_from_products_of_variables():
+  words = ("Even", "EVEN", "No", "No solution", "Hardy-Weinberg")
+  assert all(map(values.is_word, words))
+  assert not any(map(values.is_word, ("RRr", "Rrr", "aBc", "Rr", r"\alpha")))
+
+
+@pytest.mark.parametrize(
+  ("text", "found"),
+  [
+    ("10 - 15", ["-", "10", "15"]),
+    ("1.5-2.5", ["-", "1.5", "2.5"]),
+    ("2021-05-03", ["-", "2021", "5", "3"]),
+    ("05/3/2021", ["/", "5", "3", "2021"]),
+    ("1/2", []),
+    ("-5", []),
+    ("10-x", []),
+    ("2^3-1", []),
+    (r"3-\sqrt{2}", []),
+  ],
+)
+def test_finds_what_only_looks_like_a_difference_or_a_quotient(text, found):
+  assert values.joined(text) == found
+
+
 def test_finds_numbers_with_a_base():
   assert values.has_base("1011_2") and values.has_base("11 _{10}")
   assert not values.has_base("x_2") and not values.has_base("1011")
