@@ -10,7 +10,7 @@ import pathlib
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from experiments import streams
@@ -33,7 +33,9 @@ _JAX = {
 }
 # Parts that take more than a config lists: whoever makes a model, a task or a
 # tokenizer of them names what it does not know.
-_OPEN = ("--config.model.", "--config.task.", "--config.tokenizer.")
+_OPEN = ("model", "task", "tokenizer")
+# Values that say what the options beside them are: another begins with none.
+_KINDS = ("task.name", "base.source")
 _SETTING = re.compile(r"  config\.([\w.]+) = (.+?)(?:  # (.*))?")
 
 
@@ -206,9 +208,10 @@ def _load_config(
   try:
     return _read_config(path, overrides)
   except _MISTAKES as error:
+    kinds = [x for x in overrides if _read_change(x)[0] in _KINDS]
     for override in overrides:
       try:
-        _read_config(path, [override])
+        _read_config(path, list(dict.fromkeys([*kinds, override])))
       except _MISTAKES as its_error:
         parser.error(_about(override, its_error))
     parser.error(f"--config={path}: {_last(error)}")
@@ -217,24 +220,51 @@ def _load_config(
 def _read_config(
   path: str, overrides: Sequence[str]
 ) -> "ml_collections.ConfigDict":
-  """The config of a file, with options of its model and task added."""
-  listed, added = list(overrides), []
-  if any(x.startswith(_OPEN) for x in overrides):
-    known = _read_listed(path, [])
-    added = [x for x in overrides if _is_new(known, x)]
-    listed = [x for x in overrides if x not in added]
+  """The config of a file, with options of its model and task added.
+
+  Another task, or source of the base policy, begins with none of the options in
+  the file, which are of the one that the file names.
+  """
+  import ml_collections
+
+  changes = dict(map(_read_change, overrides))
+  parts = {name.partition(".")[0] for name in changes}
+  if not parts & {*_OPEN, "base"}:
+    return _read_listed(path, overrides)
+  config = _read_listed(path, [])
+  anew = _begun_anew(config, changes)
+  added = {
+    name: value
+    for name, value in changes.items()
+    if _is_new(config, name, anew)
+  }
+  listed = [x for x in overrides if _read_change(x)[0] not in added]
   config = _read_listed(path, listed)
   with config.unlocked():
-    for text in added:
-      config.update_from_flattened_dict(dict([_read_change(text)]))
+    for part in anew:
+      config[part] = ml_collections.ConfigDict()
+    config.update_from_flattened_dict(added)
   return config
 
 
-def _is_new(config: "ml_collections.ConfigDict", override: str) -> bool:
-  """Whether a part that takes more than a config lists is given more."""
-  part, _, name = override.removeprefix("--config.").partition(".")
-  new = name.partition("=")[0] not in config.get(part, ())
-  return override.startswith(_OPEN) and new
+def _begun_anew(
+  config: "ml_collections.ConfigDict", changes: Mapping[str, Any]
+) -> list[str]:
+  """The parts of a config of which changes make another kind."""
+  kinds = [name.split(".") for name in _KINDS if name in changes]
+  return [
+    part
+    for part, kind in kinds
+    if config.get(part, {}).get(kind) != changes[f"{part}.{kind}"]
+  ]
+
+
+def _is_new(
+  config: "ml_collections.ConfigDict", name: str, anew: Sequence[str]
+) -> bool:
+  """Whether a value is of a part that begins anew, or an open one lacks it."""
+  part, _, key = name.partition(".")
+  return part in anew or (part in _OPEN and key not in config.get(part, ()))
 
 
 def _read_listed(

@@ -54,12 +54,12 @@ def main() -> None:
   with contextlib.ExitStack() as stack:
     with command_line.mistakes(parser), multihost.ending_together():
       against = [evaluation_record.read(path) for path in args.against]
-      request, steps, data, problems = _prepare(args)
+      request, data, problems = _prepare(args)
       contents = provenance.of_problems(problems, prompts=False)
       evaluation_record.check_same_problems(*against, contents=contents)
       stack.enter_context(_mesh(request))
     stack.enter_context(multihost.ending_together())
-    paths = _evaluate(args, request, steps, data, problems)
+    paths = _evaluate(args, request, data, problems)
     if multihost.is_first():
       found = [evaluation_record.read(path) for path in paths]
       with command_line.mistakes(parser):
@@ -112,10 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 def _prepare(
   args: argparse.Namespace,
 ) -> tuple[
-  "evaluation_request.Request",
-  list[int],
-  "build_run.Data",
-  "Sequence[base.Problem]",
+  "evaluation_request.Request", "build_run.Data", "Sequence[base.Problem]"
 ]:
   """Checks all that a user may get wrong."""
   from pkpo_jax.training import evaluation_request
@@ -129,8 +126,8 @@ def _prepare(
     top_p=args.top_p,
     num_problems=args.num_problems,
   )
-  steps = evaluation_request.choose_steps(args.workdir, args.step)
-  return request, steps, *evaluation_request.load_problems(request)
+  evaluation_request.choose_steps(args.workdir, args.step)
+  return request, *evaluation_request.load_problems(request)
 
 
 def _mesh(request: "evaluation_request.Request") -> Any:
@@ -145,17 +142,23 @@ def _mesh(request: "evaluation_request.Request") -> Any:
 def _evaluate(
   args: argparse.Namespace,
   request: "evaluation_request.Request",
-  steps: Sequence[int],
   data: "build_run.Data",
   problems: "Sequence[base.Problem]",
 ) -> list[pathlib.Path]:
-  """Evaluates one policy after the other; the paths of their files."""
-  from pkpo_jax.training import run_evaluation
+  """Evaluates one policy after the other; the paths of their files.
+
+  The latest is chosen when its turn comes: a run at work deletes old ones.
+  """
+  from pkpo_jax.training import evaluation_request, run_evaluation
 
   evaluator = run_evaluation.Evaluator(request, data, problems, args.base_dir)
-  paths = [evaluator.evaluate(step, _progress(step)) for step in steps]
+  paths: dict[int, pathlib.Path] = {}
+  for name in args.step:
+    (step,) = evaluation_request.choose_steps(args.workdir, [name])
+    if step not in paths:
+      paths[step] = evaluator.evaluate(step, _progress(step))
   evaluator.close()
-  return paths
+  return list(paths.values())
 
 
 def _progress(step: int) -> Callable[[Iterable[int]], Iterable[int]]:

@@ -4,10 +4,11 @@ Example:
   python -m experiments.export --workdir=runs/2b_math --out=out/gemma-2-2b-pkpo
 
 Writes a folder that `transformers`, vLLM and others load, in the type that the
-model computes in. Where the run began with such a folder, the new one has its
-tokenizer, chat template, stop tokens and context length too. Adapters of LoRA
-are added to the parameters that they adapt. --format=gemma writes a checkpoint
-of gemma's own library instead.
+model computes in, with the tokenizer, chat template and stop tokens that the
+run was trained with. What else the folder says that it began with, such as the
+context length, is taken from there. Adapters of LoRA are added to the
+parameters that they adapt. --format=gemma writes a checkpoint of gemma's own
+library instead.
 """
 
 import argparse
@@ -78,7 +79,7 @@ def _export(
   data: "build_run.Data",
   step: int,
 ) -> None:
-  from pkpo_jax.lm import formats, lora, models
+  from pkpo_jax.lm import formats, lora, models, tokenizers
   from pkpo_jax.training import build_run, saved_policy
 
   config = request.config
@@ -88,8 +89,13 @@ def _export(
   if args.format == "gemma":
     formats.save_gemma(model, models.compute_params(model, params), args.out)
   else:
+    used = data.tokenizer
     formats.save_huggingface(
-      model, params, args.out, source=saved_policy.source(config)
+      model,
+      params,
+      args.out,
+      source=build_run.model_folder(config),
+      tokenizer=used if isinstance(used, tokenizers.GemmaTokenizer) else None,
     )
 
 

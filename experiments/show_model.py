@@ -40,11 +40,12 @@ def describe(
   Raises:
     OSError, ValueError: the model or the tokenizer cannot be read.
   """
+  from pkpo_jax.lm import models
   from pkpo_jax.lm.formats import huggingface
 
   with huggingface.open_checkpoint(path) as opened:
     lines = [f"{name:<12}{text}" for name, text in _of_model(opened)]
-    rows = opened.model.config.num_embed
+    rows, family = opened.model.config.num_embed, models.family(opened.model)
   tokenizer = _tokenizer(path, turns)
   if tokenizer is None:
     return [*lines, f"{'tokenizer':<12}none in this folder"], None
@@ -53,6 +54,11 @@ def describe(
     lines.append(
       f"{'':<12}{tokenizer.vocab_size - rows:,} of its ids have no embedding:"
       " this is not the model's tokenizer"
+    )
+  if tokenizer.family not in (None, family):
+    lines.append(
+      f"{'':<12}it is the vocabulary of {tokenizer.family}, and the model a"
+      f" {family}: their ids differ, this is not the model's tokenizer"
     )
   return lines, tokenizer
 

@@ -59,11 +59,12 @@ def main() -> None:
 def _prepare(args: argparse.Namespace) -> "build_run.Data":
   """Checks all that a user may get wrong, most of it without gemma."""
   from pkpo_jax.lm import sharding
-  from pkpo_jax.training import build_run, config, workdir
+  from pkpo_jax.training import build_run, config, initial_policy, workdir
 
   config.check(args.config)
   data = build_run.load_data(args.config)
   build_run.build_model(args.config, data.tokenizer)
+  initial_policy.check_base(args.config, None if args.dry_run else args.workdir)
   if not args.dry_run:
     sharding.make_mesh(**args.config.mesh)  # while the folder is as it was
     allowed = ["learning_rate"] if args.change_learning_rate else []
@@ -87,8 +88,12 @@ def _train(args: argparse.Namespace, data: "build_run.Data") -> None:
 
   loop.train(args.config, args.workdir, args.base_dir, data)
   if multihost.is_first():
-    picture = curves.draw_run(args.workdir)
-    print(f"Done. Picture: {picture}, numbers: {args.workdir}/metrics.jsonl")
+    try:
+      picture = curves.draw_run(args.workdir)
+    except ValueError as error:  # metrics.jsonl was deleted, or edited
+      print(f"Done, without a picture: {error}")
+    else:
+      print(f"Done. Picture: {picture}, numbers: {args.workdir}/metrics.jsonl")
 
 
 if __name__ == "__main__":

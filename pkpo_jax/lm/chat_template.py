@@ -33,6 +33,16 @@ GEMMA = Frame(
   strips=True,
 )
 
+# Says turns as `GEMMA` does.
+GEMMA_TEMPLATE = """{{ '<bos>' }}
+{%- for message in messages -%}
+{%- set role = 'model' if message.role == 'assistant' else message.role -%}
+{{- '<start_of_turn>' + role + '\\n' + message.content | trim
+    + '<end_of_turn>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}
+"""
+
 
 def find_frame(template: str, special: Mapping[str, str]) -> Frame:
   """Finds the frame that a chat template gives to a single turn.
@@ -101,6 +111,9 @@ def _compile(template: str) -> Any:
     extensions=[Generation, ext.loopcontrols],
   )
   environment.globals["raise_exception"] = refuse
+  environment.globals["strftime_now"] = lambda _: refuse(
+    "it shows the day (strftime_now), which prompts must not change with"
+  )
   environment.filters["tojson"] = functools.partial(
     json.dumps, ensure_ascii=False
   )

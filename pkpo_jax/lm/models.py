@@ -100,7 +100,8 @@ def get_model(
     raise ValueError(f"Unknown model {name!r}; known: {known}.")
   tiny = name == "gemma2_tiny"
   config = _tiny_config() if tiny else _text_config(PRESETS[name])
-  dtype = jnp.dtype(fields.pop("dtype", "float32" if tiny else "bfloat16"))
+  dtype = fields.pop("dtype", "float32" if tiny else "bfloat16")
+  dtype = transformer.read_dtype(dtype)
   remat, rank = fields.pop("remat", "none"), fields.pop("lora_rank", None)
   if remat not in transformer.REMAT:
     raise ValueError(
@@ -115,8 +116,7 @@ def get_model(
   )
   if rank is None:
     return model
-  if not isinstance(rank, int) or rank < 1:
-    raise ValueError(f"lora_rank={rank!r} must be an integer of at least 1.")
+  model_options.check_count("lora_rank", rank)
   return gm.nn.LoRA(rank=rank, model=model, dtype=dtype)
 
 

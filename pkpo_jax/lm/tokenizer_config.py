@@ -1,8 +1,9 @@
 """What the files beside a vocabulary say about prompts and their ends."""
 
-import json
 import pathlib
 from typing import Any, NamedTuple
+
+from pkpo_jax.lm.formats import tensor_files
 
 # What `read` looks at, beside a vocabulary; templates in their order.
 _TEMPLATES = ("chat_template.jinja", "additional_chat_templates/default.jinja")
@@ -33,6 +34,7 @@ class Said(NamedTuple):
     added: ids and texts of tokens that were added to the vocabulary.
     template: a chat template in Jinja; None if there is none.
     begins: whether nothing speaks against beginning a text with BOS alone.
+    folder: that folder; None where a vocabulary lies in none.
   """
 
   stops: dict[int | str, str]
@@ -40,31 +42,41 @@ class Said(NamedTuple):
   added: dict[int, str]
   template: str | None = None
   begins: bool = True
+  folder: pathlib.Path | None = None
 
 
-def read(path: pathlib.Path | None, *, turns: bool = True) -> Said:
+def read(
+  path: pathlib.Path | None,
+  *,
+  turns: bool = True,
+  model: pathlib.Path | None = None,
+) -> Said:
   """Reads the files beside a vocabulary, where there are any.
 
   Args:
     path: a vocabulary or the folder of one; None says nothing.
     turns: whether a chat template is looked for.
+    model: the model's folder, which may be another: what its config.json and
+      generation_config.json name ends a completion too.
 
   Raises:
     ValueError: a file is damaged, or has a value of the wrong kind; or there
       are chat templates, but none to take.
   """
+  theirs = _stop_ids(model, str(model)) if model else {}
   if path is None:
-    return Said({}, dict(_SPECIAL), {})
+    return Said(theirs, dict(_SPECIAL), {})
   folder = path if path.is_dir() else path.parent
   config = _json(folder / "tokenizer_config.json")
   tokens = _json(folder / "special_tokens_map.json")
   special = _SPECIAL | _special(config, tokens)
   return Said(
-    _stops(folder, config, tokens),
+    theirs | _stops(folder, config, tokens),
     {name: text for name, text in special.items() if text},
     _added(folder, config),
     _template(folder, config) if turns else None,
     _begins(config, special["bos_token"]),
+    folder,
   )
 
 
@@ -88,15 +100,7 @@ def _begins(config: dict[str, Any], bos: str) -> bool:
 
 def _json(path: pathlib.Path) -> dict[str, Any]:
   """Reads a JSON object; an empty one if there is no file."""
-  if not path.is_file():
-    return {}
-  try:
-    read = json.loads(path.read_text(encoding="utf-8"))
-  except ValueError as error:
-    raise ValueError(f"{path} is no JSON: {error}") from error
-  if not isinstance(read, dict):
-    raise ValueError(f"{path} holds no JSON object.")
-  return read
+  return tensor_files.read_json(path) if path.is_file() else {}
 
 
 def _text_of(token: Any) -> str:
@@ -109,6 +113,16 @@ def _stops(
   folder: pathlib.Path, config: dict[str, Any], tokens: dict[str, Any]
 ) -> dict[int | str, str]:
   """Tokens that end a completion, by id or by text."""
+  stops = _stop_ids(folder)
+  named = {"tokenizer_config.json": config, "special_tokens_map.json": tokens}
+  for file, said in named.items():
+    if eos := _text_of(said.get("eos_token")):
+      stops.setdefault(eos, f"{file}, eos_token")
+  return stops
+
+
+def _stop_ids(folder: pathlib.Path, where: str = "") -> dict[int | str, str]:
+  """Tokens that end a completion, as two files about the model name them."""
   stops: dict[int | str, str] = {}
   for file in ("config.json", "generation_config.json"):
     whole = _json(folder / file)
@@ -120,19 +134,26 @@ def _stops(
           continue
         if isinstance(i, bool) or not isinstance(i, int):
           raise ValueError(f"{folder / file} has eos_token_id={ids!r}: no ids.")
-        stops.setdefault(i, f"{file}, eos_token_id")
-  named = {"tokenizer_config.json": config, "special_tokens_map.json": tokens}
-  for file, said in named.items():
-    if eos := _text_of(said.get("eos_token")):
-      stops.setdefault(eos, f"{file}, eos_token")
+        stops.setdefault(i, f"{pathlib.PurePath(where, file)}, eos_token_id")
   return stops
 
 
 def _added(folder: pathlib.Path, config: dict[str, Any]) -> dict[int, str]:
   """Tokens that were added to the vocabulary, by id."""
-  added = {i: text for text, i in _json(folder / "added_tokens.json").items()}
-  decoder = config.get("added_tokens_decoder") or {}
-  return added | {int(i): _text_of(token) for i, token in decoder.items()}
+  older, key = "added_tokens.json", "added_tokens_decoder"
+  added = [(older, i, text) for text, i in _json(folder / older).items()]
+  newer = config.get(key) or {}
+  where = f"tokenizer_config.json, {key},"
+  if not isinstance(newer, dict):
+    raise ValueError(f"{folder / where} is no object: {newer!r}.")
+  added += [(where, i, _text_of(token)) for i, token in newer.items()]
+  for file, i, text in added:
+    if isinstance(i, bool) or not str(i).isdecimal():
+      raise ValueError(
+        f"{folder / file} gives {text!r} the id {i!r}, which is none: copy the"
+        " file again, or save the tokenizer anew with transformers."
+      )
+  return {int(i): text for _, i, text in added}
 
 
 def _template(folder: pathlib.Path, config: dict[str, Any]) -> str | None:

@@ -61,6 +61,7 @@ def get_tokenizer(
   *,
   path: str | os.PathLike[str] | None = None,
   turns: bool = True,
+  model: str | os.PathLike[str] | None = None,
 ) -> "GemmaTokenizer":
   """Loads a vocabulary of Gemma.
 
@@ -73,6 +74,8 @@ def get_tokenizer(
     turns: whether a prompt becomes the user's turn of a chat, as tuned models
       expect; otherwise it stays plain text, as for base models. The frame of a
       turn is that of the chat template beside the vocabulary, or else Gemma's.
+    model: the model's folder, if it has one: the tokens that it names end a
+      completion, wherever the vocabulary lies.
 
   Returns:
     The tokenizer.
@@ -92,7 +95,8 @@ def get_tokenizer(
   else:
     vocabulary = vocabularies.load_huggingface(file)
   beside = pathlib.Path(file) if file else None
-  said = tokenizer_config.read(beside, turns=turns)
+  folder = pathlib.Path(model).expanduser() if model else None
+  said = tokenizer_config.read(beside, turns=turns, model=folder)
   return GemmaTokenizer(vocabulary, said, turns=turns)
 
 
@@ -233,10 +237,11 @@ class GemmaTokenizer:
   Attributes:
     vocab_size: how many ids the encoding of a text can have.
     stop_tokens: EOS, <end_of_turn> where the vocabulary has it, and what the
-      files beside the vocabulary name.
+      files beside the vocabulary, and the model's, name.
     frame: what is put around a user's turn; None without turns.
     family: "gemma2" or "gemma3", whose whole vocabulary it is; else None.
     drops_first_blank: False.
+    vocabulary, said: what it was made from.
   """
 
   drops_first_blank = False
@@ -250,7 +255,7 @@ class GemmaTokenizer:
   ):
     """See `get_tokenizer`."""
     _check(vocabulary, said, turns=turns)
-    self._vocabulary = vocabulary
+    self.vocabulary, self.said = vocabulary, said
     whole = vocabulary.size >= _WHOLE
     start = vocabulary.find(_START)
     self.family = _FAMILIES.get(start or 0) if whole else None
@@ -272,7 +277,7 @@ class GemmaTokenizer:
 
   def _read(self, parts: Sequence[str | int]) -> list[int]:
     """Encodes parts of a frame, whose control tokens are ids."""
-    encode = self._vocabulary.encode
+    encode = self.vocabulary.encode
     return [
       i for x in parts for i in (encode(x) if isinstance(x, str) else [x])
     ]
@@ -299,7 +304,7 @@ class GemmaTokenizer:
     except UnicodeEncodeError as error:
       raise ValueError(f"{text!r} cannot be encoded: {error}.") from error
     return [
-      i for part in self._cut.split(text) for i in self._vocabulary.encode(part)
+      i for part in self._cut.split(text) for i in self.vocabulary.encode(part)
     ]
 
   def decode(self, ids: Sequence[int]) -> str:
@@ -316,10 +321,10 @@ class GemmaTokenizer:
   @functools.cached_property
   def token_bytes(self) -> Sequence[bytes]:
     """UTF-8 of what each id adds to a text; none for PAD, BOS, stop tokens."""
-    pieces = [text.encode() for text in self._vocabulary.texts()]
+    pieces = [text.encode() for text in self.vocabulary.texts()]
     for byte in range(256):
       piece = f"<0x{byte:02X}>"
-      i = self._vocabulary.find(piece)
+      i = self.vocabulary.find(piece)
       if i is not None and pieces[i] != piece.encode():
         pieces[i] = bytes([byte])
     for i in (PAD, BOS, *self.stop_tokens):

@@ -59,20 +59,25 @@ class KVCache(NamedTuple):
   unrolled: Sequence[attention.KeysValues]
 
 
-def check_dtype(dtype: Any) -> None:
-  """Raises ValueError for a type whose range Gemma exceeds, such as float16.
+def read_dtype(dtype: Any) -> jnp.dtype:
+  """Reads a type that a Gemma is computed or kept in.
 
-  Squares of its activations exceed 1e10: in float16 a norm of them is 0, and
-  so the policy uniform, without a NaN.
+  Not float16, whose range it exceeds. Squares of its activations exceed 1e10:
+  a norm of them would be 0, and so the policy uniform, without a NaN.
+
+  Raises:
+    ValueError: it is another than bfloat16 and float32.
   """
-  kind = jnp.dtype(dtype)
-  if (
-    not jnp.issubdtype(kind, jnp.floating) or float(jnp.finfo(kind).max) < 1e38
-  ):
+  try:
+    name = "None" if dtype is None else jnp.dtype(dtype).name
+  except TypeError:
+    name = str(dtype)
+  if name not in ("bfloat16", "float32"):
     raise ValueError(
-      f"dtype={kind.name!r}: Gemma's activations exceed its range; take"
-      " 'bfloat16' or 'float32'."
+      f"dtype={name!r}: a Gemma takes 'bfloat16' or 'float32', and exceeds the"
+      " range of float16."
     )
+  return jnp.dtype(name)
 
 
 class Transformer(gm.nn.Transformer):
@@ -90,7 +95,7 @@ class Transformer(gm.nn.Transformer):
 
   def __post_init__(self) -> None:
     """Refuses a dtype that Gemma's activations exceed."""
-    check_dtype(self.dtype)
+    read_dtype(self.dtype)
     super().__post_init__()
 
   def __call__(

@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pkpo_jax.lm.formats import tensor_files
+
 UNKNOWN = "\ufffd"  # what ids without a token, and broken bytes, become
 
 
@@ -25,6 +27,8 @@ class Vocabulary:
       else.
     added: pieces that are matched whole, whatever is around them, and whether
       `encode` leaves them alone, as special ones.
+    file: the name that `transformers` looks for it by.
+    content: makes the bytes of that file.
   """
 
   source: str
@@ -36,12 +40,16 @@ class Vocabulary:
   total: int
   begins: bool
   added: Mapping[str, bool]
+  file: str
+  content: Callable[[], bytes]
 
 
 def load_sentencepiece(name: str, path: str | None) -> Vocabulary:
   """Loads a SentencePiece model; without a path the one gemma finds."""
   from pkpo_jax.lm.gemma_library import gm
 
+  if path is not None and pathlib.Path(path).is_file():
+    tensor_files.check_fetched(pathlib.Path(path))
   known = {"gemma2": gm.text.Gemma2Tokenizer, "gemma3": gm.text.Gemma3Tokenizer}
   model = known[name]() if path is None else known[name](path)
   try:
@@ -62,6 +70,8 @@ def load_sentencepiece(name: str, path: str | None) -> Vocabulary:
     len(pieces),
     True,
     {},
+    "tokenizer.model",
+    model._sp.serialized_model_proto,  # of a file, gemma's cache or its cloud
   )
 
 
@@ -75,6 +85,7 @@ def load_huggingface(path: str) -> Vocabulary:
     raise FileNotFoundError(
       f"There is no {file}; path= must be a tokenizer.json or a folder with it."
     )
+  tensor_files.check_fetched(file)
   try:
     fast = tokenizers.Tokenizer.from_file(str(file))
   except Exception as error:  # The library raises nothing more specific.
@@ -93,6 +104,8 @@ def load_huggingface(path: str) -> Vocabulary:
     fast.encode("a").tokens
     == ["<bos>", *fast.encode("a", add_special_tokens=False).tokens],
     {x.content: x.special for x in fast.get_added_tokens_decoder().values()},
+    "tokenizer.json",
+    file.read_bytes,
   )
 
 

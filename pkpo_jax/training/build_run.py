@@ -5,6 +5,7 @@ of data or of a vocabulary is answered in a second.
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from pkpo_jax import multihost, tasks
 from pkpo_jax.lm import sharding, tokenizers
 from pkpo_jax.tasks import base
 from pkpo_jax.training import config as config_lib
+from pkpo_jax.training import workdir as workdir_lib
 
 if TYPE_CHECKING:
   import flax.linen as nn
@@ -214,6 +216,7 @@ def _tokenizer(
     others = ", ".join(f"config.tokenizer.{x}" for x in options if x != "name")
     raise ValueError(f"{others} has no effect: words are those of the task.")
   if not isinstance(task, base.WordTask):
+    options["model"] = _stops_beside(config)
     return tokenizers.get_tokenizer(options.pop("name"), **options)
   if task.max_answer_words + 1 > config.max_new_tokens:
     raise ValueError(
@@ -221,6 +224,34 @@ def _tokenizer(
       f" of {task.max_answer_words} words and EOS."
     )
   return tokenizers.WordTokenizer(task.words)
+
+
+def model_folder(config: ml_collections.ConfigDict) -> pathlib.Path | None:
+  """The Hugging Face folder that a run's policy comes from, if from one.
+
+  A run that began with another run's policy has that one's.
+
+  Raises:
+    ValueError: there is no such run.
+  """
+  while config.base.source == "run":
+    path = pathlib.Path(config.base.path).expanduser()
+    config = workdir_lib.read_config(path, "config.base.path")
+  if config.base.source != "huggingface":
+    return None
+  return pathlib.Path(config.base.path).expanduser()
+
+
+def _stops_beside(config: ml_collections.ConfigDict) -> pathlib.Path | None:
+  """The folder whose stop tokens count too; None where it is gone.
+
+  A later policy of a run needs no base; and where it stops is noted, see
+  `provenance.contents`.
+  """
+  try:
+    return model_folder(config)
+  except ValueError:
+    return None
 
 
 def build_model(

@@ -120,6 +120,11 @@ def _reading(path: pathlib.Path) -> Iterator[None]:
   except jax.errors.JaxRuntimeError:  # no memory, or a lost process
     raise
   except Exception as error:  # as many types as there are kinds of damage
+    if not path.exists():
+      raise ValueError(
+        f"{path} is gone: the run that wrote it is at work, and keeps the"
+        " newest config.checkpoint.keep alone. Ask for a later one."
+      ) from error
     raise ValueError(
       f"{path} cannot be restored: it is damaged, or of another model. Delete"
       " it to continue from the checkpoint before it, if there is one."

@@ -13,7 +13,7 @@ from typing import Any
 import ml_collections
 
 from pkpo_jax.tasks import base
-from pkpo_jax.training import build_run
+from pkpo_jax.training import build_run, provenance
 from pkpo_jax.training import config as config_lib
 from pkpo_jax.training import workdir as workdir_lib
 
@@ -221,8 +221,8 @@ def load_problems(
   from pkpo_jax.rl import evaluation
 
   config, split = request.config, request.split
-  _check_words(request)
   data = build_run.load_data(config, [split])
+  provenance.require_words(request.workdir, request.run_config, data.task)
   problems = data.problems[split]
   count = request.num_problems
   if count is None:
@@ -233,21 +233,6 @@ def load_problems(
       f" ({data.dropped[split]} dropped as too long)."
     )
   return data, evaluation.draw(problems, count, config.eval.seed)
-
-
-def _check_words(request: Request) -> None:
-  """Checks that a small vocabulary is that of the policy."""
-  run, config = request.run_config, request.config
-  if config.tokenizer.name != "words" or config.task == run.task:
-    return
-  own, other = (
-    getattr(build_run.make_task(x), "words", None) for x in (run, config)
-  )
-  if own != other:
-    raise ValueError(
-      f"config.task={dict(config.task)}: its words are not those of"
-      f" {dict(run.task)}, the only ones that this policy knows."
-    )
 
 
 def settings(request: Request) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pathlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import flax.linen as nn
 import jax
@@ -23,8 +23,10 @@ from pkpo_jax.rl import losses
 from pkpo_jax.tasks import base
 from pkpo_jax.training import build_run, checkpointing, lock, progress_bar
 from pkpo_jax.training import config as config_lib
+from pkpo_jax.training import workdir as workdir_lib
 
 _CHECKSUMS = "checksums.json"  # one number for each array
+_WORDS = "words.json"  # of the task, in the order of their ids
 
 
 def train_or_load(
@@ -48,7 +50,7 @@ def train_or_load(
 
   Raises:
     ValueError: several processes run, and `folder` does not hold them yet; or
-      what it holds is damaged.
+      what it holds is damaged, or of other words.
     OSError: `folder` cannot be written.
   """
   described = _describe(config, parts)
@@ -63,7 +65,8 @@ def train_or_load(
   if multihost.is_first():
     print(f"Base policy: loaded from {path}")
   like = models.abstract_params(models.without_adapters(parts.model))
-  return _load(path, sharding.with_shardings(like))
+  words = _task(parts).words
+  return _load(path, sharding.with_shardings(like), words)
 
 
 def _train_once(
@@ -83,7 +86,8 @@ def _train_once(
       with _writing(path):  # before minutes are spent
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
-      _save(path, _pretrain(config, parts), described)
+      words = _task(parts).words
+      _save(path, _pretrain(config, parts), described, words)
 
 
 def is_trained(
@@ -95,7 +99,12 @@ def is_trained(
   return _path(folder, _describe(config, parts)).exists()
 
 
-def _save(path: pathlib.Path, params: models.Params, described: str) -> None:
+def _save(
+  path: pathlib.Path,
+  params: models.Params,
+  described: str,
+  words: Sequence[str],
+) -> None:
   """Writes a base policy whole or not at all, whoever else is writing it."""
   with _writing(path):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +117,7 @@ def _save(path: pathlib.Path, params: models.Params, described: str) -> None:
         checkpointer.save(new, params)
       sums = multihost.fetch(checkpointing.checksums(params)).tolist()
       (new / _CHECKSUMS).write_text(json.dumps(sums) + "\n")
+      (new / _WORDS).write_text(json.dumps({"words": words}) + "\n")
       description = pathlib.Path(folder) / "description"
       description.write_text(described + "\n")
       description.replace(path.with_suffix(".json"))
@@ -145,9 +155,17 @@ def _move(new: pathlib.Path, path: pathlib.Path) -> None:
     raise
 
 
-def _load(path: pathlib.Path, like: models.Params) -> models.Params:
+def _load(
+  path: pathlib.Path, like: models.Params, words: Sequence[str]
+) -> models.Params:
   """The parameters in a folder, if they are those that were saved."""
   try:
+    saved_words = workdir_lib.read_json(path / _WORDS)  # {} of an old version
+    if saved_words and saved_words["words"] != list(words):
+      raise ValueError(
+        f"{_WORDS} has other words than config.task now, or in another order;"
+        " that of a set is another at each start."
+      )
     params = ocp.StandardCheckpointer().restore(path, like)
     # Those of earlier versions have none.
     if (path / _CHECKSUMS).exists():

@@ -21,13 +21,16 @@ import jax
 import ml_collections
 
 from pkpo_jax import multihost
-from pkpo_jax.lm import tokenizer_config
+from pkpo_jax.lm import tokenizer_config, tokenizers
 from pkpo_jax.tasks import base
 from pkpo_jax.training import build_run
+from pkpo_jax.training import workdir as workdir_lib
 
 _PACKAGES = ("jax", "jaxlib", "flax", "gemma", "optax", "orbax-checkpoint")
 # What tokenizers are read from, in a folder that may hold weights too.
 _TOKENIZER_FILES = (".json", ".jinja", ".model", ".spm")
+_WORDS = "the words of the task"
+_STOPS = "the tokens that end a completion (config.base.path names some)"
 
 
 def record_start(
@@ -99,12 +102,14 @@ def check_contents(
     begun: whether the run has a checkpoint; before that, all may change.
 
   Raises:
-    ValueError: something has changed; in all processes.
+    ValueError: something has changed, or is not the same in all processes; in
+      all of them.
   """
   if begun:
     require_contents(workdir, found)
+  _check_same_everywhere(found)
   path = workdir / "contents.json"
-  saved = _saved_contents(workdir)
+  saved = saved_contents(workdir)
   if multihost.is_first() and saved | found != saved:
     new = path.with_suffix(".tmp")
     new.write_text(json.dumps(saved | found, indent=2, sort_keys=True) + "\n")
@@ -117,7 +122,7 @@ def require_contents(workdir: pathlib.Path, found: dict[str, str]) -> None:
   Raises:
     ValueError: something has changed; in all processes.
   """
-  saved = _saved_contents(workdir)
+  saved = saved_contents(workdir)
   changed = [name for name, x in found.items() if saved.get(name, x) != x]
   if multihost.max_over_hosts(bool(changed)):
     raise ValueError(
@@ -127,19 +132,36 @@ def require_contents(workdir: pathlib.Path, found: dict[str, str]) -> None:
     )
 
 
-def _saved_contents(workdir: pathlib.Path) -> dict[str, str]:
-  path = workdir / "contents.json"
-  return json.loads(path.read_text()) if path.exists() else {}
+def _check_same_everywhere(found: dict[str, str]) -> None:
+  """Raises in all processes if one has found something else than the first."""
+  first = json.loads(multihost.broadcast_text(json.dumps(found)))
+  other = [name for name in found if found[name] != first.get(name)]
+  if multihost.max_over_hosts(bool(other)):
+    raise ValueError(
+      f"{', '.join(other) or 'Something'}: not the same in all processes of"
+      " this run. Files must be the same everywhere, and tasks must not depend"
+      " on the order of a set."
+    )
+
+
+def saved_contents(workdir: pathlib.Path) -> dict[str, str]:
+  """What a run was begun with, from its `contents.json`; {} without one.
+
+  Raises:
+    ValueError: the file is damaged.
+  """
+  return workdir_lib.read_json(workdir / "contents.json")
 
 
 def contents(
   config: ml_collections.ConfigDict, data: build_run.Data
 ) -> dict[str, str]:
-  """Fingerprints of the problems of each split, and of the tokenizer."""
+  """Fingerprints of the problems of each split, and of the vocabulary."""
   found = {
     f"{split} problems": of_problems(problems)
     for split, problems in data.problems.items()
   }
+  found |= of_words(data.task) | of_stops(data)
   if config.tokenizer.get("path"):
     path = pathlib.Path(config.tokenizer.path).expanduser()
     found["the tokenizer"] = _fingerprint(*_files(path))
@@ -150,6 +172,47 @@ def contents(
         *_read([file for file in beside if file.exists()])
       )
   return found
+
+
+def of_words(task: base.Task) -> dict[str, str]:
+  """A fingerprint of a task's words in their order, which gives them ids."""
+  if not isinstance(task, base.WordTask):
+    return {}
+  return {_WORDS: _fingerprint(*task.words)}
+
+
+def of_stops(data: build_run.Data) -> dict[str, str]:
+  """The tokens that end a completion, {} where they are those of words.
+
+  They are those of the model's folder too, which a later policy may not have.
+  """
+  if not isinstance(data.tokenizer, tokenizers.GemmaTokenizer):
+    return {}
+  return {_STOPS: str(data.tokenizer.stop_tokens)}
+
+
+def require_words(
+  workdir: pathlib.Path, run: ml_collections.ConfigDict, task: base.Task
+) -> None:
+  """Checks that the policy of a run knows the words of a task, if it has some.
+
+  Args:
+    workdir: the run's.
+    run: the run's config.
+    task: whose words are to be read and written by that policy.
+
+  Raises:
+    ValueError: it knows others, or these in another order.
+  """
+  theirs = saved_contents(workdir).get(_WORDS)  # runs of old have none
+  if theirs is None and run.tokenizer.name == "words":
+    theirs = of_words(build_run.make_task(run))[_WORDS]
+  if of_words(task).get(_WORDS) != theirs:
+    raise ValueError(
+      f"config.task: its words are not those of {dict(run.task)}, the only ones"
+      f" that the policy of {workdir} knows, or are in another order. (A tuple"
+      " has an order; that of a set is another at each start.)"
+    )
 
 
 def of_problems(

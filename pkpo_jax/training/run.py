@@ -62,7 +62,11 @@ class Run:
     found = provenance.contents(config, parts)
     provenance.check_contents(workdir, found, begun=begun)
     resumed = initial_policy.restore_or_init(
-      config, parts, self._checkpointer, base_dir
+      config,
+      parts,
+      self._checkpointer,
+      base_dir,
+      provenance.saved_contents(workdir),
     )
     self.progress, self._frozen, self._reference, base = resumed
     provenance.check_contents(workdir, base, begun=begun)

@@ -11,7 +11,6 @@ from pkpo_jax.training import (
   initial_policy,
   provenance,
 )
-from pkpo_jax.training import workdir as workdir_lib
 from pkpo_jax.training.evaluation_request import BASE
 
 
@@ -34,13 +33,17 @@ def load(
     base_dir: where base policies are kept.
 
   Raises:
-    ValueError: the checkpoint is damaged, or the base policy, where it is
-      needed, not what the run began with.
+    ValueError: the checkpoint is damaged; or the base policy, where it is
+      needed, or where a completion ends, is not what the run began with.
   """
+  provenance.require_contents(workdir, provenance.of_stops(parts))
   frozen: models.Params = {}
   if step == BASE or "lora_rank" in config.model:
-    base = initial_policy.initial_params(config, parts, base_dir)
-    provenance.require_contents(workdir, initial_policy.contents_of(base))
+    begun_with = provenance.saved_contents(workdir)
+    first = initial_policy.base_step(config, begun_with)
+    base = initial_policy.initial_params(config, parts, base_dir, first)
+    contents = initial_policy.contents_of(base, first)
+    provenance.require_contents(workdir, contents)
     frozen, trained = base
   if step != BASE:
     shapes = models.split(parts.model, models.abstract_params(parts.model))[1]
@@ -48,15 +51,3 @@ def load(
       workdir / "checkpoints", step, sharding.with_shardings(shapes)
     )
   return frozen, trained
-
-
-def source(config: ml_collections.ConfigDict) -> pathlib.Path | None:
-  """The Hugging Face folder that a run's policy comes from, if from one.
-
-  A run that began with another run's policy has that one's.
-  """
-  while config.base.source == "run":
-    config = workdir_lib.read_config(pathlib.Path(config.base.path))
-  if config.base.source != "huggingface":
-    return None
-  return pathlib.Path(config.base.path).expanduser()

@@ -70,7 +70,8 @@ def claim(
 
   Raises:
     ValueError: `workdir` has checkpoints of another config, says what differs,
-      or of a format whose mathematics has changed; or the processes differ in
+      or of a format whose mathematics has changed, or the metrics of a run of
+      another config whose checkpoints are gone; or the processes differ in
       their config, or don't share `workdir`; or another run is at work in it.
     OSError: it cannot be written.
   """
@@ -82,7 +83,9 @@ def claim(
     default=None,
   )
   changes = []
-  if step is not None:
+  if step is None:
+    _check_nothing_is_lost(workdir, text)
+  else:
     changes = config_lib.difference(_saved_json(path), text)
     _check_changes(workdir, changes, (*FREE, *allowed))
     if config.num_steps < step:
@@ -118,16 +121,42 @@ def check_local(path: pathlib.Path, name: str) -> None:
     )
 
 
-def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
+def read_config(
+  workdir: pathlib.Path, name: str = "--workdir"
+) -> ml_collections.ConfigDict:
   """The config of a run, with the default of every key that it lacks.
+
+  Args:
+    workdir: the run's.
+    name: of the option that says so.
 
   Raises:
     ValueError: `workdir` is no run's, or its format can't be continued.
   """
   path = workdir / "config.json"
   if not path.exists():
-    raise ValueError(f"{path} is missing: --workdir must be a training run's.")
+    raise ValueError(f"{path} is missing: {name} must be a training run's.")
   return ml_collections.ConfigDict(json.loads(_saved_json(path)))
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+  """The object in a JSON file of a run; {} if there is no file.
+
+  Raises:
+    ValueError: it holds something else; names it.
+  """
+  if not path.exists():
+    return {}
+  try:
+    found = json.loads(path.read_text())
+    if not isinstance(found, dict):
+      raise TypeError(f"a {type(found).__name__}, and no object")
+  except (ValueError, TypeError) as error:
+    raise ValueError(
+      f"{path} is damaged ({error}): bring back a copy of it, or take another"
+      " folder."
+    ) from error
+  return found
 
 
 def complete_steps(folder: pathlib.Path) -> list[int]:
@@ -177,6 +206,29 @@ def check_format(found: int, where: pathlib.Path) -> None:
       f"{where} was written by an older version of pkpo_jax (format {found}),"
       " and the same config would train otherwise since; continue with that"
       " version, or take a new --workdir. Changed:\n  " + "\n  ".join(changes)
+    )
+
+
+def _check_nothing_is_lost(workdir: pathlib.Path, text: str) -> None:
+  """Raises if metrics are all that is left of another config's run.
+
+  The same config would write the same numbers again.
+  """
+  from pkpo_jax.training import metrics_writer
+
+  path = workdir / "metrics.jsonl"
+  steps = sum(r["stage"] == "train" for r in metrics_writer.read(path))
+  if not steps:
+    return
+  saved = read_json(workdir / "config.json")
+  saved.pop("format", None)
+  every = saved.get("checkpoint", {}).get("every", 1)
+  changes = config_lib.difference(json.dumps(saved), text)
+  if steps >= every and not all(_is_one_of(x, FREE) for x in changes):
+    raise ValueError(
+      f"{path} has {steps} steps of a run with another config, whose"
+      " checkpoints are gone; they would be erased. Take a new --workdir, or"
+      " move that file away."
     )
 
 
@@ -244,7 +296,7 @@ def _write(path: pathlib.Path, text: str) -> None:
 
 def _saved_json(path: pathlib.Path) -> str:
   """The saved config as JSON, without its format, with the keys it lacks."""
-  saved = json.loads(path.read_text()) if path.exists() else {}
+  saved = read_json(path)
   check_format(saved.pop("format", 0), path)
   if saved:
     saved = _converted(ADDED_KEYS | saved)

@@ -121,6 +121,36 @@ def test_a_model_and_a_task_take_more_than_a_config_lists():
   assert config.n == 4
 
 
+def test_another_kind_begins_with_none_of_the_options_of_the_files():
+  config = parse(
+    "--config=configs/countdown.py",
+    "--config.base.path=~/first",
+    "--config.base.source=run",
+    "--config.task.name=jsonl",
+    "--config.task.num_test=3",
+  ).config
+  home = str(pathlib.Path.home() / "first")
+  assert config.base.to_dict() == {"source": "run", "path": home}
+  assert config.task.to_dict() == {"name": "jsonl", "num_test": 3}
+  same = parse(
+    "--config=configs/countdown.py",
+    "--config.base.source=demonstrations",
+    "--config.base.seed=3",
+  ).config
+  assert (same.base.seed, same.base.num_steps) == (3, 300)
+
+
+def test_the_mistake_is_named_and_not_what_goes_with_another_kind(capsys):
+  with pytest.raises(SystemExit):
+    parse(
+      "--config=configs/countdown.py",
+      "--config.base.path=first",
+      "--config.base.source=run",
+      "--config.n=many",
+    )
+  assert capsys.readouterr().err.startswith("Error: config.n=many: ")
+
+
 @pytest.mark.parametrize("part", ["loss.", "base.", ""])
 def test_other_parts_do_not(part, capsys):
   with pytest.raises(SystemExit):

@@ -1,6 +1,7 @@
 """The commands as a user runs them; test_kills and test_faults end them."""
 
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -71,6 +72,18 @@ def test_training_leaves_numbers_and_a_picture(uninterrupted):
 
 
 @pytest.mark.slow
+def test_a_run_that_is_done_without_its_numbers_says_so(
+  uninterrupted, base_dir, tmp_path
+):
+  folder = tmp_path / "run"
+  shutil.copytree(uninterrupted, folder)
+  (folder / "metrics.jsonl").unlink()
+  (folder / "lock").unlink()
+  output = _run("experiments.train", *_options(folder, base_dir))
+  assert "Done, without a picture: " in output and "holds no step" in output
+
+
+@pytest.mark.slow
 def test_another_config_is_refused(uninterrupted, base_dir):
   options = _options(uninterrupted, base_dir)
   output = _run(
@@ -105,6 +118,29 @@ def test_a_wrong_option_ends_the_process(tmp_path):
   options = (CONFIG, f"--workdir={tmp_path}", "--config.k_optt=8")
   assert "k_optt" in _run("experiments.train", *options, code=2)
   assert time.monotonic() - start < 60
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  ("source", "message"),
+  [
+    ("huggingface", "there is nothing by that name; see docs/pretrained"),
+    ("run", "there is nothing by that name"),
+    ("missing", "config.base.path: missing"),
+    ("no_run", "is missing: config.base.path must be a training run's"),
+  ],
+)
+def test_a_base_policy_that_is_not_there_is_an_error_before_anything(
+  source, message, tmp_path, run_here, monkeypatch
+):
+  monkeypatch.chdir(ROOT)
+  path = f"--config.base.path={tmp_path / 'no' if source != 'no_run' else ROOT}"
+  kind = "run" if source in ("missing", "no_run") else source
+  options = [f"--config.base.source={kind}", path][: 1 + (source != "missing")]
+  workdir = f"--workdir={tmp_path / 'run'}"
+  for trial in ([], ["--dry_run"]):
+    code, output = run_here("train", CONFIG, workdir, *options, *trial)
+    assert code == 2 and message in output and "Traceback" not in output
   assert not list(tmp_path.iterdir())
 
 

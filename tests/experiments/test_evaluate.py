@@ -120,6 +120,27 @@ def test_an_evaluation_of_other_problems_is_refused_before(
   assert code == 2 and "Not of the same problems: 2 test problems" in output
 
 
+def test_the_latest_is_chosen_in_its_turn(run, command, monkeypatch):
+  """A run at work has gone on meanwhile, and deleted what was the latest."""
+  evaluated = []
+
+  class Evaluator:
+    def __init__(self, *_):
+      pass
+
+    def evaluate(self, step, progress):
+      evaluated.append(step)
+      (run / f"checkpoints/{5 + len(evaluated)}").mkdir()
+      return run
+
+    def close(self):
+      raise SystemExit(0)
+
+  monkeypatch.setattr(run_evaluation, "Evaluator", Evaluator)
+  command(f"--workdir={run}", "--step=0,latest,0")
+  assert evaluated == [0, 6]
+
+
 @pytest.mark.slow
 def test_a_policy_is_evaluated_written_and_compared(run, command):
   options = f"--workdir={run}", "--step=3", "--num_problems=2"

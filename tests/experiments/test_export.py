@@ -1,13 +1,16 @@
 """experiments.export: what it writes is the policy of the run."""
 
 import functools
+import json
 import pathlib
+import runpy
+import types
 
 import numpy as np
 import pytest
-from helpers import plain, saved_run
+from helpers import gemma_fixtures, plain, saved_run, vocabulary
 
-from pkpo_jax.lm import formats, models
+from pkpo_jax.lm import formats, models, tokenizers
 from pkpo_jax.training import build_run, saved_policy, workdir
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -42,6 +45,27 @@ def test_the_folder_holds_the_newest_policy(kind, run, command, tmp_path):
   first = saved_policy.load(run, saved_policy.BASE, config, parts, tmp_path)
   other, _ = plain.forward(parts.model, models.merge(*first), TOKENS)
   assert np.abs(other - expected).max() > 1e-3
+
+
+def test_the_folder_has_the_tokenizer_of_the_run(run, tmp_path, monkeypatch):
+  """That of `config.tokenizer`, and not the one that the base lies beside."""
+  model, params = gemma_fixtures.loaded("gemma2_tiny")
+  file = vocabulary.make_huggingface(tmp_path)
+  tokenizer = tokenizers.get_tokenizer("huggingface", path=file)
+  data = types.SimpleNamespace(tokenizer=tokenizer)
+  parts = types.SimpleNamespace(model=model)
+  monkeypatch.setattr(build_run, "build", lambda *_: parts)
+  monkeypatch.setattr(saved_policy, "load", lambda *_: ({}, params))
+  out = tmp_path / "out"
+  args = types.SimpleNamespace(
+    workdir=run, base_dir=tmp_path, format="huggingface", out=out
+  )
+  request = types.SimpleNamespace(config=workdir.read_config(run))
+  command = runpy.run_module("experiments.export")
+  command["_export"](args, request, data, 3)
+  assert (out / "tokenizer.json").read_bytes() == file.read_bytes()
+  config = json.loads((out / "config.json").read_text())
+  assert config["eos_token_id"] == list(tokenizer.stop_tokens)
 
 
 @pytest.mark.parametrize(

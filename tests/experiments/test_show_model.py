@@ -55,6 +55,19 @@ def test_what_is_missing_is_said(tmp_path):
   )
 
 
+def test_the_vocabulary_of_another_gemma_is_said(tmp_path, monkeypatch):
+  path = make(tmp_path / "folder", folder_forms.said())
+  whole = tokenizers.GemmaTokenizer.__init__
+
+  def of_gemma2(self, *args, **kwargs):
+    whole(self, *args, **kwargs)
+    self.family = "gemma2"
+
+  monkeypatch.setattr(tokenizers.GemmaTokenizer, "__init__", of_gemma2)
+  last = show_model.describe(path)[0][-1]
+  assert "vocabulary of gemma2, and the model a gemma3: their ids di" in last
+
+
 def test_a_preset_is_named():
   from pkpo_jax.lm import models
 

@@ -72,6 +72,13 @@ FILES = {
     forms.instead("model.safetensors", b"version https://git-lfs.github.com\n"),
     refusal="git lfs pull",
   ),
+  "config_pointer": Form(
+    forms.beside(**{"config.json": b"version https://git-lfs.github.com\n"}),
+    refusal="config.json can't be read .*git lfs pull",
+  ),
+  "flax": Form(
+    forms.instead("flax_model.msgpack", b"\x80"), refusal="Weights of Flax"
+  ),
   "pickled": Form(
     forms.instead("pytorch_model.bin", b"\x80"), refusal="save_pretrained"
   ),
@@ -100,6 +107,13 @@ FILES = {
 # Types.
 TYPES = {
   "bfloat16": Form(forms.as_type(BFLOAT16, "bfloat16")),
+  "head_of_another_type": Form(
+    forms.both(
+      forms.as_type(BFLOAT16, "bfloat16"),
+      forms.copied(TABLE, HEAD),
+      forms.changed(HEAD, lambda x: x.astype(np.float32)),
+    )
+  ),
   "float16": Form(forms.as_type(np.float16, "float16")),
   "float64": Form(forms.as_type(np.float64, "float32")),
   "dtype_of_torch": Form(
@@ -169,7 +183,7 @@ CONFIGS = {
     refusal="partial_rotary_factor=0.5",
     silent=True,
   ),
-  "null": Form(config(head_dim=None), refusal="head_dim=None, which must be"),
+  "null": Form(config(head_dim=None), refusal="head_dim=None must be"),
   "text_for_a_number": Form(
     config(hidden_size="16"), refusal="hidden_size='16'"
   ),
@@ -236,6 +250,22 @@ TEXTS = {
   ),
   "template_for_training": Form(
     forms.said(chat_template=templates.TRAINING), turns=True, silent=True
+  ),
+  "unknown_name": Form(
+    forms.said(
+      chat_template="{{ bos_tokn }}Q: {{ messages[0].content | trim }}\nA:"
+    ),
+    turns=True,
+    silent=True,
+  ),
+  "day": Form(
+    forms.said(
+      chat_template="{% if strftime_now is defined %}{{ strftime_now('%d') }}"
+      "{% endif %}{{ bos_token }}{{ messages[0].content }}"
+    ),
+    refusal="shows the day",
+    turns=True,
+    silent=True,
   ),
   "tags": Form(forms.tags("<think>", "</think>"), turns=True),
   "no_frame": Form(

@@ -54,7 +54,7 @@ def patch(monkeypatch, rewards_of):
     steps[-1] += (k,)
     return state.replace(step=state.step + 1), {"loss": 0.0}
 
-  def base_policy(config, parts, folder):
+  def base_policy(config, parts, *_):
     return plain.random_params(parts.model)
 
   monkeypatch.setattr(rollout.RolloutWorker, "__call__", roll)

@@ -15,6 +15,7 @@ LOOP = """{% for m in messages %}{% if loop.index > 9 %}{% break %}{% endif %}
   ("template", "frame"),
   [
     (GEMMA, chat_template.GEMMA),
+    (chat_template.GEMMA_TEMPLATE, chat_template.GEMMA),
     (
       CHATML,
       ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", False),
@@ -23,6 +24,8 @@ LOOP = """{% for m in messages %}{% if loop.index > 9 %}{% break %}{% endif %}
     (LOOP, ("[", "]", False)),
     (TRAINING, ("<bos>Q: ", "\nA:", False)),
     ("{{ messages[0]['content'] }}{{ eos_token }}", ("", "<eos>", False)),
+    # As transformers has it, which renders an unknown name as nothing.
+    ("{{ bos_tokn }}{{ messages[0]['content'] }}:", ("", ":", False)),
   ],
 )
 def test_the_frame_of_a_template(template, frame):
@@ -43,7 +46,11 @@ def test_the_frame_of_a_template(template, frame):
       "turn once",
     ),
     ("{{ messages[0].content | replace('<', '') }}", "depends on it"),
-    ("{{ strftime_now('%d') }}{{ messages[0].content }}", "strftime_now"),
+    (
+      "{% if strftime_now is defined %}{{ strftime_now('%d') }}{% endif %}"
+      "{{ messages[0].content }}",
+      "shows the day",
+    ),
     (
       "{{ ''.__class__.__mro__[1].__subclasses__() }}{{ messages[0].content }}",
       "SecurityError",

@@ -53,10 +53,12 @@ def test_gemma_2_has_its_published_size(name, on_hugging_face, width):
   assert model.dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float8_e4m3fn", "int8"])
+@pytest.mark.parametrize(
+  "dtype", ["float16", "float8_e4m3fn", "int8", "bf16", "float64", None]
+)
 def test_a_type_that_gemma_exceeds_is_refused(dtype):
   """In float16 a policy would be uniform, and nothing would say so."""
-  with pytest.raises(ValueError, match=f"dtype='{dtype}'.*take 'bfloat16' or"):
+  with pytest.raises(ValueError, match=f"dtype='{dtype}'.*takes 'bfloat16' or"):
     models.get_model("gemma2_tiny", dtype=dtype)
   with pytest.raises(ValueError, match=dtype):
     models.get_model("gemma2_tiny").clone(dtype=dtype)

@@ -48,12 +48,45 @@ def get(path, **options):
 )
 def test_stop_tokens_are_all_that_are_named(tmp_path, files, more):
   one = get(folder(tmp_path, **files))
-  end = one._vocabulary.find("<end_of_turn>")
-  find = one._vocabulary.find
+  end = one.vocabulary.find("<end_of_turn>")
+  find = one.vocabulary.find
   named = [find(x) if isinstance(x, str) else x for x in more]
   assert one.stop_tokens == (1, end, *named)
   for i in one.stop_tokens:
     assert one.decode([i]) == ""
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+def test_the_models_folder_names_stop_tokens_too(tmp_path, file):
+  """Wherever the vocabulary lies; what is not in it is refused."""
+  here, model = tmp_path / "here", tmp_path / "model"
+  here.mkdir()
+  model.mkdir()
+  (model / file).write_text('{"eos_token_id": [1, 9]}')
+  one = get(folder(here), model=model)
+  assert set(one.stop_tokens) == {*get(here).stop_tokens, 9}
+  assert one.said.stops[9] == f"{model / file}, eos_token_id"
+  (model / file).write_text('{"eos_token_id": 9999}')
+  with pytest.raises(ValueError, match=f"9999, as {model / file}"):
+    get(here, model=model)
+
+
+@pytest.mark.parametrize(
+  "content",
+  [
+    {"added_tokens_decoder": {"x": {"content": "y"}}},
+    {"added_tokens_decoder": ["y"]},
+  ],
+)
+def test_added_tokens_without_ids_are_refused(tmp_path, content):
+  folder(tmp_path, tokenizer_config=content)
+  with pytest.raises(ValueError, match=r"tokenizer_config.json, added_tokens_"):
+    get(tmp_path)
+  folder(tmp_path, tokenizer_config={}, added_tokens={"y": None})
+  with pytest.raises(
+    ValueError, match=r"added_tokens.json gives 'y' the id No"
+  ):
+    get(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,18 @@ def test_a_file_that_is_missing_or_of_another_kind_is_named(tmp_path, name):
     tokenizers.get_tokenizer(name, path=tmp_path / "other.json")
 
 
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [("version https://git-lfs", "git lfs pull"), ("", "it is empty")],
+)
+def test_a_file_that_was_not_fetched_is_named(tmp_path, content, message):
+  names = {"gemma3": "tokenizer.model", "huggingface": "tokenizer.json"}
+  for name, file in names.items():
+    (tmp_path / file).write_text(content)
+    with pytest.raises(ValueError, match=f"{file} can't be read .*{message}"):
+      tokenizers.get_tokenizer(name, path=tmp_path / file)
+
+
 def test_home_is_understood_in_a_path(tmp_path, monkeypatch):
   vocabulary.make_huggingface(tmp_path)
   monkeypatch.setenv("HOME", str(tmp_path))

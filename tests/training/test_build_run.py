@@ -1,16 +1,19 @@
 """training.build_run: the parts fit together, or it says what does not."""
 
+import json
+import pathlib
 import types
 
 import jax
+import ml_collections
 import pytest
-from helpers import tiny_config
+from helpers import saved_run, tiny_config, vocabulary
 from jax.sharding import AbstractMesh, AxisType
 
 from configs import countdown, gemma2_2b_math, list_programs
 from pkpo_jax.lm import sharding
 from pkpo_jax.rl import train_step
-from pkpo_jax.training import build_run
+from pkpo_jax.training import build_run, provenance, workdir
 
 
 def make_config(**changes):
@@ -42,6 +45,42 @@ def test_the_model_has_a_row_for_every_word():
 def test_what_does_not_fit_is_an_error(changes, message):
   with pytest.raises(ValueError, match=message):
     build_run.build(make_config(**changes))
+
+
+def test_the_models_folder_is_found_through_earlier_runs(tmp_path):
+  run = saved_run.copy(tmp_path / "run")
+  config = workdir.read_config(run)
+  assert build_run.model_folder(config) is None
+  base = {"source": "huggingface", "path": "~/gemma"}
+  config.base = ml_collections.ConfigDict(base)
+  assert build_run.model_folder(config) == pathlib.Path.home() / "gemma"
+  path = run / "config.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | {"base": base}))
+  config.base = ml_collections.ConfigDict({"source": "run", "path": str(run)})
+  assert build_run.model_folder(config) == pathlib.Path.home() / "gemma"
+
+
+def test_a_completion_ends_where_the_models_folder_says(tmp_path):
+  """And the run notes it: a later policy may come without that folder."""
+  config = make_config()
+  config.tokenizer = {"name": "huggingface", "turns": False}
+  config.tokenizer.path = str(vocabulary.make_huggingface(tmp_path))
+  config.base = {"source": "huggingface", "path": str(tmp_path / "model")}
+  (tmp_path / "model").mkdir()
+  generation = tmp_path / "model/generation_config.json"
+  generation.write_text('{"eos_token_id": [1, 9]}')
+  task = types.SimpleNamespace()
+  found = build_run._tokenizer(config, task)
+  assert 9 in found.stop_tokens
+  config.base = {"source": "run", "path": str(tmp_path / "gone")}
+  without = build_run._tokenizer(config, task)
+  assert 9 not in without.stop_tokens
+  first, later = (
+    provenance.contents(config, build_run.Data(task, one, {}, {}))
+    for one in (found, without)
+  )
+  changed = [name for name in first if first[name] != later[name]]
+  assert changed == [provenance._STOPS]
 
 
 def test_a_vocabulary_of_another_gemma_is_refused():

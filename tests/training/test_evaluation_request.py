@@ -1,8 +1,12 @@
 """training.evaluation_request: what may be asked, and the name of its file."""
 
+import json
+
 import pytest
 from helpers import saved_run
 
+from pkpo_jax.tasks import countdown
+from pkpo_jax.training import build_run, provenance
 from pkpo_jax.training import evaluation_request as request_lib
 
 
@@ -115,6 +119,17 @@ def test_problems_are_all_or_a_draw(run):
 def test_problems_that_are_not_there_are_an_error(run, options, message):
   with pytest.raises(ValueError, match=message):
     request_lib.load_problems(ask(run, **options))
+
+
+def test_words_in_another_order_than_the_policy_learned_are_refused(run):
+  words = build_run.make_task(ask(run).config).words
+  contents = run / "contents.json"
+  other = countdown.Countdown(numbers=(3,), num_train=1, num_test=1)
+  other.words = words[::-1]
+  contents.write_text(json.dumps(provenance.of_words(other)))
+  with pytest.raises(ValueError, match="or are in another order"):
+    request_lib.load_problems(ask(run))
+  contents.unlink()
 
 
 def test_what_answers_depend_on_has_a_file_of_its_own(run):

@@ -2,13 +2,20 @@
 
 import dataclasses
 import pathlib
+import shutil
 import types
 
 import jax
 import ml_collections
 import numpy as np
 import pytest
-from helpers import plain, tiny_config
+from helpers import (
+  gemma_fixtures,
+  plain,
+  quick_config,
+  saved_run,
+  tiny_config,
+)
 
 from pkpo_jax.lm import models
 from pkpo_jax.lm.formats import huggingface
@@ -65,14 +72,78 @@ def test_a_reference_is_a_copy_of_the_base_policy(tmp_path, monkeypatch):
   base = plain.random_params(parts.model)
   monkeypatch.setattr(initial_policy, "base_params", lambda *_: base)
   checkpointer = checkpointing.Checkpointer(tmp_path / "checkpoints", keep=1)
-  new = initial_policy.restore_or_init(config, parts, checkpointer, tmp_path)
+  new = initial_policy.restore_or_init(
+    config, parts, checkpointer, tmp_path, {}
+  )
   assert new.reference is None and int(new.progress.state.step) == 0
   assert np.all(new.progress.solved_at == checkpointing.NEVER)
   config.loss.kl_coef = 0.1
-  new = initial_policy.restore_or_init(config, parts, checkpointer, tmp_path)
+  new = initial_policy.restore_or_init(
+    config, parts, checkpointer, tmp_path, {}
+  )
   for mine, other in zip(
     jax.tree.leaves(new.reference), jax.tree.leaves(new.progress.state.params)
   ):
     np.testing.assert_array_equal(mine, other)
     assert mine is not other
   checkpointer.close()
+
+
+def test_a_run_of_another_vocabulary_is_no_base(tmp_path):
+  run = saved_run.copy(tmp_path / "run")
+  config = quick_config.get_config()
+  config.base = ml_collections.ConfigDict({"source": "run", "path": str(run)})
+  parts = build_run.build(config)
+  assert initial_policy.base_step(config, {}) == saved_run.STEP
+  parts.task.words = parts.task.words[::-1]
+  with pytest.raises(ValueError, match="or are in another order"):
+    initial_policy.base_params(config, parts, tmp_path)
+
+
+def test_the_step_of_another_run_is_the_one_noted_while_it_is_there(tmp_path):
+  run = saved_run.copy(tmp_path / "run")
+  config = quick_config.get_config()
+  assert initial_policy.base_step(config, {}) is None
+  config.base = ml_collections.ConfigDict({"source": "run", "path": str(run)})
+  noted = initial_policy.contents_of(
+    initial_policy.InitialParams({}, {"w": np.ones(3)}), saved_run.STEP
+  )
+  (run / "checkpoints/9").mkdir()
+  assert initial_policy.base_step(config, {}) == 9
+  assert initial_policy.base_step(config, noted) == saved_run.STEP
+  shutil.rmtree(run / "checkpoints" / str(saved_run.STEP))
+  with pytest.raises(ValueError, match=r"no longer holds step 3, .* has 9\."):
+    initial_policy.base_step(config, noted)
+  shutil.rmtree(run / "checkpoints")
+  with pytest.raises(ValueError, match="holds no checkpoint yet"):
+    initial_policy.base_step(config, {})
+
+
+@pytest.mark.parametrize(
+  ("source", "folder", "message"),
+  [
+    (
+      "huggingface",
+      "run",
+      "is of a training run: set config.base.source='run'",
+    ),
+    ("gemma", "run", "is of a training run: set config.base.source='run'"),
+    ("gemma", "model", "Hugging Face's: set config.base.source='huggingface'"),
+    ("huggingface", "cut", "model.safetensors can't be read .*empty"),
+  ],
+)
+def test_a_base_that_is_something_else_is_refused_at_once(
+  tmp_path, source, folder, message
+):
+  """Before the folder of the run is claimed."""
+  run = saved_run.copy(tmp_path / "run")
+  (run / "starts.jsonl").touch()
+  for name in ("model", "cut"):
+    (tmp_path / name).mkdir()
+    gemma_fixtures.rewrite("gemma2_tiny", tmp_path / name)
+  (tmp_path / "cut/model.safetensors").write_bytes(b"")
+  config = quick_config.get_config()
+  base = {"source": source, "path": str(tmp_path / folder)}
+  config.base = ml_collections.ConfigDict(base)
+  with pytest.raises(ValueError, match=message):
+    initial_policy.check_base(config, None)

@@ -70,7 +70,7 @@ def test_patience_outlives_a_resume(record, tmp_path, monkeypatch):
 def test_a_broken_policy_stops_the_run(monkeypatch, tmp_path):
   """One NaN is enough, and it is found before anything is graded."""
 
-  def broken(config, parts, folder):
+  def broken(config, parts, *_):
     params = plain.random_params(parts.model)
     params["layer_0"]["mlp"]["linear"] *= np.nan
     return params

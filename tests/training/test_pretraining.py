@@ -103,6 +103,16 @@ def test_the_second_call_loads_the_same_bits(trained, no_training):
 
 
 @pytest.mark.slow
+def test_the_words_it_has_learned_must_be_those_of_the_task(trained):
+  """In their order, which that of a set is not."""
+  config = make_config()
+  parts = build_run.build(config)
+  parts.task.words = parts.task.words[::-1]
+  with pytest.raises(ValueError, match="has other words than config"):
+    pretraining.train_or_load(config, parts, trained[1])
+
+
+@pytest.mark.slow
 def test_the_config_lies_beside(trained):
   (path,) = trained[1].glob("*.json")
   described = json.loads(path.read_text())
@@ -202,10 +212,10 @@ import pathlib, sys, time
 import numpy as np
 from pkpo_jax.training import pretraining
 folder, start = pathlib.Path(sys.argv[1]), float(sys.argv[2])
-pretraining._save(folder / "first", {"w": np.ones(3)}, "{}")  # imports all
+pretraining._save(folder / "first", {"w": np.ones(3)}, "{}", ())  # imports all
 time.sleep(max(0, start - time.time()))
 for i in range(10):
-  pretraining._save(folder / f"policy_{i}", {"w": np.ones(9999)}, "{}")
+  pretraining._save(folder / f"policy_{i}", {"w": np.ones(9999)}, "{}", ())
 """
 
 
@@ -222,7 +232,7 @@ def test_many_write_the_same_policies_at_once(tmp_path):
   assert sorted(path.name for path in tmp_path.iterdir()) == expected
   for name in names[1:]:
     like = {"w": jax.ShapeDtypeStruct((9999,), np.float32)}
-    params = pretraining._load(tmp_path / name, like)
+    params = pretraining._load(tmp_path / name, like, ())
     np.testing.assert_array_equal(params["w"], np.ones(9999))
 
 

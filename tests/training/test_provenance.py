@@ -8,7 +8,8 @@ import shutil
 import pytest
 from helpers import quick_config
 
-from pkpo_jax.tasks import base
+from pkpo_jax import multihost
+from pkpo_jax.tasks import base, copy_words
 from pkpo_jax.training import build_run, provenance
 
 TOKENIZER = pathlib.Path(__file__).parents[1] / "lm/fixtures"
@@ -133,3 +134,51 @@ def test_what_has_changed_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=f"^{name} changed since .*bring back"):
       check(tmp_path, found | {name: "5"}, begun=True)
   shutil.rmtree(tmp_path)
+
+
+def words_task(*words):
+  task = copy_words.CopyWords(num_train=1, num_test=1)
+  task.words = words
+  return task
+
+
+def test_words_are_told_by_their_order_too(tmp_path):
+  """Ids follow from it."""
+  data = build_run.Data(words_task("a", "b"), None, {}, {})
+  found = provenance.contents(quick_config.get_config(), data)
+  assert found == provenance.of_words(words_task("a", "b"))
+  provenance.check_contents(tmp_path, found, begun=False)
+  for words in (("b", "a"), ("a", "b", "c"), ("ab",)):
+    other = provenance.of_words(words_task(*words))
+    with pytest.raises(ValueError, match=r"^the words of the task changed"):
+      provenance.check_contents(tmp_path, other, begun=True)
+  assert provenance.of_words(object()) == {}  # a task in Gemma's tokens
+
+
+def test_the_words_of_a_run_are_those_it_noted_or_else_its_tasks(tmp_path):
+  config = quick_config.get_config()
+  own = build_run.make_task(config)
+  other = words_task("a", "b")
+  provenance.require_words(tmp_path, config, own)
+  with pytest.raises(ValueError, match=r"words are not those of .*countdown"):
+    provenance.require_words(tmp_path, config, other)
+  provenance.check_contents(tmp_path, provenance.of_words(other), begun=False)
+  provenance.require_words(tmp_path, config, other)
+  with pytest.raises(ValueError, match="or are in another order"):
+    provenance.require_words(tmp_path, config, own)
+
+
+def test_what_differs_between_processes_is_refused(tmp_path, monkeypatch):
+  first = json.dumps({"the words of the task": "1"})
+  monkeypatch.setattr(multihost, "broadcast_text", lambda _: first)
+  with pytest.raises(ValueError, match="words of the task: not the same"):
+    provenance.check_contents(
+      tmp_path, {"the words of the task": "2"}, begun=False
+    )
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_file_is_named(tmp_path):
+  (tmp_path / "contents.json").write_text("")
+  with pytest.raises(ValueError, match=r"contents\.json is damaged"):
+    provenance.require_contents(tmp_path, {})

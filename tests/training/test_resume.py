@@ -86,5 +86,29 @@ def test_a_run_starts_from_another_run(whole, tmp_path):
   with pytest.raises(ValueError, match="is a run of another model"):
     loop.train(config, tmp_path / "other", tmp_path)
   config.base.path = str(tmp_path)
-  with pytest.raises(ValueError, match=r"config\.json is missing"):
+  with pytest.raises(ValueError, match=r"is missing: config\.base\.path must"):
     loop.train(config, tmp_path / "other", tmp_path)
+
+
+def test_a_run_goes_on_after_the_run_it_began_from_has(tmp_path):
+  """From the policy it began with, as long as that is there."""
+  base, ours = tmp_path / "base run", tmp_path / "ours"
+  train(base, num_steps=2, **{"checkpoint.keep": 2})
+
+  def go_on(num_steps):
+    config = quick_config.get_config()
+    config.base = ml_collections.ConfigDict(
+      {"source": "run", "path": str(base)}
+    )
+    config.loss.kl_coef = 0.1
+    config.num_steps = num_steps
+    loop.train(config, ours, tmp_path)
+
+  go_on(1)
+  train(base, num_steps=4, **{"checkpoint.keep": 2})
+  go_on(2)
+  *_, last = (r for r in runs.records(ours) if r["stage"] == "train")
+  assert last["step"] == 1 and last["kl_to_reference"] > 0
+  train(base, num_steps=6, **{"checkpoint.keep": 2})
+  with pytest.raises(ValueError, match=r"no longer holds step 2, .* has 4, 6"):
+    go_on(3)

@@ -1,18 +1,19 @@
 """training.saved_policy: what a run has saved, and where it came from."""
 
 import json
-import pathlib
+import types
 
 import jax
-import ml_collections
 import numpy as np
 import pytest
-from helpers import quick_config, saved_run
+from helpers import quick_config, saved_run, vocabulary
 
+from pkpo_jax.lm import tokenizers
 from pkpo_jax.training import (
   build_run,
   checkpointing,
   initial_policy,
+  provenance,
   saved_policy,
   workdir,
 )
@@ -39,6 +40,15 @@ def test_a_later_policy_needs_no_base(tmp_path, monkeypatch):
   assert frozen == {} and checkpointing.checksums(trained).any()
 
 
+@pytest.mark.slow
+def test_a_policy_that_the_run_has_deleted_is_not_called_damaged(tmp_path):
+  run = saved_run.copy(tmp_path / "run")
+  config = workdir.read_config(run)
+  parts = build_run.build(config)
+  with pytest.raises(ValueError, match="/2 is gone: the run that wrote it is"):
+    saved_policy.load(run, 2, config, parts, tmp_path)
+
+
 def test_another_base_policy_than_the_runs_is_an_error(tmp_path, monkeypatch):
   run = saved_run.copy(tmp_path / "run")
   contents = run / "contents.json"
@@ -46,20 +56,24 @@ def test_another_base_policy_than_the_runs_is_an_error(tmp_path, monkeypatch):
   contents.write_text(json.dumps(saved | {"the base policy": "1"}))
   other = {"the base policy": "2"}
   monkeypatch.setattr(initial_policy, "initial_params", lambda *_: ({}, {}))
-  monkeypatch.setattr(initial_policy, "contents_of", lambda _: other)
+  monkeypatch.setattr(initial_policy, "contents_of", lambda *_: other)
   config = workdir.read_config(run)
+  parts = build_run.load_data(config)
   with pytest.raises(ValueError, match="the base policy changed"):
-    saved_policy.load(run, 0, config, None, tmp_path)
+    saved_policy.load(run, 0, config, parts, tmp_path)
 
 
-def test_the_source_is_found_through_earlier_runs(tmp_path):
+def test_a_completion_must_end_where_the_run_learned_to_end_it(tmp_path):
+  """The model's folder, which names stop tokens too, may be gone by then."""
   run = saved_run.copy(tmp_path / "run")
   config = workdir.read_config(run)
-  assert saved_policy.source(config) is None
-  base = {"source": "huggingface", "path": "~/gemma"}
-  config.base = ml_collections.ConfigDict(base)
-  assert saved_policy.source(config) == pathlib.Path.home() / "gemma"
-  path = run / "config.json"
-  path.write_text(json.dumps(json.loads(path.read_text()) | {"base": base}))
-  config.base = ml_collections.ConfigDict({"source": "run", "path": str(run)})
-  assert saved_policy.source(config) == pathlib.Path.home() / "gemma"
+  tokenizer = tokenizers.get_tokenizer(
+    "huggingface", path=vocabulary.make_huggingface(tmp_path)
+  )
+  parts = types.SimpleNamespace(tokenizer=tokenizer)
+  provenance.check_contents(run, provenance.of_stops(parts), begun=False)
+  tokenizer.stop_tokens = (1, 9)
+  with pytest.raises(
+    ValueError, match=r"tokens that end a completion .* changed"
+  ):
+    saved_policy.load(run, 3, config, parts, tmp_path)

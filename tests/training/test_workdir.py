@@ -62,6 +62,36 @@ def test_a_run_that_saved_nothing_can_be_replaced(tmp_path):
   assert json.loads((tmp_path / "config.json").read_text())["k_opt"] == [4]
 
 
+def test_metrics_are_not_erased_by_another_config(tmp_path):
+  """Where they are all that is left: the same config would write the same."""
+  workdir.claim(tmp_path, make_config(**{"checkpoint.every": 2}))
+  line = '{"step": %d, "stage": "train", "pass@1": 0.5}\n'
+  metrics = tmp_path / "metrics.jsonl"
+  metrics.write_text(line % 0)
+  workdir.claim(tmp_path, make_config(**{"checkpoint.every": 2}, k_opt=(4,)))
+  metrics.write_text(line % 0 + line % 1)
+  workdir.claim(tmp_path, make_config(k_opt=(4,), num_steps=90))
+  metrics.write_text("".join(line % i for i in range(50)))
+  before = (tmp_path / "config.json").read_text()
+  with pytest.raises(ValueError, match=r"50 steps of .* another config, whose"):
+    workdir.claim(tmp_path, make_config())
+  assert (tmp_path / "config.json").read_text() == before
+  (tmp_path / "config.json").unlink()
+  with pytest.raises(ValueError, match="would be erased"):
+    workdir.claim(tmp_path, make_config())
+  metrics.unlink()
+  workdir.claim(tmp_path, make_config())
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"n": '])
+def test_a_damaged_config_is_named(text, tmp_path):
+  make_checkpoint(tmp_path)
+  (tmp_path / "config.json").write_text(text)
+  for read in (workdir.read_config, lambda x: workdir.claim(x, make_config())):
+    with pytest.raises(ValueError, match=r"config\.json is damaged .*a copy"):
+      read(tmp_path)
+
+
 @pytest.mark.parametrize("copied", [False, True])
 def test_a_folder_that_is_not_shared_is_an_error(copied, monkeypatch, tmp_path):
   """A copy has the same config, and the lock of an earlier time, if any."""
@@ -163,7 +193,7 @@ def test_an_evaluation_of_another_kind_is_done_anew(tmp_path):
 
 
 def test_a_folder_of_no_run_has_no_config(tmp_path):
-  with pytest.raises(ValueError, match=r"config\.json is missing"):
+  with pytest.raises(ValueError, match=r"json is missing: --workdir must be"):
     workdir.read_config(tmp_path)
 
 

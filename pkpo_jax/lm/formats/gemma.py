@@ -5,10 +5,11 @@ checkpoint saved here has a model.json beside gemma's files, so that it loads
 without being told which model it is of.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -19,10 +20,12 @@ from jax.experimental import multihost_utils
 from orbax import checkpoint as ocp
 
 from pkpo_jax.lm import models, transformer
-from pkpo_jax.lm.formats import param_trees, tensor_files
+from pkpo_jax.lm.formats import folder_kinds, param_trees, tensor_files
 from pkpo_jax.lm.gemma_library import gm
 
 _MODEL = "model.json"
+_TABLE = "embedder/input_embedding"
+_DAMAGED = "files of it are missing or damaged: download the whole folder anew"
 _VISION = (
   "SigLiPFromPatches_0/",
   "vision_encoder/",
@@ -54,21 +57,39 @@ def load_gemma(
 
   Raises:
     FileNotFoundError: there is no checkpoint.
-    ValueError: no preset has that size; or parameters are missing, left over
-      or of another shape, which is found before any of them is read.
+    ValueError: the checkpoint is damaged; no preset has that size; or
+      parameters are missing, left over or of another shape, which is found
+      before any of them is read.
   """
   path = _absolute(folder)
   if not path.exists():
     raise FileNotFoundError(f"There is no folder {path}.")
+  if path.is_file():
+    raise FileNotFoundError(f"{path} is a file; give its folder.")
   found = _shapes_in(path)
   if model is None and (path / _MODEL).exists():
-    model = _parse_model(tensor_files.read_json(path / _MODEL))
+    model = _read_model(path / _MODEL)
   elif model is None:
     model = _preset(found)
   like = param_trees.placed_shapes(model, mesh, param_dtype)
   expected = param_trees.shapes_by_name(like)
   param_trees.check_same(expected, found, "The checkpoint")
-  return model, gm.ckpts.load_params(path, params=like)
+  with _naming(path):
+    return model, gm.ckpts.load_params(path, params=like)
+
+
+@contextlib.contextmanager
+def _naming(path: epath.Path) -> Iterator[None]:
+  """A context in which what orbax raises names the checkpoint."""
+  try:
+    yield
+  except (MemoryError, jax.errors.JaxRuntimeError):
+    raise  # which are not about files
+  except Exception as error:  # orbax raises nothing more specific
+    first = str(error).partition("\n")[0][:200]
+    raise ValueError(
+      f"{path} can't be read; {_DAMAGED}. ({type(error).__name__}: {first})"
+    ) from error
 
 
 def _absolute(folder: str | os.PathLike) -> epath.Path:
@@ -83,21 +104,35 @@ def _shapes_in(path: epath.Path) -> dict[str, tuple[int, ...]]:
   Published checkpoints have other names: "transformer/layer_0/mlp/linear/w".
   Those of multimodal models also have a vision tower, which is left out.
   """
-  metadata = ocp.StandardCheckpointer().metadata(path).item_metadata
-  if metadata is None:
-    raise FileNotFoundError(f"{path} holds no checkpoint of gemma's format.")
+  with _naming(path):
+    metadata = ocp.StandardCheckpointer().metadata(path).item_metadata
+  if metadata is None or not hasattr(metadata, "tree"):
+    folder_kinds.refuse_other(path, "gemma")
+    if any(path.glob("ocdbt.process_*")) or any(path.glob("*METADATA")):
+      raise ValueError(f"{path} can't be read; {_DAMAGED}.")
+    within = [x.parent for x in path.glob("*/_METADATA")]
+    found = f" Give the one within it: {within[0]}." if within else ""
+    raise FileNotFoundError(
+      f"{path} holds no checkpoint of gemma's format.{found}"
+    )
   shapes = {}
   for name, shape in param_trees.shapes_by_name(metadata.tree).items():
     name = name.removeprefix("transformer/")
     if name.startswith(_VISION):
       continue
     shapes[name.removesuffix("/w") if "/mlp/" in name else name] = shape
+  if _TABLE not in shapes:
+    folder_kinds.refuse_other(path, "gemma")
+    raise ValueError(
+      f"{path} has no {_TABLE}, and so is no checkpoint of a Gemma; it has"
+      f" {', '.join(list(shapes)[:3])}."
+    )
   return shapes
 
 
 def _preset(found: param_trees.Shapes) -> nn.Module:
   """Finds the preset of that size, and gives it as many embeddings."""
-  num_embed, width = found.get("embedder/input_embedding", (0, 0))
+  num_embed, width = found[_TABLE]
   size = {
     "embed_dim": width,
     "hidden_dim": found.get("layer_0/mlp/linear", (0, 0))[0],
@@ -148,6 +183,18 @@ def _describe_model(model: gm.nn.Transformer) -> dict[str, Any]:
   config["attention_types"] = [t.name for t in model.config.attention_types]
   config["query_pre_attn_norm"] = model.config.query_pre_attn_norm.name
   return {"dtype": str(jnp.dtype(model.dtype)), "config": config}
+
+
+def _read_model(file: epath.Path) -> transformer.Transformer:
+  """Reads the model that `save_gemma` described in a file."""
+  described = tensor_files.read_json(file)
+  try:
+    return _parse_model(described)
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    raise ValueError(
+      f"{file} describes no model ({type(error).__name__}: {error}): copy it"
+      " again, or remove it and give model=."
+    ) from error
 
 
 def _parse_model(described: Mapping[str, Any]) -> transformer.Transformer:

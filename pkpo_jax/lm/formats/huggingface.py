@@ -15,7 +15,6 @@ import logging
 import math
 import os
 import pathlib
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,19 +24,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from pkpo_jax.lm import models, sharding, tokenizer_config, transformer
+from pkpo_jax.lm import models, sharding, tokenizers, transformer
 from pkpo_jax.lm.formats import (
+  folder_kinds,
   huggingface_config,
   huggingface_names,
+  huggingface_texts,
   param_trees,
   tensor_files,
 )
 from pkpo_jax.lm.gemma_library import gm
 
 _FLOATS = ("F32", "BF16", "F16", "F64")
-# Files about text, which an export has from its source.
-_CARRIED = {*tokenizer_config.FILES, "tokenizer.json", "tokenizer.model"}
-_CARRIED -= {"config.json"}  # which is written anew
 _log = logging.getLogger(__name__)
 
 
@@ -134,12 +132,16 @@ def _refuse_folder(folder: pathlib.Path) -> None:
       f"{folder} holds an adapter, adapter_model or adapter_config.json."
       f" {huggingface_names.MERGE}"
     )
+  folder_kinds.refuse_other(folder, "huggingface")
   snapshots = sorted(folder.glob("snapshots/*/config.json"))
   if snapshots and not (folder / "config.json").exists():
     raise FileNotFoundError(
       f"{folder} is a folder of the hub's cache; give the one within it:"
       f" {snapshots[-1].parent}."
     )
+  others = folder_kinds.other_weights(folder)
+  if others and not (folder / "config.json").exists():
+    raise FileNotFoundError(f"{folder} has no config.json.{others}")
 
 
 def _check_headers(
@@ -202,6 +204,7 @@ def save_huggingface(
   folder: str | os.PathLike,
   *,
   source: str | os.PathLike | None = None,
+  tokenizer: tokenizers.GemmaTokenizer | None = None,
   max_shard_bytes: int = 5 * 10**9,
 ) -> None:
   """Saves a folder that `transformers` and `load_huggingface` can load.
@@ -218,6 +221,8 @@ def save_huggingface(
       one was: the tokens that end a text, the length of the context, the
       tokenizer and its chat template. Without it, a text ends at EOS alone, and
       there is no tokenizer.
+    tokenizer: the one that the policy was trained with. Its files, its chat
+      template and its stop tokens then stand in for those of the source.
     max_shard_bytes: the most that one file has, and that host memory holds at
       a time.
 
@@ -228,13 +233,13 @@ def save_huggingface(
       as for LoRA adapters; or the source is of another model.
   """
   param_trees.check_params(model, params)
-  carried: list[str] = []
-  theirs = None
+  origin = theirs = None
   if source is not None:
     origin = pathlib.Path(source).expanduser()
     theirs = tensor_files.read_json(origin / "config.json")
-    carried = [name for name in _CARRIED if (origin / name).exists()]
   config = huggingface_config.write_config(model, theirs)
+  if tokenizer is not None:
+    config |= huggingface_texts.stops(tokenizer)
   itemsize = jnp.dtype(model.dtype).itemsize
   sizes = {
     name: itemsize * math.prod(shape)
@@ -245,9 +250,7 @@ def save_huggingface(
     path = pathlib.Path(folder).expanduser()
     with tensor_files.new_folder(path) as made:
       tensor_files.write_json(made / "config.json", config)
-      for name in carried:
-        (made / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(origin / name, made / name)
+      huggingface_texts.write(made, origin, tokenizer)
       tensor_files.write_tensors(made, tensors, sizes, max_shard_bytes)
   else:
     for _ in tensors:  # Gathering an array takes all processes.

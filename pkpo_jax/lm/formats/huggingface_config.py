@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from pkpo_jax.lm import models, transformer
+from pkpo_jax.lm import model_options, models, transformer
 from pkpo_jax.lm.gemma_library import gm
 
 _LOCAL = gm.nn.config.AttentionType.LOCAL_SLIDING
@@ -35,7 +35,7 @@ _RENAMED = {
   "attn_logits_soft_cap": "attn_logit_softcapping",
   "sliding_window_size": "sliding_window",
 }
-_MOST_LAYERS = 1000  # The largest Gemma has 62.
+_SCALAR = "query_pre_attn_scalar"
 # What Hugging Face takes for a key that is absent: published files leave out
 # what equals it.
 _DEFAULTS: dict[str, Any] = {
@@ -45,16 +45,18 @@ _DEFAULTS: dict[str, Any] = {
   "num_attention_heads": 8,
   "num_key_value_heads": 4,
   "head_dim": 256,
-  "query_pre_attn_scalar": 256,
+  _SCALAR: 256,
   "sliding_window": 4096,
 }
 _OWN_DEFAULTS: dict[str, dict[str, Any]] = {
   "gemma2": {
+    "max_position_embeddings": 8192,
     "vocab_size": 256_000,
     "final_logit_softcapping": 30.0,
     "attn_logit_softcapping": 50.0,
   },
   "gemma3_text": {
+    "max_position_embeddings": _LONG_CONTEXT,
     "vocab_size": 262_208,
     "final_logit_softcapping": None,
     "attn_logit_softcapping": None,
@@ -152,7 +154,7 @@ def read_config(
   )
   return transformer.Transformer(
     config=_as_preset(ours),
-    dtype=jnp.dtype(_dtype(config) if dtype is None else dtype),
+    dtype=transformer.read_dtype(_dtype(config) if dtype is None else dtype),
     tokens="batch.tokens",
   )
 
@@ -173,15 +175,16 @@ def _dtype(config: dict[str, Any]) -> str:
 
 def _check(config: dict[str, Any], kind: str) -> None:
   """Raises ValueError for values that gemma cannot represent."""
-  for key in (*_DEFAULTS, "vocab_size", *_CAPS):
-    value = config[key]
-    if not (key in _CAPS and value is None):
-      _check_number(key, value, whole=key not in _CAPS)
-  if (layers := config["num_hidden_layers"]) > _MOST_LAYERS:
-    raise ValueError(
-      f"config.json has num_hidden_layers={layers}, and so many are a mistake;"
-      " copy it again."
-    )
+  _check_number(_SCALAR, config[_SCALAR], whole=True)
+  for key in _CAPS:
+    if config[key] is not None:
+      _check_number(key, config[key])
+  names = _RENAMED | {"num_layers": "num_hidden_layers"}
+  try:
+    sizes = {ours: config[theirs] for ours, theirs in names.items()}
+    model_options.check(sizes, names)
+  except ValueError as error:
+    raise ValueError(f"config.json: {error}") from error
   for key, allowed in _FIXED.items():
     _allow(key, config.get(key, allowed[0]), allowed)
   for key, allowed in _REFUSED.items():
@@ -234,9 +237,9 @@ def _attention_types(config: dict[str, Any], kind: str) -> tuple:
 
 def _query_norm(config: dict[str, Any]) -> Any:
   """Reads what queries are scaled by, as one of gemma's two ways."""
-  scalar, head_dim = config["query_pre_attn_scalar"], config["head_dim"]
+  scalar, head_dim = config[_SCALAR], config["head_dim"]
   width = config["hidden_size"] // config["num_attention_heads"]
-  _allow("query_pre_attn_scalar", scalar, (head_dim, width))
+  _allow(_SCALAR, scalar, (head_dim, width))
   if scalar == head_dim:
     return _QUERY.BY_ONE_OVER_SQRT_HEAD_DIM
   return _QUERY.BY_ONE_OVER_SQRT_EMBED_DIM_DIV_NUM_HEADS
@@ -344,7 +347,7 @@ def write_config(
       next(key for key, value in _LAYER_TYPES.items() if value == kind_of)
       for kind_of in ours.attention_types
     ],
-    "query_pre_attn_scalar": round(ours.query_pre_attn_scalar() ** -2),
+    _SCALAR: round(ours.query_pre_attn_scalar() ** -2),
     "rope_theta": ours.global_base_frequency,
     "torch_dtype": str(jnp.dtype(model.dtype)),
   }

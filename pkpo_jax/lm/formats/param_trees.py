@@ -9,7 +9,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from pkpo_jax.lm import models, sharding, transformer
 from pkpo_jax.lm.gemma_library import gm
@@ -28,9 +27,9 @@ def placed_shapes(
     dtype: the type of all of them.
 
   Raises:
-    ValueError: the type has too small a range.
+    ValueError: as `transformer.read_dtype`.
   """
-  transformer.check_dtype(dtype)
+  kept = transformer.read_dtype(dtype)
   tree = models.abstract_params(model)
   if mesh is None:
     one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -38,7 +37,7 @@ def placed_shapes(
   else:
     shardings = sharding.param_shardings(mesh, tree)
   return jax.tree.map(
-    lambda x, s: jax.ShapeDtypeStruct(x.shape, jnp.dtype(dtype), sharding=s),
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, kept, sharding=s),
     tree,
     shardings,
   )

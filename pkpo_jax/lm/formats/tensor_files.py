@@ -15,6 +15,8 @@ import safetensors
 import safetensors.numpy
 from etils import epath
 
+from pkpo_jax.lm.formats import folder_kinds
+
 _INDEX = "model.safetensors.index.json"
 _ONE_FILE = "model.safetensors"
 _SHARD = re.compile(r"model-\d{5}-of-(\d{5})\.safetensors")
@@ -77,8 +79,9 @@ def _files(folder: pathlib.Path) -> list[str]:
     files = _shards(folder) or [_ONE_FILE]
   missing = [file for file in files if not (folder / file).exists()]
   if missing:
+    remedy = folder_kinds.other_weights(folder)
     raise FileNotFoundError(
-      f"{folder} has no {', '.join(missing[:5])}.{_remedy(folder)}"
+      f"{folder} has no {', '.join(missing[:5])}.{remedy}"
     )
   return files
 
@@ -106,50 +109,48 @@ def _shards(folder: pathlib.Path) -> list[str]:
   return []
 
 
-def _remedy(folder: pathlib.Path) -> str:
-  """What to do with the files that a folder has instead of safetensors."""
-  if any(folder.glob("*.bin")) or any(folder.glob("*.pth")):
-    return (
-      " Pickled weights are not read; where you trust them, transformers"
-      " converts them: AutoModelForCausalLM.from_pretrained(FOLDER)"
-      ".save_pretrained(NEW)."
-    )
-  if any(folder.glob("*.gguf")):
-    return (
-      " GGUF is not read: take the safetensors that it was made from, or have"
-      " transformers convert it: from_pretrained(FOLDER, gguf_file=...)."
-    )
-  return ""
-
-
 @contextlib.contextmanager
 def _open(file: pathlib.Path) -> Iterator[Any]:
   """Opens a safetensors file; ValueError where it is damaged."""
+  check_fetched(file)
   try:
     opened = safetensors.safe_open(file, framework="numpy")
   except safetensors.SafetensorError as error:
-    with file.open("rb") as start:
-      pointer = start.read(len(_LFS)) == _LFS
-    remedy = "run `git lfs pull` in it" if pointer else "copy it again"
-    what = "it is a pointer of Git LFS" if pointer else error
-    raise ValueError(f"{file} can't be read ({what}); {remedy}.") from error
+    raise ValueError(
+      f"{file} can't be read ({error}); copy it again."
+    ) from error
   with opened as reader:
     yield reader
 
 
+def check_fetched(file: pathlib.Path | epath.Path) -> None:
+  """Raises ValueError for a file whose content was never fetched."""
+  with file.open("rb") as opened:
+    start = opened.read(len(_LFS))
+  if start == _LFS:
+    raise ValueError(
+      f"{file} can't be read (it is a pointer of Git LFS); run `git lfs pull`"
+      " in its folder."
+    )
+  if not start:
+    raise ValueError(f"{file} can't be read (it is empty); copy it again.")
+
+
 def same_values(one: Any, other: Any) -> bool:
-  """Whether two stored tensors have the same shape, type and numbers.
+  """Whether two stored tensors have the same shape and numbers, in any type.
 
   Few rows of them are in memory at a time.
   """
   shape = one.get_shape()
-  if shape != other.get_shape() or one.get_dtype() != other.get_dtype():
+  if shape != other.get_shape():
     return False
   if not shape:
-    return np.array_equal(one[...], other[...])
+    return np.array_equal(one[...], other[...], equal_nan=True)
   rows = max(1, _COMPARED // max(1, math.prod(shape[1:])))
   parts = (slice(i, min(i + rows, shape[0])) for i in range(0, shape[0], rows))
-  return all(np.array_equal(one[part], other[part]) for part in parts)
+  return all(
+    np.array_equal(one[part], other[part], equal_nan=True) for part in parts
+  )
 
 
 def _refuse_two(
@@ -230,13 +231,16 @@ def refuse_existing(folder: pathlib.Path | epath.Path) -> None:
 def read_json(path: pathlib.Path | epath.Path) -> dict[str, Any]:
   """Reads a JSON object; an error names the file and says what is wrong."""
   if not path.parent.is_dir():
+    if path.parent.exists():
+      raise FileNotFoundError(f"{path.parent} is a file; give its folder.")
     raise FileNotFoundError(f"There is no folder {path.parent}.")
   if not path.exists():
     raise FileNotFoundError(f"{path.parent} has no {path.name}.")
+  check_fetched(path)
   try:
     read = json.loads(path.read_text(encoding="utf-8"))
   except (ValueError, RecursionError) as error:
-    raise ValueError(f"{path} is no JSON: {error}") from error
+    raise ValueError(f"{path} is no JSON: {error}; copy it again.") from error
   if not isinstance(read, dict):
     raise ValueError(f"{path} holds no JSON object.")
   return read

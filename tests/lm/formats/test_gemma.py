@@ -105,7 +105,47 @@ def test_where_there_is_no_checkpoint_of_gemma(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"no folder .*nothing"):
     formats.load_gemma(tmp_path / "nothing")
   with pytest.raises(FileNotFoundError, match="no checkpoint of gemma"):
-    formats.load_gemma(gemma_fixtures.FOLDER / "gemma2_tiny")
+    formats.load_gemma(tmp_path)
+  (tmp_path / "file").touch()
+  with pytest.raises(FileNotFoundError, match="file is a file; give its"):
+    formats.load_gemma(tmp_path / "file")
+  (tmp_path / "2b-it").mkdir()
+  (tmp_path / "2b-it/_METADATA").touch()
+  with pytest.raises(FileNotFoundError, match=r"the one within it: .*2b-it"):
+    formats.load_gemma(tmp_path)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+  folder = tmp_path / "saved"
+  formats.save_gemma(*loaded("gemma2_tiny"), folder)
+  message = "saved can't be read; .*damaged: download the whole folder anew"
+  data = [x for x in folder.rglob("*") if x.is_file() and x.parent.name == "d"]
+  largest = max(data, key=lambda x: x.stat().st_size)
+  whole = largest.read_bytes()
+  largest.write_bytes(whole[: len(whole) // 2])
+  with pytest.raises(ValueError, match=message):
+    formats.load_gemma(folder)
+  largest.write_bytes(whole)
+  (folder / "_METADATA").write_text("version https://git-lfs")
+  with pytest.raises(ValueError, match=message):
+    formats.load_gemma(folder)
+
+
+def test_a_checkpoint_of_something_else_is_named(tmp_path):
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(tmp_path / "saved", {"head": {"w": jnp.ones(3)}})
+  with pytest.raises(ValueError, match=r"no embedder/.* it has head/w\."):
+    formats.load_gemma(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("text", ["{}", '{"config": {"new": 1}}'])
+def test_a_description_of_another_version_is_named(tmp_path, text):
+  formats.save_gemma(*loaded("gemma2_tiny"), tmp_path / "saved")
+  (tmp_path / "saved/model.json").write_text(text)
+  with pytest.raises(
+    ValueError, match=r"model.json describes no model .*model="
+  ):
+    formats.load_gemma(tmp_path / "saved")
 
 
 def test_nothing_is_overwritten(tmp_path):

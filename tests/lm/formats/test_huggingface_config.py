@@ -144,12 +144,14 @@ def test_linear_scaling_of_the_rotary_positions():
     ("rope_scaling", {"type": "linear", "factor": 2}, "and rope_scaling"),
     ("partial_rotary_factor", 0.5, "partial_rotary_factor=0.5"),
     ("transformers_weights", "other.safetensors", "'other.safetensors'"),
-    ("head_dim", None, "head_dim=None.*positive whole number"),
+    ("head_dim", None, "head_dim=None must be an integer of at"),
     ("hidden_size", "32", "hidden_size='32'"),
     ("vocab_size", 128.0, "vocab_size=128.0"),
     ("sliding_window", None, "sliding_window=None"),
     ("num_hidden_layers", True, "num_hidden_layers=True"),
-    ("num_hidden_layers", 10**10, "num_hidden_layers=10000000000, and so many"),
+    ("num_hidden_layers", 10**10, "num_hidden_layers=10000000000 must be at m"),
+    ("num_key_value_heads", 3, "num_key_value_heads=3 must divide num_atten"),
+    ("head_dim", 7, "head_dim=7 must be even"),
     ("final_logit_softcapping", 0.0, "final_logit_softcapping=0.0"),
     ("dtype", "float8_e4m3fn", "dtype='float8_e4m3fn'"),
   ],
@@ -283,7 +285,7 @@ def test_dtypes_as_they_are_written(said, dtype):
 
 
 def test_float16_is_not_computed_in():
-  with pytest.raises(ValueError, match=r"float16.*take 'bfloat16' or"):
+  with pytest.raises(ValueError, match=r"float16.*takes 'bfloat16' or"):
     huggingface_config.read_config(PUBLISHED["gemma2_2b"], "float16")
 
 
@@ -298,6 +300,16 @@ def test_what_a_model_does_not_determine_is_taken_from_its_source(key, value):
   written = huggingface_config.write_config(model, source)
   assert written[key] == value
   assert huggingface_config.read_config(written) == model
+
+
+def test_a_context_that_a_source_leaves_out_is_that_of_transformers():
+  source = fixture("gemma3_tiny")
+  del source["max_position_embeddings"]
+  model = huggingface_config.read_config(source)
+  written = huggingface_config.write_config(model, source)
+  assert written["max_position_embeddings"] == 131_072
+  fresh = huggingface_config.write_config(model)
+  assert fresh["max_position_embeddings"] == 32_768
 
 
 def test_a_source_of_another_model_is_refused():

@@ -129,6 +129,19 @@ def test_what_says_two_things_is_refused(change, config, message, tmp_path):
     formats.load_huggingface(tmp_path)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_a_head_of_another_type_is_the_table_if_its_numbers_are(
+  tmp_path, dtype
+):
+  def head(tensors):
+    tensors[TABLE] = tensors[TABLE].astype("float16").astype("float32")
+    tensors[HEAD] = tensors[TABLE].astype(dtype)
+
+  rewrite("gemma2_tiny", tmp_path, head)
+  with huggingface.open_checkpoint(tmp_path) as opened:
+    assert opened.ignored == {HEAD: f"equal to {TABLE}"}
+
+
 def test_an_untied_head_that_is_equal_is_read(tmp_path):
   rewrite("gemma2_tiny", tmp_path, with_head, tie_word_embeddings=False)
   assert_same(formats.load_huggingface(tmp_path)[1], loaded("gemma2_tiny")[1])
@@ -194,7 +207,7 @@ def test_files_of_other_types_are_read(dtype, tmp_path):
 @pytest.mark.parametrize("option", ["dtype", "param_dtype"])
 def test_float16_is_refused_to_compute_in_and_to_keep(option):
   folder = gemma_fixtures.FOLDER / "gemma2_tiny"
-  with pytest.raises(ValueError, match=r"float16.*exceed its range"):
+  with pytest.raises(ValueError, match=r"float16.*exceeds the range"):
     formats.load_huggingface(folder, **{option: "float16"})
 
 

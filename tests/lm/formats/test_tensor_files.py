@@ -87,11 +87,15 @@ def test_a_whole_set_of_shards_needs_no_index(tmp_path):
     ("pytorch_model-00001-of-00002.bin", "save_pretrained"),
     ("consolidated.00.pth", "save_pretrained"),
     ("gemma.gguf", "gguf_file="),
+    ("flax_model.msgpack", "weights of Flax"),
+    ("zero_to_fp32.py", "DeepSpeed.*safe_serialization"),
+    ("epoch=1.ckpt", "Pickled weights"),
+    ("__0_0.distcp", "distributed checkpoint"),
   ],
 )
 def test_other_formats_are_named_with_what_to_do(tmp_path, file, remedy):
   (tmp_path / file).touch()
-  with pytest.raises(FileNotFoundError, match=f"no model.safe.*{remedy}"):
+  with pytest.raises(FileNotFoundError, match=f"(?i)no model.safe.*{remedy}"):
     read(tmp_path)
 
 
@@ -136,10 +140,13 @@ def test_a_tensor_in_two_shards_is_refused_unless_equal(tmp_path, step):
     assert read(tmp_path).keys() == TENSORS.keys()
 
 
-@pytest.mark.parametrize("other", [np.float64(TENSORS["d"]), TENSORS["d"][:9]])
-def test_tensors_of_another_type_or_shape_are_not_equal(tmp_path, other):
+def test_tensors_of_another_type_may_be_equal_and_of_another_shape_not(
+  tmp_path,
+):
   write(tmp_path, 364)
-  save(tmp_path / "copy.safetensors", d=other)
+  save(tmp_path / "copy.safetensors", d=np.float64(TENSORS["d"]))
+  assert read(tmp_path)["d"].tolist() == TENSORS["d"].tolist()
+  save(tmp_path / "copy.safetensors", d=TENSORS["d"][:9])
   with pytest.raises(ValueError, match="two sets"):
     read(tmp_path)
 
@@ -181,6 +188,22 @@ def read(folder):
     return {name: stored[name][:] for name in stored}
 
 
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("version https://git-lfs.github.com/spec/v1", "`git lfs pull`"),
+    ("", "it is empty.; copy it again"),
+  ],
+)
+def test_a_json_file_that_was_not_fetched_is_named(tmp_path, text, message):
+  for name in ("config.json", INDEX):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=f"{name} can't be read .*{message}"):
+      tensor_files.read_json(tmp_path / name)
+  with pytest.raises(ValueError, match=f"{INDEX} can't be read .*{message}"):
+    read(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", "\ufeff{}"])
 def test_a_damaged_json_file_is_named(tmp_path, text):
   (tmp_path / "config.json").write_text(text)
@@ -193,6 +216,9 @@ def test_a_missing_folder_is_named(tmp_path):
     tensor_files.read_json(tmp_path / "there" / "config.json")
   with pytest.raises(FileNotFoundError, match=r"has no config.json\.$"):
     tensor_files.read_json(tmp_path / "config.json")
+  (tmp_path / "file").touch()
+  with pytest.raises(FileNotFoundError, match=r"file is a file; give its fold"):
+    tensor_files.read_json(tmp_path / "file" / "config.json")
 
 
 def test_a_folder_is_there_when_it_is_complete(tmp_path):
