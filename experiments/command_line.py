@@ -182,11 +182,14 @@ def _set_jax() -> None:
 def _read_change(text: str) -> tuple[str, Any]:
   """`--config.NAME=VALUE` -> its name and value, a literal or text."""
   name, _, value = text.removeprefix("--config.").partition("=")
-  try:
-    return name, ast.literal_eval(value)
-  except (ValueError, SyntaxError):
-    home = value.startswith("~")
-    return name, str(pathlib.Path(value).expanduser()) if home else value
+  read: Any = value
+  with contextlib.suppress(ValueError, SyntaxError):
+    read = ast.literal_eval(value)
+  if name.endswith("path") and read is not None:  # such as a folder 2026
+    read = read if isinstance(read, str) else value
+  if isinstance(read, str) and read.startswith("~"):
+    read = str(pathlib.Path(read).expanduser())
+  return name, read
 
 
 def _check_given_once(

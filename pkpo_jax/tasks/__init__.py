@@ -90,7 +90,7 @@ def _check_kinds(make: Callable[..., Any], options: Mapping[str, Any]) -> None:
   parameters = inspect.signature(make).parameters
   for name in options.keys() & parameters.keys():
     value, hint = options[name], parameters[name].annotation
-    if not _fits(value, hint):
+    if value is not parameters[name].default and not _fits(value, hint):
       wanted = inspect.formatannotation(hint)
       raise ValueError(f"the option {name}={value!r} must be {wanted}.")
 

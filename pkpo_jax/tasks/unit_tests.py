@@ -272,8 +272,8 @@ def _computed(
   tests: Sequence[str], values: dict[int, Any], imports: str, run: Run
 ) -> list[bool]:
   """Which tests hold, by a sandbox that has no answer in it."""
-  if not tests:
-    return []
+  if not tests or not values:
+    return [False] * len(tests)
   try:
     pickled = pickle.dumps(values)
   except RecursionError:  # A value is nested too deeply.

@@ -208,7 +208,8 @@ def _check_k(config: ml_collections.ConfigDict) -> None:
   _check_output(config, transform)
   for k in sorted({min(config.k_opt), schedule.max_k}):
     try:
-      weights = transform(np.zeros(config.n), int(k))
+      every = np.ones(config.n, bool)
+      weights = transform(np.zeros(config.n), int(k), where=every)
     except ValueError as error:
       raise ValueError(
         f"config.k_opt={tuple(config.k_opt)} with config.n={config.n} and"

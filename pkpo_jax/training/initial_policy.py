@@ -137,10 +137,13 @@ def check_base(
 
   Raises:
     OSError, ValueError: it is not there, or is not what `config.base.source`
-      says.
+      says; or the processes differ in their config, or don't share `workdir`.
   """
+  workdir_lib.check_same_everywhere(config_lib.to_json(config))
   begun_with, resumes = {}, False
-  if workdir is not None and workdir_lib.seen_steps(workdir / "checkpoints"):
+  if workdir is not None and workdir_lib.complete_steps(
+    workdir / "checkpoints"
+  ):
     begun_with, resumes = provenance.saved_contents(workdir), True
   if not needs_base(config, resumes) or "path" not in config.base:
     return

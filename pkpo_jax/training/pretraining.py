@@ -160,12 +160,8 @@ def _load(
 ) -> models.Params:
   """The parameters in a folder, if they are those that were saved."""
   try:
-    saved_words = workdir_lib.read_json(path / _WORDS)  # {} of an old version
-    if saved_words and saved_words["words"] != list(words):
-      raise ValueError(
-        f"{_WORDS} has other words than config.task now, or in another order;"
-        " that of a set is another at each start."
-      )
+    noted = workdir_lib.read_json(path / _WORDS)  # {} in an earlier version
+    learned = noted.get("words", list(words))
     params = ocp.StandardCheckpointer().restore(path, like)
     # Those of earlier versions have none.
     if (path / _CHECKSUMS).exists():
@@ -179,6 +175,12 @@ def _load(
       f"The base policy {path} is damaged. Delete this folder to train it anew."
       f" ({checkpointing.first_line(error)})"
     ) from error
+  if learned != list(words):
+    raise ValueError(
+      f"The base policy {path} has learned other words than config.task has"
+      f" now, or in another order, see {_WORDS} there. (A tuple has an order;"
+      " that of a set is another at each start.)"
+    )
   return params
 
 

@@ -204,9 +204,10 @@ def require_words(
   Raises:
     ValueError: it knows others, or these in another order.
   """
-  theirs = saved_contents(workdir).get(_WORDS)  # runs of old have none
-  if theirs is None and run.tokenizer.name == "words":
-    theirs = of_words(build_run.make_task(run))[_WORDS]
+  theirs = None
+  if run.tokenizer.name == "words":
+    noted = saved_contents(workdir)  # without them in a run of old
+    theirs = noted.get(_WORDS) or of_words(build_run.make_task(run))[_WORDS]
   if of_words(task).get(_WORDS) != theirs:
     raise ValueError(
       f"config.task: its words are not those of {dict(run.task)}, the only ones"

@@ -222,6 +222,7 @@ def _check_nothing_is_lost(workdir: pathlib.Path, text: str) -> None:
     return
   saved = read_json(workdir / "config.json")
   saved.pop("format", None)
+  saved = _converted(ADDED_KEYS | saved)
   every = saved.get("checkpoint", {}).get("every", 1)
   changes = config_lib.difference(json.dumps(saved), text)
   if steps >= every and not all(_is_one_of(x, FREE) for x in changes):

@@ -140,6 +140,19 @@ def test_another_kind_begins_with_none_of_the_options_of_the_files():
   assert (same.base.seed, same.base.num_steps) == (3, 300)
 
 
+@pytest.mark.parametrize(
+  ("text", "value"),
+  [("2026", "2026"), ("'a b'", "a b"), ("None", None), ("a/b", "a/b")],
+)
+def test_a_path_is_text(text, value):
+  config = parse(
+    "--config=configs/countdown.py",
+    "--config.base.source=run",
+    f"--config.base.path={text}",
+  ).config
+  assert config.base.path == value
+
+
 def test_the_mistake_is_named_and_not_what_goes_with_another_kind(capsys):
   with pytest.raises(SystemExit):
     parse(

@@ -84,6 +84,15 @@ def test_options_of_another_kind_are_named(name, options):
     tasks.get_task(name, **options)
 
 
+def test_a_default_is_of_the_right_kind_whatever_it_is_annotated_with():
+  def make_own(limit: int = None):  # noqa: RUF013
+    """As people write it."""
+
+  tasks._check_kinds(make_own, {"limit": None})
+  with pytest.raises(ValueError, match="the option limit='1' must be int"):
+    tasks._check_kinds(make_own, {"limit": "1"})
+
+
 def test_options_of_the_right_kind_are_taken():
   options = {"partial": 0, "num_train": np.int32(3), "num_test": 1}
   assert len(tasks.get_task("mazes", **options).problems("train")) == 3

@@ -286,6 +286,7 @@ import jax.numpy as jnp
 import numpy as np
 def fine(rewards, k, *, where=None): return rewards * jnp.where(k > 1, k, 1)
 def unmasked(rewards, k): return rewards
+def strict(rewards, k, *, where): return rewards * where * k
 def scalar(rewards, k, *, where=None): return jnp.mean(rewards)
 def column(rewards, k, *, where=None): return rewards[:, None]
 def ranks(rewards, k, *, where=None): return jnp.argsort(rewards)
@@ -314,7 +315,8 @@ def test_a_transform_of_a_user_that_gives_no_weights_is_named(
 ):
   (tmp_path / "own_transforms_of_a_user.py").write_text(OWN)
   monkeypatch.syspath_prepend(tmp_path)
-  config_lib.check(make_config(transform="own_transforms_of_a_user:fine"))
+  for fine in ("fine", "strict"):
+    config_lib.check(make_config(transform=f"own_transforms_of_a_user:{fine}"))
   own = f"own_transforms_of_a_user:{name}"
   with pytest.raises(ValueError, match=f"config.transform='{own}' .*{problem}"):
     config_lib.check(make_config(transform=own))

@@ -17,9 +17,16 @@ from helpers import (
   tiny_config,
 )
 
+from pkpo_jax import multihost
 from pkpo_jax.lm import models
 from pkpo_jax.lm.formats import huggingface
-from pkpo_jax.training import build_run, checkpointing, initial_policy
+from pkpo_jax.training import (
+  build_run,
+  checkpointing,
+  initial_policy,
+  workdir,
+)
+from pkpo_jax.training import config as config_lib
 
 FOLDER = pathlib.Path(__file__).parents[1] / "lm/fixtures/gemma2_tiny"
 
@@ -98,6 +105,18 @@ def test_a_run_of_another_vocabulary_is_no_base(tmp_path):
   parts.task.words = parts.task.words[::-1]
   with pytest.raises(ValueError, match="or are in another order"):
     initial_policy.base_params(config, parts, tmp_path)
+
+
+def test_processes_of_other_configs_do_not_wait_for_each_other(
+  tmp_path, monkeypatch
+):
+  """Before one looks for checkpoints, with the others, and another does not."""
+  config = quick_config.get_config()
+  other = config_lib.to_json(tiny_config.get_config())
+  monkeypatch.setattr(multihost, "broadcast_text", lambda _: other)
+  monkeypatch.setattr(workdir, "complete_steps", lambda _: 1 / 0)
+  with pytest.raises(ValueError, match="have different configs"):
+    initial_policy.check_base(config, tmp_path)
 
 
 def test_the_step_of_another_run_is_the_one_noted_while_it_is_there(tmp_path):

@@ -166,6 +166,8 @@ def test_the_words_of_a_run_are_those_it_noted_or_else_its_tasks(tmp_path):
   provenance.require_words(tmp_path, config, other)
   with pytest.raises(ValueError, match="or are in another order"):
     provenance.require_words(tmp_path, config, own)
+  config.tokenizer.name = "gemma3"  # of a run that took the folder later on
+  provenance.require_words(tmp_path, config, object())
 
 
 def test_what_differs_between_processes_is_refused(tmp_path, monkeypatch):

@@ -76,6 +76,10 @@ def test_metrics_are_not_erased_by_another_config(tmp_path):
   with pytest.raises(ValueError, match=r"50 steps of .* another config, whose"):
     workdir.claim(tmp_path, make_config())
   assert (tmp_path / "config.json").read_text() == before
+  saved = json.loads(before)
+  assert saved.pop("patience") == 0  # as a run had it before there was one
+  (tmp_path / "config.json").write_text(json.dumps(saved))
+  workdir.claim(tmp_path, make_config(k_opt=(4,), num_steps=90))
   (tmp_path / "config.json").unlink()
   with pytest.raises(ValueError, match="would be erased"):
     workdir.claim(tmp_path, make_config())

@@ -44,11 +44,16 @@ _CAPITAL = re.compile(
 
 def has_both_cases(text: str) -> bool:
   """Tells whether a letter is in LaTeX both as a capital and as a small one."""
+  return bool(both_cases(text))
+
+
+def both_cases(text: str) -> frozenset[str]:
+  """The small letters in LaTeX that are there as capitals, too."""
   names = set()
   for match in _LETTER.finditer(text):
     if found := match["letter"]:
       names |= {found} if match[0][0] == "\\" else {*found}
-  return any(n.lower() in names for n in names if not n.islower())
+  return frozenset({n.lower() for n in names if not n.islower()} & names)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -260,12 +260,14 @@ class _Comparison:
       if _is_none(gold) and _is_none(answer):
         claims_less = "real" in (found[1] or "") and "real" not in gold
         return not (claims_less and "complex" in self.asked)
-      if self.by_case and not (
-        r"\text" in gold + answer
-        or (values.is_word(gold) and values.is_word(answer))
-      ):
+      if None in found or found[0] != found[1]:
+        return False
+      if not self.by_case or r"\text" in gold + answer:
+        return True
+      if not (values.is_word(gold) and values.is_word(answer)):
         return False  # RRr is not Rrr, and no word.
-      return None not in found and found[0] == found[1]
+      changed = values.recapitalized(gold, answer)
+      return not changed & question.both_cases(self.asked)  # Mgh is not mgh
     if ":" in gold + answer:
       return _clock(gold) == _clock(answer)
     if values.has_base(gold + " " + answer):

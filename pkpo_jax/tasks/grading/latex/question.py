@@ -63,11 +63,16 @@ def letters(text: str) -> frozenset[str]:
   return frozenset(re.findall(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])", text))
 
 
-@functools.lru_cache(maxsize=256)
 def has_both_cases(question: str) -> bool:
   """Tells whether R and r, say, are both letters of a question's formulas."""
+  return bool(both_cases(question))
+
+
+@functools.lru_cache(maxsize=256)
+def both_cases(question: str) -> frozenset[str]:
+  """Such letters, as small ones."""
   inside, _ = formulas(question[:_MAX_CHARACTERS])
-  return convert.has_both_cases(" ".join(inside))
+  return convert.both_cases(" ".join(inside))
 
 
 @functools.lru_cache(maxsize=512)

@@ -13,6 +13,7 @@ from pkpo_jax.tasks.grading.latex.spelling import UnfitError
 
 _FUNCTION = r"\\(?:sin|cos|tan|cot|sec|csc)\s*[({]?\s*"
 _WORDS = re.compile(r"[A-Za-z][A-Za-z .'-]*")
+_ANSWERS = {"yes", "no", "true", "false", "even", "odd"}
 
 
 def words(text: str) -> str | None:
@@ -40,6 +41,17 @@ def is_word(text: str) -> bool:
   return (len(letters) > 2 or letters == {*"no"}) and all(
     re.fullmatch(r"[A-Z]?[a-z]+|[A-Z]+", part) for part in parts
   )
+
+
+def recapitalized(one: str, other: str) -> set[str]:
+  """The letters, as small ones, whose case tells one product from another.
+
+  Yes and yes are one answer, even where Y and y are variables.
+  """
+  if one.strip().casefold() in _ANSWERS:
+    return set()
+  pairs = zip(re.findall("[A-Za-z]", one), re.findall("[A-Za-z]", other))
+  return {x.lower() for x, y in pairs if x != y}
 
 
 def joined(text: str) -> list[str]:
