@@ -185,8 +185,8 @@ def _read_change(text: str) -> tuple[str, Any]:
   read: Any = value
   with contextlib.suppress(ValueError, SyntaxError):
     read = ast.literal_eval(value)
-  if name.endswith("path") and read is not None:  # such as a folder 2026
-    read = read if isinstance(read, str) else value
+  if name.endswith("path") and not isinstance(read, str | None):
+    read = value  # of a folder 2026, say
   if isinstance(read, str) and read.startswith("~"):
     read = str(pathlib.Path(read).expanduser())
   return name, read

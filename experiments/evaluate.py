@@ -126,7 +126,7 @@ def _prepare(
     top_p=args.top_p,
     num_problems=args.num_problems,
   )
-  evaluation_request.choose_steps(args.workdir, args.step)
+  evaluation_request.choose_steps(args.workdir, args.step)  # or says which
   return request, *evaluation_request.load_problems(request)
 
 

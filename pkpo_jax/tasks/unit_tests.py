@@ -116,7 +116,7 @@ def from_sources(
   setup, helpers = _parted(setup, outside, calls.found)
   imports = "\n".join(filter(None, (imports, helpers)))
   try:
-    _run(imports)
+    _try_out(imports)
   except Exception as error:
     raise ValueError(
       f"what the tests need does not run without an answer ({error!r}):"
@@ -298,5 +298,5 @@ def _compiled(test: str) -> Any:
 
 
 @functools.lru_cache
-def _run(imports: str) -> None:
+def _try_out(imports: str) -> None:
   exec(imports, {})

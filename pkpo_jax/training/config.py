@@ -299,8 +299,7 @@ def make_transform(config: ml_collections.ConfigDict) -> transforms.Transform:
     )
   if k_weights and not any(k_weights):
     raise ValueError(
-      f"config.k_weights={k_weights}: one of them must not be 0, or nothing"
-      " would be learned."
+      f"config.k_weights={k_weights}: with zeros alone nothing is learned."
     )
   if not k_weights:
     try:
