@@ -23,7 +23,9 @@ def draw(
   results: pathlib.Path = from_studies.RESULTS,
   arms: Sequence[str] = (),
 ) -> None:
-  """Draws pass@1, pass@k at the largest k, and groups without right answers.
+  """Draws pass@1, pass@k at the largest k, and groups without a reward.
+
+  Where rewards are partial, a group may have some without a right answer.
 
   Raises:
     ValueError: a result is missing; says how to make it.
@@ -33,7 +35,7 @@ def draw(
   titles = {
     "pass@1": "training pass@1",
     f"pass@{most}": f"training pass@{most}",
-    "groups_all_wrong": "groups all wrong",
+    "groups_all_wrong": "groups without a reward",
   }
   figure, _, rows = from_studies.draw_panels(data, titles, rolled=list(titles))
   plotting.save(figure, rows, out, from_studies.name_of("fig8_stall", data))
